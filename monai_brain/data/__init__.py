@@ -1,0 +1,1 @@
+"""From folders of images to datalists: index, near-duplicates, splits, demo data."""

@@ -1,0 +1,113 @@
+"""Near-duplicate slices: perceptual hashes, and clusters of pictures that look the same."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import imagehash
+import numpy as np
+import PIL.Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from monai_brain.io import Case, UnreadableCase, read_case
+from monai_brain.transforms.load import to_8_bits, to_channels
+from monai_brain.transforms.spatial import resize
+
+NEAR_DUPLICATE_BITS = 4
+"""Hamming distance, of 256, up to which two slices count as the same picture."""
+
+NEIGHBOR_BITS = 30
+"""Up to here two slices are taken for neighbors in one volume (or one slice, processed twice): one group."""
+
+HASHED_SIZE_PIXELS = 224
+"""Slices are hashed at this size, so that copies of another size hash alike."""
+
+HASH_SIZE = 16
+"""imagehash's `hash_size`: 16 x 16 = 256 bits."""
+
+FEW_FILES = 200
+"""Up to here a second process costs more than it saves."""
+
+
+class Fingerprint(NamedTuple):
+    """What identifies a slice, exactly and nearly; or why it cannot be read."""
+
+    sha256: str
+    """Of the file, hexadecimal."""
+    bits: np.ndarray
+    """(32,) uint8, the packed perceptual hash; zeros if unreadable."""
+    refusal: UnreadableCase | None = None
+
+
+def fingerprint(case: Case) -> Fingerprint:
+    """SHA-256 and perceptual hash (DCT, 256 bits; imagehash.phash) of a slice."""
+    try:
+        digest = hashlib.sha256(case.files[0].read_bytes()).hexdigest()
+        gray = to_channels(to_8_bits(read_case(case).pixels), gray=True)
+    except UnreadableCase as refusal:
+        return Fingerprint("", np.zeros(HASH_SIZE**2 // 8, np.uint8), refusal)
+    except OSError as error:
+        refusal = UnreadableCase("unreadable", f"the system could not read the file ({error.strerror})")
+        return Fingerprint("", np.zeros(HASH_SIZE**2 // 8, np.uint8), refusal)
+    picture = PIL.Image.fromarray(resize(gray, HASHED_SIZE_PIXELS)[0])
+    return Fingerprint(digest, np.packbits(imagehash.phash(picture, hash_size=HASH_SIZE).hash))
+
+
+def fingerprints(cases: Sequence[Case], workers: int) -> list[Fingerprint]:
+    """Fingerprints of many slices, in their order, by `workers` processes (1: in this one)."""
+    if workers <= 1 or len(cases) <= FEW_FILES:
+        return [fingerprint(case) for case in cases]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        return list(pool.map(fingerprint, cases, chunksize=64))
+
+
+def pairs_within(bits: np.ndarray, most: int, *, rows_at_once: int = 512) -> np.ndarray:
+    """Pairs of hashes that differ in at most `most` bits.
+
+    Args:
+        bits: (N, 32) uint8 packed hashes.
+        most: Hamming distance, of 256.
+        rows_at_once: bounds the memory to about 10 bytes times this times N.
+
+    Returns:
+        (P, 2) indices, the first below the second.
+    """
+    words = np.ascontiguousarray(bits).view(np.uint64)
+    found = [np.empty((0, 2), np.int64)]
+    for start in range(0, len(words), rows_at_once):
+        rows = words[start : start + rows_at_once]
+        rest = words[start:]
+        distance = np.zeros((len(rows), len(rest)), np.uint16)
+        for word in range(words.shape[1]):
+            distance += np.bitwise_count(rows[:, None, word] ^ rest[None, :, word])
+        first, second = np.nonzero(distance <= most)
+        later = second > first
+        found.append(np.stack([first[later], second[later]], axis=1) + start)
+    return np.concatenate(found)
+
+
+def clusters(bits: np.ndarray, most: int = NEIGHBOR_BITS) -> np.ndarray:
+    """Single-linkage clusters of hashes: who is within `most` bits of a member is a member.
+
+    Args:
+        bits: (N, 32) uint8 packed hashes.
+        most: Hamming distance, of 256.
+
+    Returns:
+        (N,) cluster numbers; each is the index of the cluster's first member.
+    """
+    pairs = pairs_within(bits, most)
+    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(bits), len(bits)))
+    count, membership = connected_components(graph, directed=False)
+    first = np.full(count, len(bits))
+    np.minimum.at(first, membership, np.arange(len(bits)))
+    return first[membership]
+
+
+def _one_thread() -> None:
+    cv2.setNumThreads(1)

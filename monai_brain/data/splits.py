@@ -1,0 +1,149 @@
+"""Splits: which group goes to which part; datalists written, read and checked."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from monai_brain.io.write import sha256_of
+from monai_brain.labels import CLASS_NAMES
+
+PARTS = ("training", "validation", "test")
+DEFAULT_FRACTIONS = (0.70, 0.15, 0.15)
+
+
+class UnusableDatalist(ValueError):
+    """A datalist that does not fit the data or the classes."""
+
+
+def split_groups(
+    labels: Sequence[int], groups: Sequence[Any], *, fractions: Sequence[float] = DEFAULT_FRACTIONS, seed: int = 0
+) -> list[str]:
+    """A part for every image: stratified by class, no group in two parts.
+
+    Groups go, the largest first, to the part that lacks most of their class; equal ones in an order drawn
+    with `seed`. A group of several classes counts as its most frequent one.
+
+    Args:
+        labels: class index per image, (N,).
+        groups: group per image, (N,), hashable.
+        fractions: share of the images in training, validation and test; they add up to 1.
+        seed: of the order.
+
+    Returns:
+        One of `PARTS` per image, (N,).
+
+    Raises:
+        ValueError: the fractions do not add up, or a class has fewer groups than there are parts to fill.
+    """
+    if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0:
+        raise ValueError(f"fractions {tuple(fractions)} do not add up to 1")
+    part_of_group: dict[Any, str] = {}
+    members: dict[Any, list[int]] = {}
+    for label, group in zip(labels, groups, strict=True):
+        members.setdefault(group, []).append(label)
+    random = np.random.default_rng(seed)
+    for class_index in sorted(set(labels)):
+        own = [group for group, classes in members.items() if Counter(classes).most_common(1)[0][0] == class_index]
+        order = sorted(random.permutation(len(own)), key=lambda i: -len(members[own[i]]))
+        part_of_group |= _fill([own[i] for i in order], members, fractions, class_index)
+    return [part_of_group[group] for group in groups]
+
+
+def _fill(
+    groups: Sequence[Any], members: Mapping[Any, Sequence[int]], fractions: Sequence[float], class_index: int
+) -> dict[Any, str]:
+    wanted = sum(fraction > 0 for fraction in fractions)
+    if len(groups) < wanted:
+        name = CLASS_NAMES[class_index] if class_index < len(CLASS_NAMES) else class_index
+        raise ValueError(
+            f"class {name}: {len(groups)} group(s) for {wanted} parts; add patients, "
+            "or split without grouping by giving every image its own group"
+        )
+    total = sum(len(members[group]) for group in groups)
+    targets = np.array(fractions) * total
+    filled = np.zeros(len(fractions))
+    chosen = {}
+    for group in groups:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            lacking = np.where(targets > 0, (targets - filled) / targets, -np.inf)
+        part = int(np.argmax(lacking))
+        filled[part] += len(members[group])
+        chosen[group] = PARTS[part]
+    return chosen
+
+
+def read_datalist(path: str | Path) -> dict[str, Any]:
+    """A datalist file, checked for its form.
+
+    Raises:
+        UnusableDatalist: missing, no JSON, without parts, or with classes in another order than ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnusableDatalist(f"{path}: no such datalist; make one: monai-brain index <folder of class folders> -o {path}")
+    try:
+        datalist = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnusableDatalist(f"{path}: not JSON ({error}); make it again with monai-brain index") from None
+    if not isinstance(datalist, dict) or not any(isinstance(datalist.get(part), list) for part in PARTS):
+        raise UnusableDatalist(f"{path}: has none of {', '.join(PARTS)}; is it a MONAI datalist?")
+    names = datalist.get("class_names")
+    if names is not None and tuple(names) != CLASS_NAMES:
+        raise UnusableDatalist(f"{path}: classes are {names}; expected {list(CLASS_NAMES)} in this order")
+    return datalist
+
+
+def load_datalist(path: str | Path, dataset_dir: str | Path, part: str) -> list[dict[str, Any]]:
+    """One part of a datalist, with image paths made absolute.
+
+    Args:
+        path: the datalist.
+        dataset_dir: folder that its paths are relative to.
+        part: `training`, `validation`, `test`; or several joined by `+`.
+
+    Raises:
+        UnusableDatalist: the part is missing or empty, or its first image is not in `dataset_dir`.
+    """
+    datalist = read_datalist(path)
+    items = []
+    for name in part.split("+"):
+        if not datalist.get(name):
+            has = ", ".join(p for p in PARTS if datalist.get(p))
+            raise UnusableDatalist(f"{path}: part {name!r} is missing or empty; it has {has}")
+        items += [{**item, "image": str(Path(dataset_dir, item["image"]))} for item in datalist[name]]
+    if not Path(items[0]["image"]).is_file():
+        raise UnusableDatalist(
+            f"{items[0]['image']}: not there; give the folder that the datalist's paths are relative to "
+            "as --dataset_dir (or MONAI_BRAIN_DATA)"
+        )
+    return items
+
+
+def check_hashes(datalist: Mapping[str, Any], dataset_dir: Path) -> list[str]:
+    """What is wrong with the files of a datalist, one line each: missing, or not the ones that were split."""
+    problems = []
+    for part in PARTS:
+        for item in datalist.get(part, []):
+            path = dataset_dir / item["image"]
+            if not path.is_file():
+                problems.append(f"{item['image']}: missing")
+            elif "sha256" in item and sha256_of(path) != item["sha256"]:
+                problems.append(f"{item['image']}: another content than when the split was made")
+    return problems
+
+
+def class_weights(items: Sequence[Mapping[str, Any]], num_classes: int = len(CLASS_NAMES)) -> list[float]:
+    """Weights of the loss that make every class count the same: N / (classes x images of the class).
+
+    Raises:
+        UnusableDatalist: a class has no image.
+    """
+    counts = Counter(int(item["label"]) for item in items)
+    missing = [index for index in range(num_classes) if not counts[index]]
+    if missing:
+        raise UnusableDatalist(f"no training image of class {', '.join(CLASS_NAMES[i] for i in missing)}")
+    return [len(items) / (num_classes * counts[index]) for index in range(num_classes)]

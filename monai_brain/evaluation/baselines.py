@@ -1,0 +1,43 @@
+"""Baselines that need no training: what a model must beat before its figures mean anything."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from monai_brain.io.read import read_image
+from monai_brain.transforms.load import to_8_bits, to_channels
+from monai_brain.transforms.spatial import resize
+
+THUMBNAIL_PIXELS = 32
+
+
+def thumbnails(paths: Sequence[str]) -> np.ndarray:
+    """Gray thumbnails with mean 0 and length 1, so that a product of two is their correlation.
+
+    Returns:
+        (N, 1024) float32.
+    """
+    rows = np.stack(
+        [
+            resize(to_channels(to_8_bits(read_image(Path(path)).pixels), gray=True), THUMBNAIL_PIXELS).ravel()
+            for path in paths
+        ]
+    ).astype(np.float32)
+    rows -= rows.mean(axis=1, keepdims=True)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+
+def nearest_neighbors(references: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The most similar reference of each query.
+
+    Args:
+        references: thumbnails, (M, 1024).
+        queries: thumbnails, (N, 1024).
+
+    Returns:
+        Index into `references` and correlation in [-1, 1], both (N,).
+    """
+    similarity = queries @ references.T
+    nearest = similarity.argmax(axis=1)
+    return nearest, similarity[np.arange(len(queries)), nearest]

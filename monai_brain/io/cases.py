@@ -1,0 +1,86 @@
+"""Find what one row of a result table is about: cases, and files that are none, in a folder of scans."""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+SIDECAR_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "license", "readme"})
+"""Files that systems and data sets leave beside images; compared in lower case."""
+
+SIDECAR_SUFFIXES = frozenset(
+    {".txt", ".csv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".md", ".html", ".htm", ".pdf", ".xlsx", ".py", ".log"}
+)
+"""Notes, tables and reports. Everything else is opened and judged by its content."""
+
+
+class Case(NamedTuple):
+    """What one row of a result table is about."""
+
+    id: str
+    """Path relative to the folder that was searched, with `/` between its parts; unique in it."""
+    files: tuple[Path, ...]
+    kind: str
+    """`slice` or `volume`."""
+
+
+class Skipped(NamedTuple):
+    """A file that is no case, with the reason as a stable code."""
+
+    id: str
+    code: str
+    """`sidecar`, `special_file`, `dangling_link`, `link_loop`, `link_out`, `linked_folder` (its files are found where they lie)."""
+
+
+def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
+    """Every file below `folder`, in a stable order, as a case or as a coded skip.
+
+    Formats are not decided here: a file that looks like no sidecar becomes a case, and `read_case` says
+    what it is. Links that leave the folder are not followed.
+
+    Args:
+        folder: folder to search, with everything below it; or one file.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    top = Path(folder)
+    if top.is_file():
+        yield Case(top.name, (top,), "slice")
+        return
+    if not top.is_dir():
+        raise FileNotFoundError(f"{top}: no such folder; give the folder that holds the scans")
+    yield from _walk(top, top.resolve())
+
+
+def _walk(top: Path, real_top: Path) -> Iterator[Case | Skipped]:
+    for folder, folder_names, file_names in os.walk(top):
+        folder_names.sort()
+        here = Path(folder)
+        for name in sorted(file_names + [n for n in folder_names if (here / n).is_symlink()]):
+            path = here / name
+            identity = path.relative_to(top).as_posix()
+            code = _reason_to_skip(path, real_top)
+            yield Skipped(identity, code) if code else Case(identity, (path,), "slice")
+
+
+def _reason_to_skip(path: Path, real_top: Path) -> str | None:
+    if path.is_symlink():
+        try:
+            target = path.resolve(strict=True)
+        except FileNotFoundError:
+            return "dangling_link"
+        except (OSError, RuntimeError):  # RuntimeError: what Python before 3.13 makes of a loop
+            return "link_loop"
+        if not target.is_relative_to(real_top):
+            return "link_out"
+        if target.is_dir():
+            return "link_loop" if path.resolve() in path.absolute().parents else "linked_folder"
+    with contextlib.suppress(FileNotFoundError):  # gone since it was listed: reading it will say so
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "special_file"
+    if path.name.lower() in SIDECAR_NAMES or path.suffix.lower() in SIDECAR_SUFFIXES:
+        return "sidecar"
+    return None

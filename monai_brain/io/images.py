@@ -1,0 +1,141 @@
+"""Decode JPEG, PNG, BMP and TIFF: right orientation, right depth, one frame, within limits."""
+
+import io
+import warnings
+from typing import NoReturn
+
+import cv2
+import numpy as np
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from monai_brain.io.record import Image, Limits, UnreadableCase
+
+END_OF_JPEG = b"\xff\xd9"
+ORIENTATION_TAG = 274
+"""EXIF (and TIFF) tag of how the picture is to be turned."""
+
+
+def read_jpeg(content: bytes, limits: Limits) -> Image:
+    """Decode a JPEG; Pillow pads a cut one silently when only its end is missing, so the end is looked for."""
+    if END_OF_JPEG not in content[-4096:]:
+        raise UnreadableCase("truncated", "the JPEG has no end marker: it was cut")
+    return _read(content, "JPEG", limits)
+
+
+def read_png(content: bytes, limits: Limits) -> Image:
+    """Decode a PNG; 16-bit color goes through OpenCV, because Pillow keeps only its upper 8 bits."""
+    image = _read(content, "PNG", limits)
+    bit_depth, color_type = content[24], content[25]
+    if bit_depth == 16 and color_type in (2, 4, 6):
+        deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        return image._replace(pixels=_deep_channels(deep))
+    return image
+
+
+def read_bmp(content: bytes, limits: Limits) -> Image:
+    """Decode a BMP."""
+    return _read(content, "BMP", limits)
+
+
+def read_tiff(content: bytes, limits: Limits) -> Image:
+    """Decode a TIFF of one page."""
+    return _read(content, "TIFF", limits)
+
+
+def _read(content: bytes, format_name: str, limits: Limits) -> Image:
+    notes: list[str] = []
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's words about odd metadata; what matters becomes a code
+            with Pillow.open(io.BytesIO(content), formats=[format_name]) as picture:
+                _check_size(picture.size, limits)
+                _check_frames(picture, format_name, notes)
+                picture.load()
+                pixels = _pixels(_turned(picture, notes), notes)
+    except UnreadableCase:
+        raise
+    except Exception as error:
+        _refuse(error)
+    return Image(pixels, spacing_mm=None, affine_ras=None, kind="slice", warnings=tuple(notes))
+
+
+def _refuse(error: Exception) -> NoReturn:
+    if isinstance(error, Pillow.DecompressionBombError):
+        raise UnreadableCase("too_large", "the header announces far more pixels than any MR slice has") from None
+    code = "truncated" if "truncated" in str(error).lower() else "damaged"
+    raise UnreadableCase(code, f"the image could not be decoded ({type(error).__name__})") from None
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    if width * height > limits.max_pixels:
+        raise UnreadableCase("too_large", f"{height}x{width} pixels; at most {limits.max_pixels} are decoded")
+    if min(size) < limits.min_side_pixels:
+        least = limits.min_side_pixels
+        raise UnreadableCase("too_small", f"{height}x{width} pixels; at least {least}x{least} are needed")
+
+
+def _check_frames(picture: Pillow.Image, format_name: str, notes: list[str]) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames == 1:
+        return
+    if format_name == "TIFF":
+        raise UnreadableCase("several_pages", f"{frames} pages; split it into one file per slice")
+    if format_name == "PNG":
+        raise UnreadableCase("animated", f"an animation of {frames} frames; save the one slice that is meant")
+    notes.append("extra_pictures_ignored")  # cameras hide previews behind a JPEG's picture
+
+
+def _turned(picture: Pillow.Image, notes: list[str]) -> Pillow.Image:
+    has_orientation = "exif" in picture.info or ORIENTATION_TAG in getattr(picture, "tag_v2", ())
+    if not has_orientation or picture.getexif().get(ORIENTATION_TAG, 1) == 1:
+        return picture
+    notes.append("exif_orientation_applied")
+    return ImageOps.exif_transpose(picture)
+
+
+def _pixels(picture: Pillow.Image, notes: list[str]) -> np.ndarray:
+    """(C, H, W) pixels of any of Pillow's modes; color stays color, depth stays depth."""
+    mode = picture.mode
+    if mode in ("P", "RGBA", "LA", "PA", "La", "RGBa"):
+        picture, mode = _flattened(picture, notes)
+    if mode == "1":
+        notes.append("one_bit")
+        picture = picture.convert("L")
+    elif mode not in ("L", "RGB", "F", "I") and not mode.startswith("I;16"):
+        notes.append(f"{mode.lower()}_converted")
+        picture = picture.convert("RGB")
+    array = np.asarray(picture)
+    if array.ndim == 3:
+        return np.moveaxis(array, -1, 0)
+    return _integers_of_16_bits(array)[None] if array.dtype.kind in "iu" else array[None].astype(np.float32)
+
+
+def _integers_of_16_bits(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array
+    if array.min() >= 0 and array.max() <= np.iinfo(np.uint16).max:
+        return array.astype(np.uint16)
+    return array.astype(np.float32)
+
+
+def _flattened(picture: Pillow.Image, notes: list[str]) -> tuple[Pillow.Image, str]:
+    """Palettes become colors; what is transparent becomes black, the background of an MR image."""
+    if picture.mode == "P" and "transparency" not in picture.info:
+        notes.append("palette_converted")
+        return picture.convert("RGB"), "RGB"
+    notes.append("alpha_flattened")
+    colored = picture.convert("RGBA")
+    black = Pillow.new("RGBA", colored.size, (0, 0, 0, 255))
+    return Pillow.alpha_composite(black, colored).convert("RGB"), "RGB"
+
+
+def _deep_channels(decoded: np.ndarray) -> np.ndarray:
+    """OpenCV's 16-bit (H, W, BGR or BGRA) as (C, H, W) RGB, its alpha multiplied in."""
+    if decoded.ndim == 2:
+        return decoded[None]
+    color = decoded[..., 2::-1]
+    if decoded.shape[-1] == 4:
+        color = (color * (decoded[..., 3:] / np.float64(65535))).round().astype(np.uint16)
+    return np.moveaxis(color, -1, 0)

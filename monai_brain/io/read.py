@@ -1,0 +1,117 @@
+"""Read a case: decide the format by content, refuse with a code, decode, check."""
+
+from pathlib import Path
+
+import numpy as np
+
+from monai_brain.io import images
+from monai_brain.io.cases import Case
+from monai_brain.io.record import DEFAULT_LIMITS, Image, Limits, UnreadableCase
+
+__all__ = ["DEFAULT_LIMITS", "Image", "Limits", "UnreadableCase", "format_of", "read_bytes", "read_case", "read_image"]
+
+SIGNATURES = (
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"BM", "bmp"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"II+\x00", "tiff"),
+    (b"MM\x00+", "tiff"),
+    (b"GIF8", "gif"),
+    (b"RIFF", "webp"),
+    (b"%!PS", "eps"),
+    (b"%PDF", "pdf"),
+    (b"PK\x03\x04", "zip"),
+    (b"\x1f\x8b", "gzip"),
+    (b"NRRD", "nrrd"),
+)
+"""First bytes of what people have in such folders; only `READERS` are decoded, the rest is named in the refusal."""
+
+READERS = {"jpeg": images.read_jpeg, "png": images.read_png, "bmp": images.read_bmp, "tiff": images.read_tiff}
+
+USUAL_SUFFIXES = {
+    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "png": {".png"},
+    "bmp": {".bmp", ".dib"},
+    "tiff": {".tif", ".tiff"},
+}
+
+
+def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
+    """Decode a case.
+
+    Args:
+        case: as found by `find_cases`.
+        limits: sizes beyond which a file is refused, before it is decoded.
+
+    Returns:
+        Pixels as stored (uint8, uint16 or float32), oriented; what was converted stands in `warnings`.
+
+    Raises:
+        UnreadableCase: with a stable code; never another exception because of a file's content.
+    """
+    return read_image(case.files[0], limits=limits)
+
+
+def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Image:
+    """Decode one 2D image file; see `read_case`."""
+    content = read_bytes(path, limits)
+    found = format_of(content)
+    if found is None:
+        raise UnreadableCase("not_an_image", "the content is no known image format")
+    if found not in READERS:
+        raise UnreadableCase(
+            "unsupported_format", f"the content is {found}; convert it to PNG, JPEG, BMP or TIFF"
+        )
+    image = READERS[found](content, limits)
+    _check_signal(image.pixels)
+    if path.suffix.lower() not in USUAL_SUFFIXES[found]:
+        image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
+    return image
+
+
+def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
+    """The whole file.
+
+    Raises:
+        UnreadableCase: `no_permission`, `vanished`, `empty_file`, `too_large`, `changed` or `unreadable`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > limits.max_bytes:
+            raise UnreadableCase("too_large", f"{size} bytes; at most {limits.max_bytes} are read")
+        content = path.read_bytes()
+    except PermissionError:
+        raise UnreadableCase("no_permission", "no permission to read the file") from None
+    except FileNotFoundError:
+        raise UnreadableCase("vanished", "the file was there when the folder was listed, and is gone") from None
+    except OSError as error:
+        raise UnreadableCase("unreadable", f"the system could not read the file ({error.strerror})") from None
+    if not content:
+        raise UnreadableCase("empty_file", "the file is empty")
+    if len(content) != size:
+        raise UnreadableCase("changed", "the file changed while it was read; is it still being copied?")
+    return content
+
+
+def format_of(content: bytes) -> str | None:
+    """Name of the format that the first bytes show, or None."""
+    for signature, name in SIGNATURES:
+        if content.startswith(signature):
+            return name
+    if content[128:132] == b"DICM":
+        return "dicom"
+    if content[344:348] in (b"n+1\x00", b"ni1\x00"):
+        return "nifti"
+    if b"<svg" in content[:1024]:
+        return "svg"
+    return None
+
+
+def _check_signal(pixels: np.ndarray) -> None:
+    lowest, highest = pixels.min(), pixels.max()
+    if pixels.dtype.kind == "f" and not (np.isfinite(lowest) and np.isfinite(highest)):  # NaN wins min and max
+        raise UnreadableCase("non_finite", "some pixels are NaN or infinite")
+    if lowest == highest:
+        raise UnreadableCase("no_signal", f"every pixel has the same value, {lowest}")

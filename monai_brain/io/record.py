@@ -1,0 +1,49 @@
+"""What reading gives: a small record, or a coded refusal."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Limits(NamedTuple):
+    """How large and how small an image may be."""
+
+    max_bytes: int = 512 * 1024**2
+    """Largest file that is opened."""
+    max_pixels: int = 40_000_000
+    """Largest image that is decoded; MR slices have 0.06 to 1 million pixels."""
+    min_side_pixels: int = 32
+    """Smallest height and width: below, nothing in a brain can be told apart."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class Image(NamedTuple):
+    """A decoded image, oriented with rows from top to bottom (height, width)."""
+
+    pixels: np.ndarray
+    """(C, H, W) for a slice, (C, D, H, W) for a volume; uint8, uint16 or float32, as the file has it; C is 1 or 3."""
+    spacing_mm: tuple[float, ...] | None
+    """Distance between neighboring pixels along H, W (or D, H, W); None where the file does not say."""
+    affine_ras: np.ndarray | None
+    """(4, 4) voxel indices to millimeters right, anterior, superior; None where the file does not say."""
+    kind: str
+    """`slice` or `volume`."""
+    warnings: tuple[str, ...] = ()
+    """Stable codes of what was converted on the way."""
+
+
+class UnreadableCase(ValueError):
+    """A case that cannot be used, with a stable code for tables and a message for people.
+
+    Codes: `empty_file`, `not_an_image`, `unsupported_format`, `truncated`, `damaged`, `too_large`, `too_small`,
+    `no_signal`, `non_finite`, `several_pages`, `animated`, `no_permission`, `vanished`, `changed`, `unreadable`.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:  # survives the way out of a worker process
+        return type(self), (self.code, str(self))

@@ -1,0 +1,114 @@
+"""Write results so that a kill leaves the old file or the new one, never half of one."""
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Any
+
+import cv2
+import numpy as np
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
+
+
+@contextlib.contextmanager
+def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file that appears under its name only when it is complete and on disk.
+
+    Args:
+        path: where it goes; missing folders are made.
+        mode: `w` (UTF-8 text) or `wb`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
+    try:
+        text = {} if "b" in mode else {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
+        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files  # noqa: PTH101
+        os.replace(temporary, path)  # noqa: PTH105
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)  # noqa: PTH108
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Indented UTF-8 JSON; NaN and infinity, which are not JSON, are refused by a ValueError."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    with atomic(path) as file:
+        file.write(text + "\n")
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """A table with a header; cells that a spreadsheet would run as formulas are neutralized."""
+    with atomic(path) as file:
+        writer = csv.DictWriter(file, fieldnames=list(columns), extrasaction="raise", lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: safe_cell(value) for key, value in row.items()})
+
+
+def safe_cell(value: Any) -> Any:
+    """Text that starts like a formula gets an apostrophe in front; everything else stays as it is."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+
+
+def write_png(path: Path, image_rgb: np.ndarray) -> None:
+    """Write an (H, W, 3) or (H, W) uint8 image, without any metadata."""
+    ordered = image_rgb[..., ::-1] if image_rgb.ndim == 3 else image_rgb
+    done, encoded = cv2.imencode(".png", np.ascontiguousarray(ordered))
+    if not done:
+        raise ValueError(f"{path}: {image_rgb.shape} {image_rgb.dtype} cannot be written as PNG")
+    with atomic(path, "wb") as file:
+        file.write(encoded.tobytes())
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The start of a `run.json`: what was run, with which options, versions and machine.
+
+    Args:
+        kind: `training`, `evaluation` or `prediction`.
+        options: what the user chose, as JSON values.
+    """
+    packages = ("monai-brain", "monai", "torch", "pytorch-ignite", "numpy", "opencv-python-headless", "pillow")
+    return {
+        "kind": kind,
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "options": dict(options),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in packages}},
+        "machine": {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count()},
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "note": "Research use only; not a medical device.",
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

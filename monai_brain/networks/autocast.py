@@ -1,0 +1,31 @@
+"""Run a network in lower precision, on any device."""
+
+from typing import Any
+
+import torch
+from monai.inferers import SimpleInferer
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
+
+
+class AutocastInferer(SimpleInferer):
+    """Feed the network in `precision`; what comes out is float32, so losses and metrics are too.
+
+    MONAI's own `amp` reaches CUDA only. bf16 needs no loss scaling: it has float32's range.
+
+    Args:
+        precision: `fp32` or `bf16`.
+    """
+
+    def __init__(self, precision: str = "fp32") -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+        self.dtype = PRECISIONS[precision]
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Logits, float32."""
+        if self.dtype is None:
+            return network(inputs, *args, **kwargs)
+        with torch.autocast(inputs.device.type, dtype=self.dtype):
+            return network(inputs, *args, **kwargs).float()

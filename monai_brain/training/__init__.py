@@ -1,0 +1,1 @@
+"""What MONAI's training workflow needs besides: seeds, checkpoints, progress, history."""

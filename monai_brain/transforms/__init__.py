@@ -1,0 +1,1 @@
+"""Dictionary transforms that MONAI lacks: thin, on uint8 arrays, one array operation each."""

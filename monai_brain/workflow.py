@@ -1,0 +1,98 @@
+"""What every bundle config calls first: where its bundle is, and that no key in it is misspelt.
+
+MONAI lets a config's expressions see other values of the config, but neither the file they stand in nor
+the overrides of the command line. Both are known to the `ConfigWorkflow` that is evaluating them, which is
+found on the call stack.
+"""
+
+import difflib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigWorkflow
+
+RESERVED_KEYS = ("_meta_", "initialize", "run", "finalize")
+"""Top-level keys that MONAI itself reads or adds."""
+
+
+class UnknownKey(ValueError):
+    """A config or the command line sets keys that no file of the bundle's `configs/` declares."""
+
+
+def current() -> "ConfigWorkflow | None":
+    """The workflow that is evaluating the calling expression; None outside of one."""
+    from monai.bundle import ConfigWorkflow
+
+    frame = sys._getframe(1)
+    while frame and not isinstance(frame.f_locals.get("self"), ConfigWorkflow):
+        frame = frame.f_back  # type: ignore[assignment]
+    return frame.f_locals["self"] if frame else None
+
+
+def root(default: str = ".") -> str:
+    """The bundle's folder, whatever the working directory; `default` where no workflow is running."""
+    workflow = current()
+    return str(workflow.config_root_path.resolve().parent) if workflow else default
+
+
+def refuse_unknown() -> None:
+    """Stop when a key was set that no file in the bundle's `configs/` declares.
+
+    Raises:
+        UnknownKey: with every unknown key and the nearest declared one.
+    """
+    workflow = current()
+    if workflow is None:
+        return
+    unknown = unknown_keys(workflow.parser.config, declared_keys(workflow.config_root_path))
+    if unknown:
+        lines = [f"  {key}" + (f" (did you mean {near}?)" if near else "") for key, near in unknown.items()]
+        where = workflow.config_root_path / "*.yaml"
+        raise UnknownKey("no such key, so it would be ignored:\n" + "\n".join(lines) + f"\nKeys are declared in {where}.")
+
+
+def declared_keys(configs: Path) -> set[str]:
+    """Dotted (`train::trainer`) keys that the files directly inside `configs` declare."""
+    from monai.bundle import ConfigParser
+
+    files = [f for f in sorted(configs.iterdir()) if f.suffix in (".yaml", ".yml", ".json") and f.stem != "metadata"]
+    return {key for file in files for key in _keys(ConfigParser.load_config_file(str(file)))}
+
+
+def unknown_keys(config: dict[str, Any], declared: set[str]) -> dict[str, str | None]:
+    """Keys of `config` that are not `declared`, each with the nearest declared key or None."""
+    found: dict[str, str | None] = {}
+    for key in _keys(config):
+        if key in declared or key.partition("::")[0] in RESERVED_KEYS or _inside(key, found):
+            continue
+        near = difflib.get_close_matches(key, declared, n=1)
+        found[key] = near[0] if near else None
+    return found
+
+
+def exit_with(status: int) -> None:
+    """End the process with `status`, unless it is 0: the last entry of a `run:` list.
+
+    Raises:
+        SystemExit: `status` is not 0.
+    """
+    if status:
+        raise SystemExit(status)
+
+
+def _inside(key: str, parents: dict[str, str | None]) -> bool:
+    return any(key.startswith(f"{parent}::") for parent in parents)
+
+
+def _keys(config: Any, prefix: str = "") -> Iterator[str]:
+    """Keys of nested dictionaries, parents first; what a `_target_` takes is not ours to know."""
+    if not isinstance(config, dict):
+        return
+    for key, value in config.items():
+        name = prefix + str(key).lstrip("+")
+        yield name
+        if isinstance(value, dict) and "_target_" not in value:
+            yield from _keys(value, f"{name}::")
