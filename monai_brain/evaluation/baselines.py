@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 from monai_brain.io.read import read_image
 from monai_brain.transforms.load import to_8_bits, to_channels
-from monai_brain.transforms.spatial import resize
 
 THUMBNAIL_PIXELS = 32
 
@@ -18,12 +18,7 @@ def thumbnails(paths: Sequence[str]) -> np.ndarray:
     Returns:
         (N, 1024) float32.
     """
-    rows = np.stack(
-        [
-            resize(to_channels(to_8_bits(read_image(Path(path)).pixels), gray=True), THUMBNAIL_PIXELS).ravel()
-            for path in paths
-        ]
-    ).astype(np.float32)
+    rows = np.stack([_thumbnail(Path(path)) for path in paths]).astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
@@ -41,3 +36,8 @@ def nearest_neighbors(references: np.ndarray, queries: np.ndarray) -> tuple[np.n
     similarity = queries @ references.T
     nearest = similarity.argmax(axis=1)
     return nearest, similarity[np.arange(len(queries)), nearest]
+
+
+def _thumbnail(path: Path) -> np.ndarray:
+    gray = to_channels(to_8_bits(read_image(path).pixels), gray=True)[0]
+    return np.asarray(PIL.Image.fromarray(gray).resize((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))).ravel()

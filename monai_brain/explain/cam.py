@@ -1,0 +1,78 @@
+"""Grad-CAM on `monai.visualize`, with its traps handled: polarity, batches, frozen networks, leftover hooks."""
+
+from types import TracebackType
+from typing import Any
+
+import torch
+from monai.visualize import GradCAM
+from monai.visualize.class_activation_maps import ModelWithHooks
+from torch import Tensor, nn
+
+
+class GradCAMExplainer:
+    """Maps of where a network found the evidence for a class; a context manager that leaves no hook behind.
+
+    Args:
+        network: classifier; put into eval mode while it explains.
+        layer: dotted name of the convolutional layer to look at, such as `features.11`.
+
+    Raises:
+        ValueError: the network has no such layer.
+
+    Source: Selvaraju et al., Grad-CAM, ICCV 2017.
+    """
+
+    def __init__(self, network: nn.Module, layer: str) -> None:
+        modules = dict(network.named_modules())
+        if layer not in modules:
+            near = [name for name in modules if name.startswith(layer.partition(".")[0])][-5:]
+            raise ValueError(f"{type(network).__name__} has no layer {layer!r}; set cam_layer to one such as {', '.join(near)}")
+        self._module = modules[layer]
+        self._before = (set(self._module._forward_hooks), set(self._module._backward_hooks))
+        hooks = _PerSampleHooks(network, layer, register_forward=True, register_backward=True)
+        self._cam = GradCAM(hooks, layer, postprocessing=_unchanged)
+
+    def __call__(self, images: Tensor, classes: Tensor) -> Tensor:
+        """Maps of a batch.
+
+        Args:
+            images: normalized slices, (N, C, H, W).
+            classes: class index to explain, per sample, (N,).
+
+        Returns:
+            (N, 1, H, W), float32 in [0, 1]; 1 is the strongest evidence of that image, all 0 means none.
+        """
+        with torch.enable_grad():
+            # a fully frozen network has no other reason to keep gradients
+            maps = self._cam(images.detach().clone().requires_grad_(True), class_idx=classes)
+        return scaled_to_own_maximum(maps.detach().float())
+
+    def __enter__(self) -> "GradCAMExplainer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the hooks off the network."""
+        for hooks, before in zip((self._module._forward_hooks, self._module._backward_hooks), self._before, strict=True):
+            for key in set(hooks) - before:
+                del hooks[key]
+
+
+def scaled_to_own_maximum(maps: Tensor) -> Tensor:
+    """Each (1, H, W) map of a batch divided by its own maximum; negative values are no evidence and become 0."""
+    maps = maps.clamp(min=0)
+    highest = maps.flatten(1).amax(dim=1).clamp(min=torch.finfo(maps.dtype).tiny)
+    return maps / highest[:, None, None, None]
+
+
+class _PerSampleHooks(ModelWithHooks):
+    """Each sample is explained for its own class; MONAI would take every class from every sample."""
+
+    def class_score(self, logits: Tensor, class_idx: Any) -> Tensor:
+        return logits.gather(1, class_idx.reshape(-1, 1))
+
+
+def _unchanged(maps: Tensor) -> Tensor:
+    return maps

@@ -1,0 +1,273 @@
+"""Classify every case of a folder: a row for each file found, overlays on request, nothing lost."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import set_track_meta
+from monai.transforms import Compose
+from rich.console import Console
+from rich.progress import Progress
+from torch.utils.data import Dataset, default_collate
+
+from monai_brain.explain.cam import GradCAMExplainer
+from monai_brain.io import Case, Skipped, UnreadableCase, find_cases
+from monai_brain.io.weights import find_weights
+from monai_brain.io.write import manifest, sha256_of, write_csv, write_json, write_png
+from monai_brain.labels import CLASS_NAMES
+from monai_brain.report.figures import explanation_panel
+from monai_brain.report.html import Gallery, Table, write_page
+from monai_brain.transforms.load import refusal_behind
+
+COLUMNS = ("path", "status", "code", "label", *(f"prob_{name}" for name in CLASS_NAMES), "warnings", "overlay")
+
+EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
+
+PICTURES_ON_PAGE = 60
+"""The report stays quick to open; the table has all cases."""
+
+
+class UnusableOutput(ValueError):
+    """The output folder cannot be used, with the way out."""
+
+
+class Prediction(NamedTuple):
+    """One row of the result table."""
+
+    path: str
+    status: str
+    """`ok`, `error` or `skipped`."""
+    code: str = ""
+    label: str = ""
+    probabilities: tuple[float, ...] = ()
+    """In the order of `labels.CLASS_NAMES`; empty unless `ok`."""
+    warnings: tuple[str, ...] = ()
+    overlay: str = ""
+    """Path of the explanation, relative to the output folder."""
+
+    def row(self) -> dict[str, str]:
+        """As written to `predictions.csv`."""
+        shown = [f"{value:.6f}" for value in self.probabilities] or [""] * len(CLASS_NAMES)
+        return {
+            "path": self.path,
+            "status": self.status,
+            "code": self.code,
+            "label": self.label,
+            **{f"prob_{name}": value for name, value in zip(CLASS_NAMES, shown, strict=True)},
+            "warnings": " ".join(self.warnings),
+            "overlay": self.overlay,
+        }
+
+
+class CaseDataset(Dataset):
+    """The cases of a folder, preprocessed; an unreadable one becomes a black placeholder with its code.
+
+    Args:
+        folder: with everything below it; None is an empty data set, so that a bundle can be checked without input.
+        transform: from the case to the network's input.
+        image_shape: of the network's input, (C, H, W).
+    """
+
+    def __init__(self, folder: str | Path | None, transform: Compose, image_shape: Sequence[int]) -> None:
+        self.found: list[Case | Skipped] = list(find_cases(folder)) if folder is not None else []
+        self.cases = [entry for entry in self.found if isinstance(entry, Case)]
+        self.transform = transform
+        self.image_shape = tuple(image_shape)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        set_track_meta(False)  # per process: workers do not inherit it everywhere
+        try:
+            item = self.transform({"image": self.cases[index]})
+        except Exception as error:
+            refusal = refusal_behind(error) or UnreadableCase("unreadable", f"preprocessing failed ({type(error).__name__})")
+            return {"image": torch.zeros(self.image_shape), "index": index, "code": refusal.code, "warnings": ""}
+        return {
+            "image": torch.as_tensor(item["image"]),
+            "index": index,
+            "code": "",
+            "warnings": " ".join(item.get("image_warnings", ())),
+        }
+
+
+def collate_cases(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A batch of `CaseDataset`; under a name, so that worker processes can import it."""
+    return default_collate(list(items))
+
+
+class FolderRun:
+    """A handler that turns an evaluator's batches into the outputs of a folder run.
+
+    Args:
+        folder: that was searched.
+        output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html` and `overlays/`.
+        dataset: what the evaluator's loader reads.
+        explain: write a Grad-CAM overlay per case.
+        cam_layer: layer that Grad-CAM looks at.
+        overwrite: replace the results of an earlier run.
+        console: for the progress bar; by default the standard error output.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path | None,
+        output_dir: str | Path,
+        dataset: CaseDataset,
+        *,
+        explain: bool = False,
+        cam_layer: str = "",
+        overwrite: bool = False,
+        console: Console | None = None,
+    ) -> None:
+        self.folder = folder
+        self.output = Path(output_dir)
+        self.dataset = dataset
+        self.explain = explain
+        self.cam_layer = cam_layer
+        self.overwrite = overwrite
+        self.predictions: dict[str, Prediction] = {}
+        self.manifest: dict[str, Any] = {}
+        self.progress = Progress(console=console or Console(stderr=True))
+        self.explainer: GradCAMExplainer | None = None
+
+    def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
+        """Check the folders and note what is about to be done; called in `run:`, before the evaluator.
+
+        Raises:
+            UnusableOutput: no input was named, or the output would mix with the input or another run.
+        """
+        if self.folder is None:
+            raise UnusableOutput("no input: name the folder of scans with --input_dir")
+        source, target = Path(self.folder).resolve(), self.output.resolve()
+        if source.is_relative_to(target) or target.is_relative_to(source):
+            raise UnusableOutput(f"{self.output}: input and output lie in one another; give an output folder outside of {source}")
+        if (self.output / "predictions.csv").exists() and not self.overwrite:
+            raise UnusableOutput(f"{self.output}: holds the results of a run; give another folder, or --overwrite")
+        self.output.mkdir(parents=True, exist_ok=True)
+        file = find_weights(Path(weights))
+        self.manifest = {**manifest("prediction", options), "weights_sha256": sha256_of(file)}
+        write_json(self.output / "run.json", self.manifest)
+        (self.output / "predictions.jsonl").write_text("", encoding="utf-8")
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator whose batches stay whole (`decollate: false`)."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self._stop)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop_and_raise)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write down a batch."""
+        batch = engine.state.batch
+        logits = engine.state.output["pred"].detach().float().cpu()
+        probabilities = torch.softmax(logits, dim=1).numpy()
+        overlays = self._explained(engine, probabilities.argmax(axis=1)) if self.explain else {}
+        rows = [
+            self._prediction(position, int(index), batch, probabilities[position], overlays)
+            for position, index in enumerate(batch["index"])
+        ]
+        with (self.output / "predictions.jsonl").open("a", encoding="utf-8", errors="surrogateescape") as journal:
+            journal.writelines(json.dumps(prediction._asdict(), ensure_ascii=True) + "\n" for prediction in rows)
+        self.predictions |= {prediction.path: prediction for prediction in rows}
+        self.progress.advance(self.task, len(rows))
+
+    def end(self) -> int:
+        """Write table, page and manifest.
+
+        Returns:
+            Exit status: 0 all good, 2 nothing to do, 3 some cases failed.
+        """
+        everything = [
+            Prediction(entry.id, "skipped", entry.code) if isinstance(entry, Skipped) else self.predictions[entry.id]
+            for entry in self.dataset.found
+        ]
+        write_csv(self.output / "predictions.csv", COLUMNS, (prediction.row() for prediction in everything))
+        counts = summary(everything)
+        write_json(self.output / "run.json", {**self.manifest, "counts": counts})
+        write_page(self.output / "report.html", "Predictions", _blocks(everything, counts))
+        if not counts["cases"]:
+            return EXIT_NOTHING
+        return EXIT_FINDINGS if counts["status"].get("error") else EXIT_GOOD
+
+    def _prediction(
+        self, position: int, index: int, batch: Mapping[str, Any], probabilities: np.ndarray, overlays: Mapping[int, str]
+    ) -> Prediction:
+        path, code = self.dataset.cases[index].id, batch["code"][position]
+        warnings = tuple(batch["warnings"][position].split())
+        if not code and not np.isfinite(probabilities).all():
+            code = "non_finite_output"
+        if code:
+            return Prediction(path, "error", code, warnings=warnings)
+        label = CLASS_NAMES[int(probabilities.argmax())]
+        shown = tuple(round(float(value), 6) for value in probabilities)
+        return Prediction(path, "ok", "", label, shown, warnings, overlays.get(position, ""))
+
+    def _explained(self, engine: Engine, classes: np.ndarray) -> dict[int, str]:
+        """Overlay paths by position in the batch."""
+        batch = engine.state.batch
+        good = [position for position, code in enumerate(batch["code"]) if not code]
+        if not good:
+            return {}
+        if self.explainer is None:
+            self.explainer = GradCAMExplainer(engine.network, self.cam_layer)  # type: ignore[attr-defined]
+        images = engine.state.output["image"][good]
+        maps = self.explainer(images, torch.as_tensor(classes[good], device=images.device)).cpu().numpy()
+        written = {}
+        for position, image, heat in zip(good, images.cpu().numpy(), maps, strict=True):
+            name = f"overlays/{self.dataset.cases[int(batch['index'][position])].id}.png"
+            caption = f"Grad-CAM for {CLASS_NAMES[classes[position]]}"
+            write_png(self.output / name, explanation_panel(_as_seen(image), heat[0], caption))
+            written[position] = name
+        return written
+
+    def _start(self, engine: Engine) -> None:
+        self.task = self.progress.add_task("classifying", total=len(self.dataset))
+        self.progress.start()
+
+    def _stop(self, engine: Engine) -> None:
+        self.progress.stop()
+        if self.explainer is not None:
+            self.explainer.close()
+
+    def _stop_and_raise(self, engine: Engine, error: BaseException) -> None:
+        self._stop(engine)
+        raise error
+
+
+def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """Counts of cases, and of each status, label and code."""
+    return {
+        "cases": len(predictions),
+        "status": dict(Counter(prediction.status for prediction in predictions)),
+        "label": dict(Counter(prediction.label for prediction in predictions if prediction.label)),
+        "code": dict(Counter(prediction.code for prediction in predictions if prediction.code)),
+    }
+
+
+def _as_seen(image: np.ndarray) -> np.ndarray:
+    """The network's input (C, H, W) as an 8-bit gray picture: its first channel, stretched."""
+    low, high = image[0].min(), image[0].max()
+    return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
+
+
+def _blocks(predictions: Sequence[Prediction], counts: Mapping[str, Any]) -> list[Table | Gallery]:
+    counted = [[kind, name, str(n)] for kind in ("status", "label", "code") for name, n in sorted(counts[kind].items())]
+    first = sorted(predictions, key=lambda p: (p.status == "ok", max(p.probabilities, default=0.0)))[:PICTURES_ON_PAGE]
+    rows = [[p.path, p.status, p.code, p.label, _percent(p), " ".join(p.warnings)] for p in first]
+    blocks: list[Table | Gallery] = [Table(f"{counts['cases']} files", ["", "", "number"], counted)]
+    pictures = [(p.overlay, f"{p.path}: {p.label} {_percent(p)}") for p in first if p.overlay]
+    if pictures:
+        blocks.append(Gallery("What the network saw, and where it found its evidence; least certain first", pictures))
+    caption = f"Failures and least certain first ({len(first)} of {counts['cases']}; all are in predictions.csv)"
+    return [*blocks, Table(caption, ["path", "status", "code", "label", "probability", "warnings"], rows)]
+
+
+def _percent(prediction: Prediction) -> str:
+    return f"{max(prediction.probabilities):.1%}" if prediction.probabilities else ""

@@ -1,0 +1,144 @@
+"""Figures: one look, legible in print, safe for color-blind readers."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_curve
+
+from monai_brain.io.write import atomic
+from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
+
+DOTS_PER_INCH = 150
+TRAINING_COLOR, VALIDATION_COLOR = "#56B4E9", "#D55E00"
+
+
+def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Loss and validation metrics by epoch, side by side; the best epoch is marked.
+
+    Args:
+        rows: of a run's `metrics.csv`.
+        path: PNG file.
+    """
+    figure = _figure(9, 3.6)
+    losses, scores = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in rows]
+    marker = "o" if len(rows) < 2 else None
+    losses.plot(epochs, [row["train_loss"] for row in rows], color=TRAINING_COLOR, label="training", marker=marker)
+    losses.plot(epochs, [row["val_loss"] for row in rows], color=VALIDATION_COLOR, label="validation", marker=marker)
+    losses.set(title="Loss", xlabel="epoch", ylabel="cross-entropy")
+    f1 = [row["val_macro_f1"] for row in rows]
+    scores.plot(epochs, f1, color=VALIDATION_COLOR, label="macro-F1", marker=marker)
+    scores.plot(epochs, [row["val_accuracy"] for row in rows], color="#009E73", label="accuracy", linestyle="--")
+    best = int(np.argmax(f1))
+    scores.axvline(epochs[best], color="#999999", linewidth=1)
+    scores.set(title=f"Validation (best macro-F1 {f1[best]:.3f} in epoch {epochs[best]})", xlabel="epoch", ylabel="score")
+    for axes in (losses, scores):
+        axes.legend(frameon=False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    _save(figure, path)
+
+
+def draw_confusion_matrix(matrix: Sequence[Sequence[int]], path: Path, title: str) -> None:
+    """Counts, with the share of each reference class as shade.
+
+    Args:
+        matrix: (K, K), rows are the reference.
+        path: PNG file.
+        title: above it.
+    """
+    counts = np.asarray(matrix)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = _figure(5.2, 4.6)
+    axes = figure.subplots()
+    shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if share[row, column] > 0.55 else "black"
+        axes.text(column, row, f"{count}\n{share[row, column]:.1%}", ha="center", va="center", color=color, fontsize=9)
+    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=20)
+    axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    axes.set(title=title, xlabel="predicted", ylabel="reference")
+    axes.spines[:].set_visible(False)
+    figure.colorbar(shades, ax=axes, label="share of the reference class", shrink=0.85)
+    _save(figure, path)
+
+
+def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[str, float | None], path: Path) -> None:
+    """One curve per class, that class against the rest.
+
+    Args:
+        labels: class indices, (N,).
+        probabilities: (N, K).
+        auc: area per class name, None where it is undefined.
+        path: PNG file.
+    """
+    figure = _figure(5.2, 4.6)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
+    for index, name in enumerate(CLASS_NAMES):
+        if auc[name] is None:
+            continue
+        false_positive_rate, sensitivity, _ = roc_curve(labels == index, probabilities[:, index])
+        axes.plot(false_positive_rate, sensitivity, color=CLASS_COLORS[name], label=f"{name} (AUC {auc[name]:.3f})")
+    axes.set(title="ROC, each class against the rest", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.legend(frameon=False, loc="lower right")
+    _save(figure, path)
+
+
+def overlay(gray: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.ndarray:
+    """A heat map over a slice: where the map is 0 the slice stays as it is.
+
+    Args:
+        gray: uint8 (H, W).
+        heat: (h, w) in [0, 1]; brought to the slice's size.
+        opacity: of the map where it is 1.
+
+    Returns:
+        uint8 RGB, (H, W, 3).
+    """
+    height, width = gray.shape
+    heat = np.clip(cv2.resize(heat.astype(np.float32), (width, height)), 0, 1)
+    colors = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
+    weight = (opacity * np.minimum(1, heat * 2))[..., None]
+    return np.rint(gray[..., None] * (1 - weight) + colors * weight).astype(np.uint8)
+
+
+def explanation_panel(gray: np.ndarray, heat: np.ndarray, caption: str) -> np.ndarray:
+    """Slice and overlay side by side with a color bar and a caption above.
+
+    Args:
+        gray: uint8 (H, W).
+        heat: (h, w) in [0, 1].
+        caption: one line.
+
+    Returns:
+        uint8 RGB, (rows, columns, 3).
+    """
+    height = 256
+    size = (round(gray.shape[1] * height / gray.shape[0]), height)
+    shown = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if gray.shape[0] > height else cv2.INTER_CUBIC)
+    bar = np.repeat(np.linspace(1, 0, height)[:, None], 12, axis=1)
+    bar_colors = np.rint(matplotlib.colormaps["inferno"](bar)[..., :3] * 255).astype(np.uint8)
+    gap = np.zeros((height, 6, 3), np.uint8)
+    row = np.hstack([np.repeat(shown[..., None], 3, axis=2), gap, overlay(shown, heat), gap, bar_colors])
+    header = np.zeros((24, row.shape[1], 3), np.uint8)
+    cv2.putText(header, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.vstack([header, row])
+
+
+def _figure(width_inches: float, height_inches: float) -> Figure:
+    figure = Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for axes in figure.axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    with atomic(path, "wb") as file:
+        figure.savefig(file, format="png", metadata={"Software": None})

@@ -1,0 +1,108 @@
+"""Checkpoints that survive a kill at any moment, and the best model so far."""
+
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from monai_brain.io.weights import UnusableWeights, read_checkpoint, write_weights
+from monai_brain.io.write import atomic, sha256_of
+
+KEPT = 2
+"""The newest, and the one before in case the newest is damaged."""
+
+NAME = re.compile(r"epoch_(\d+)\.pt")
+
+
+class Checkpoints:
+    """A handler that writes one checkpoint an epoch, and `model.safetensors` whenever validation was best.
+
+    A checkpoint is written to a temporary file, flushed to disk and renamed, with its SHA-256 beside it.
+    It must come after the handler that validates, so that the epoch's metric is known.
+
+    Args:
+        folder: the run's folder; checkpoints go into `checkpoints/`.
+        network: its weights are the best model's.
+        state: what a resumed training needs besides, by name; each has `state_dict` and `load_state_dict`.
+        evaluator: its `state.best_metric` decides which model is best.
+    """
+
+    def __init__(
+        self, folder: str | Path, network: torch.nn.Module, state: Mapping[str, Any], evaluator: Engine
+    ) -> None:
+        self.folder = Path(folder)
+        self.network = network
+        self.objects = {"model": network, **state}
+        self.evaluator = evaluator
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, trainer: Engine) -> None:
+        """Write what the finished epoch left."""
+        best = self.evaluator.state
+        if best.best_metric_epoch == trainer.state.epoch:
+            write_weights(self.network, self.folder / "model.safetensors")
+        save_checkpoint(
+            self.folder / "checkpoints" / f"epoch_{trainer.state.epoch:04d}.pt",
+            {
+                **{name: thing.state_dict() for name, thing in self.objects.items()},
+                "epoch": trainer.state.epoch,
+                "best_metric": float(best.best_metric),
+                "best_metric_epoch": int(best.best_metric_epoch),
+            },
+        )
+        _forget_old(self.folder / "checkpoints")
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write tensors and plain values, atomically, with their SHA-256 in `<name>.sha256`."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    with atomic(path.with_name(path.name + ".sha256")) as file:
+        file.write(hashlib.sha256(buffer.getvalue()).hexdigest() + "\n")
+    with atomic(path, "wb") as file:
+        file.write(buffer.getbuffer())
+
+
+def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest checkpoint that is whole.
+
+    Args:
+        folder: a run's `checkpoints/`.
+
+    Returns:
+        Its state, or None; and a line for each newer one that was damaged.
+    """
+    damaged = []
+    for path in sorted(_checkpoints(folder), key=_epoch, reverse=True):
+        try:
+            expected = path.with_name(path.name + ".sha256").read_text(encoding="utf-8").strip()
+            if sha256_of(path) != expected:
+                raise UnusableWeights("does not fit its SHA-256")
+            return read_checkpoint(path), damaged
+        except (OSError, UnusableWeights) as error:
+            damaged.append(f"{path}: damaged ({error}); the one before is used")
+    return None, damaged
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("epoch_*.pt") if NAME.fullmatch(path.name)] if folder.is_dir() else []
+
+
+def _epoch(path: Path) -> int:
+    match = NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
+
+
+def _forget_old(folder: Path) -> None:
+    for path in sorted(_checkpoints(folder), key=_epoch)[:-KEPT]:
+        path.unlink()
+        path.with_name(path.name + ".sha256").unlink(missing_ok=True)

@@ -1,0 +1,26 @@
+"""Collect what a network says about a set of images."""
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+
+
+class CollectProbabilities:
+    """A handler that keeps the softmax of every batch's `pred`, in the order of the images."""
+
+    def __init__(self) -> None:
+        self._batches: list[torch.Tensor] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator whose batches stay whole (`decollate: false`)."""
+        engine.add_event_handler(Events.STARTED, lambda _: self._batches.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Keep a batch."""
+        self._batches.append(torch.softmax(engine.state.output["pred"].float(), dim=1).cpu())
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, K), float32."""
+        return torch.cat(self._batches).numpy()

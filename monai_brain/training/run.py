@@ -1,0 +1,145 @@
+"""A training's run folder: manifest, datalist, metrics of each epoch, curves; begun, resumed, ended."""
+
+import csv
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+
+from monai_brain.data.splits import read_datalist
+from monai_brain.io import settings
+from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
+from monai_brain.report.figures import draw_learning_curves
+from monai_brain.training.checkpoint import newest_checkpoint
+
+COLUMNS = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "learning_rate", "seconds")
+
+
+class RunExists(FileExistsError):
+    """The output folder holds a training already."""
+
+
+class TrainingRun:
+    """A handler that keeps a run folder complete after every epoch.
+
+    Args:
+        folder: made if missing; must not hold another run unless `resume`.
+        datalist: the split, copied into the folder.
+        optimizer: its learning rate is noted.
+        evaluator: its metrics are noted; it must have run when an epoch completes.
+        options: what the user chose, for the manifest.
+        resume: go on where the newest whole checkpoint stands.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        datalist: str | Path,
+        optimizer: torch.optim.Optimizer,
+        evaluator: Engine,
+        options: Mapping[str, Any],
+        resume: bool = False,
+    ) -> None:
+        self.folder = Path(folder)
+        self.datalist = Path(datalist)
+        self.optimizer = optimizer
+        self.evaluator = evaluator
+        self.options = dict(options)
+        self.resume = resume
+        self.rows: list[dict[str, Any]] = []
+        self.manifest: dict[str, Any] = {}
+        self.loss_sum = 0.0
+
+    def begin(self, trainer: Engine, state: Mapping[str, Any]) -> None:
+        """Make the folder, or take up what it holds; called in `run:` before the trainer runs.
+
+        Args:
+            trainer: is set to go on after the last finished epoch.
+            state: objects with `load_state_dict`, by the names that `Checkpoints` saved them under.
+
+        Raises:
+            RunExists: there is a run already, and `resume` is false.
+        """
+        self.datalist = self.datalist.resolve()
+        read_datalist(self.datalist)
+        if (self.folder / "run.json").exists() and not self.resume:
+            raise RunExists(f"{self.folder}: holds a run; add --resume true to go on, or give another --output_dir")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if self.resume:
+            self._take_up(trainer, state)
+        self.manifest = {
+            **manifest("training", self.options),
+            "datalist_sha256": sha256_of(self.datalist),
+            "settings": settings.record(),
+        }
+        shutil.copyfile(self.datalist, self.folder / "datalist.json")
+        write_json(self.folder / "run.json", self.manifest)
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to the trainer."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+        engine.add_event_handler(Events.COMPLETED, self._end)
+
+    def _take_up(self, trainer: Engine, state: Mapping[str, Any]) -> None:
+        saved, damaged = newest_checkpoint(self.folder / "checkpoints")
+        for line in damaged:
+            trainer.logger.warning(line)
+        if saved is None:
+            return
+        for name, thing in state.items():
+            thing.load_state_dict(saved[name])
+        trainer.load_state_dict(
+            {"epoch": saved["epoch"], "max_epochs": trainer.state.max_epochs, "epoch_length": trainer.state.epoch_length}
+        )
+        self.evaluator.state.best_metric = saved["best_metric"]
+        self.evaluator.state.best_metric_epoch = saved["best_metric_epoch"]
+        self.rows = [row for row in read_history(self.folder) if row["epoch"] <= saved["epoch"]]
+
+    def _start_epoch(self, engine: Engine) -> None:
+        self.loss_sum = 0.0
+        self.began = time.perf_counter()
+
+    def _add_loss(self, engine: Engine) -> None:
+        self.loss_sum += float(engine.state.output["loss"])
+
+    def _end_epoch(self, engine: Engine) -> None:
+        metrics = self.evaluator.state.metrics
+        self.rows.append(
+            {
+                "epoch": engine.state.epoch,
+                "train_loss": round(self.loss_sum / engine.state.epoch_length, 6),
+                **{name: round(float(metrics[name]), 6) for name in COLUMNS[2:5] if name in metrics},
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "seconds": round(time.perf_counter() - self.began, 2),
+            }
+        )
+        write_csv(self.folder / "metrics.csv", COLUMNS, self.rows)
+
+    def _end(self, engine: Engine) -> None:
+        best = self.evaluator.state
+        draw_learning_curves(self.rows, self.folder / "curves.png")
+        model = self.folder / "model.safetensors"
+        self.manifest["result"] = {
+            "epochs": engine.state.epoch,
+            "best_epoch": best.best_metric_epoch,
+            f"best_{best.key_metric_name}": best.best_metric,
+            "seconds": round(sum(row["seconds"] for row in self.rows), 1),
+            "weights_sha256": sha256_of(model) if model.is_file() else None,
+        }
+        write_json(self.folder / "run.json", self.manifest)
+
+
+def read_history(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's `metrics.csv`, numbers as numbers; empty where there is none."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "epoch": int(row["epoch"])} for row in rows]
