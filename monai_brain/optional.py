@@ -23,4 +23,6 @@ def require(module: str, *, feature: str, install: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise MissingDependency(f"{feature} needs {package}, which could not be imported ({error}): {install}") from error
+        raise MissingDependency(
+            f"{feature} needs {package}, which could not be imported ({error}): {install}"
+        ) from error

@@ -51,7 +51,9 @@ def refuse_unknown() -> None:
     if unknown:
         lines = [f"  {key}" + (f" (did you mean {near}?)" if near else "") for key, near in unknown.items()]
         where = workflow.config_root_path / "*.yaml"
-        raise UnknownKey("no such key, so it would be ignored:\n" + "\n".join(lines) + f"\nKeys are declared in {where}.")
+        raise UnknownKey(
+            "no such key, so it would be ignored:\n" + "\n".join(lines) + f"\nKeys are declared in {where}."
+        )
 
 
 def declared_keys(configs: Path) -> set[str]:

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -15,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from monai_brain.io import Case, UnreadableCase, read_case
+from monai_brain.io.read import read_bytes
 from monai_brain.transforms.load import to_8_bits, to_channels
 from monai_brain.transforms.spatial import resize
 
@@ -47,12 +47,9 @@ class Fingerprint(NamedTuple):
 def fingerprint(case: Case) -> Fingerprint:
     """SHA-256 and perceptual hash (DCT, 256 bits; imagehash.phash) of a slice."""
     try:
-        digest = hashlib.sha256(case.files[0].read_bytes()).hexdigest()
+        digest = hashlib.sha256(read_bytes(case.files[0])).hexdigest()
         gray = to_channels(to_8_bits(read_case(case).pixels), gray=True)
     except UnreadableCase as refusal:
-        return Fingerprint("", np.zeros(HASH_SIZE**2 // 8, np.uint8), refusal)
-    except OSError as error:
-        refusal = UnreadableCase("unreadable", f"the system could not read the file ({error.strerror})")
         return Fingerprint("", np.zeros(HASH_SIZE**2 // 8, np.uint8), refusal)
     picture = PIL.Image.fromarray(resize(gray, HASHED_SIZE_PIXELS)[0])
     return Fingerprint(digest, np.packbits(imagehash.phash(picture, hash_size=HASH_SIZE).hash))

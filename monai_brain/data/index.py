@@ -156,7 +156,9 @@ def _cases_by_class(folder: Path, folders: Mapping[Path, int]) -> tuple[list[Cas
 def _refuse_empty(labels: Sequence[int], folder: Path) -> None:
     empty = [name for index, name in enumerate(CLASS_NAMES) if index not in labels]
     if empty:
-        raise UnusableFolder(f"{folder}: no readable image of class {', '.join(empty)}; fill the folder or fix its files")
+        raise UnusableFolder(
+            f"{folder}: no readable image of class {', '.join(empty)}; fill the folder or fix its files"
+        )
 
 
 def _groups(cases: Sequence[Case], prints: Sequence[Fingerprint], pattern: str | None) -> tuple[list[Any], str]:
@@ -171,5 +173,7 @@ def _groups(cases: Sequence[Case], prints: Sequence[Fingerprint], pattern: str |
     matches = [compiled.search(case.id) for case in cases]
     without = [case.id for case, match in zip(cases, matches, strict=True) if match is None]
     if without:
-        raise UnusableFolder(f"{len(without)} path(s) have no patient by {pattern!r}, such as {without[0]}; widen the pattern")
+        raise UnusableFolder(
+            f"{len(without)} path(s) have no patient by {pattern!r}, such as {without[0]}; widen the pattern"
+        )
     return [match[1] if match.re.groups else match[0] for match in matches if match], f"patient by {pattern!r}"

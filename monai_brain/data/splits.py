@@ -20,7 +20,11 @@ class UnusableDatalist(ValueError):
 
 
 def split_groups(
-    labels: Sequence[int], groups: Sequence[Any], *, fractions: Sequence[float] = DEFAULT_FRACTIONS, seed: int = 0
+    labels: Sequence[int],
+    groups: Sequence[Any],
+    *,
+    fractions: Sequence[float] = DEFAULT_FRACTIONS,
+    seed: int = 0,
 ) -> list[str]:
     """A part for every image: stratified by class, no group in two parts.
 
@@ -84,7 +88,9 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise UnusableDatalist(f"{path}: no such datalist; make one: monai-brain index <folder of class folders> -o {path}")
+        raise UnusableDatalist(
+            f"{path}: no such datalist; make one: monai-brain index <folder of class folders> -o {path}"
+        )
     try:
         datalist = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -30,7 +30,9 @@ def classification_metrics(
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     if len(labels) == 0 or probabilities.shape != (len(labels), len(class_names)):
-        raise ValueError(f"{len(labels)} labels and probabilities of shape {probabilities.shape}, {len(class_names)} classes")
+        raise ValueError(
+            f"{len(labels)} labels and probabilities of shape {probabilities.shape}, {len(class_names)} classes"
+        )
     predicted = probabilities.argmax(axis=1)
     return {
         "images": len(labels),
@@ -65,7 +67,9 @@ def _by_class(
     labels: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str]
 ) -> dict[str, Any]:
     everyone = range(len(class_names))
-    precision, recall, f1, number = sk.precision_recall_fscore_support(labels, predicted, labels=everyone, zero_division=0)
+    precision, recall, f1, number = sk.precision_recall_fscore_support(
+        labels, predicted, labels=everyone, zero_division=0
+    )
     auc = [_auc(labels == index, probabilities[:, index]) for index in everyone]
     per_class = {
         name: {

@@ -26,7 +26,9 @@ class GradCAMExplainer:
         modules = dict(network.named_modules())
         if layer not in modules:
             near = [name for name in modules if name.startswith(layer.partition(".")[0])][-5:]
-            raise ValueError(f"{type(network).__name__} has no layer {layer!r}; set cam_layer to one such as {', '.join(near)}")
+            raise ValueError(
+                f"{type(network).__name__} has no layer {layer!r}; set cam_layer to one such as {', '.join(near)}"
+            )
         self._module = modules[layer]
         self._before = (set(self._module._forward_hooks), set(self._module._backward_hooks))
         hooks = _PerSampleHooks(network, layer, register_forward=True, register_backward=True)
@@ -50,12 +52,16 @@ class GradCAMExplainer:
     def __enter__(self) -> "GradCAMExplainer":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
         """Take the hooks off the network."""
-        for hooks, before in zip((self._module._forward_hooks, self._module._backward_hooks), self._before, strict=True):
+        for hooks, before in zip(
+            (self._module._forward_hooks, self._module._backward_hooks), self._before, strict=True
+        ):
             for key in set(hooks) - before:
                 del hooks[key]
 

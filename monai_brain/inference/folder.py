@@ -24,7 +24,15 @@ from monai_brain.report.figures import explanation_panel
 from monai_brain.report.html import Gallery, Table, write_page
 from monai_brain.transforms.load import refusal_behind
 
-COLUMNS = ("path", "status", "code", "label", *(f"prob_{name}" for name in CLASS_NAMES), "warnings", "overlay")
+COLUMNS = (
+    "path",
+    "status",
+    "code",
+    "label",
+    *(f"prob_{name}" for name in CLASS_NAMES),
+    "warnings",
+    "overlay",
+)
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
@@ -87,8 +95,15 @@ class CaseDataset(Dataset):
         try:
             item = self.transform({"image": self.cases[index]})
         except Exception as error:
-            refusal = refusal_behind(error) or UnreadableCase("unreadable", f"preprocessing failed ({type(error).__name__})")
-            return {"image": torch.zeros(self.image_shape), "index": index, "code": refusal.code, "warnings": ""}
+            refusal = refusal_behind(error) or UnreadableCase(
+                "unreadable", f"preprocessing failed ({type(error).__name__})"
+            )
+            return {
+                "image": torch.zeros(self.image_shape),
+                "index": index,
+                "code": refusal.code,
+                "warnings": "",
+            }
         return {
             "image": torch.as_tensor(item["image"]),
             "index": index,
@@ -147,7 +162,9 @@ class FolderRun:
             raise UnusableOutput("no input: name the folder of scans with --input_dir")
         source, target = Path(self.folder).resolve(), self.output.resolve()
         if source.is_relative_to(target) or target.is_relative_to(source):
-            raise UnusableOutput(f"{self.output}: input and output lie in one another; give an output folder outside of {source}")
+            raise UnusableOutput(
+                f"{self.output}: input and output lie in one another; give an output folder outside of {source}"
+            )
         if (self.output / "predictions.csv").exists() and not self.overwrite:
             raise UnusableOutput(f"{self.output}: holds the results of a run; give another folder, or --overwrite")
         self.output.mkdir(parents=True, exist_ok=True)
@@ -197,7 +214,12 @@ class FolderRun:
         return EXIT_FINDINGS if counts["status"].get("error") else EXIT_GOOD
 
     def _prediction(
-        self, position: int, index: int, batch: Mapping[str, Any], probabilities: np.ndarray, overlays: Mapping[int, str]
+        self,
+        position: int,
+        index: int,
+        batch: Mapping[str, Any],
+        probabilities: np.ndarray,
+        overlays: Mapping[int, str],
     ) -> Prediction:
         path, code = self.dataset.cases[index].id, batch["code"][position]
         warnings = tuple(batch["warnings"][position].split())
@@ -216,7 +238,7 @@ class FolderRun:
         if not good:
             return {}
         if self.explainer is None:
-            self.explainer = GradCAMExplainer(engine.network, self.cam_layer)  # type: ignore[attr-defined]
+            self.explainer = GradCAMExplainer(engine.network, self.cam_layer)
         images = engine.state.output["image"][good]
         maps = self.explainer(images, torch.as_tensor(classes[good], device=images.device)).cpu().numpy()
         written = {}

@@ -11,7 +11,22 @@ SIDECAR_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir", 
 """Files that systems and data sets leave beside images; compared in lower case."""
 
 SIDECAR_SUFFIXES = frozenset(
-    {".txt", ".csv", ".json", ".jsonl", ".yaml", ".yml", ".xml", ".md", ".html", ".htm", ".pdf", ".xlsx", ".py", ".log"}
+    {
+        ".txt",
+        ".csv",
+        ".json",
+        ".jsonl",
+        ".yaml",
+        ".yml",
+        ".xml",
+        ".md",
+        ".html",
+        ".htm",
+        ".pdf",
+        ".xlsx",
+        ".py",
+        ".log",
+    }
 )
 """Notes, tables and reports. Everything else is opened and judged by its content."""
 
@@ -31,7 +46,8 @@ class Skipped(NamedTuple):
 
     id: str
     code: str
-    """`sidecar`, `special_file`, `dangling_link`, `link_loop`, `link_out`, `linked_folder` (its files are found where they lie)."""
+    """`sidecar`, `special_file` (FIFO, socket, device), `dangling_link`, `link_loop`, `link_out` (of the folder),
+    `linked_folder` (inside the folder: its files are found where they lie)."""
 
 
 def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:

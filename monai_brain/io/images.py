@@ -29,6 +29,8 @@ def read_png(content: bytes, limits: Limits) -> Image:
     bit_depth, color_type = content[24], content[25]
     if bit_depth == 16 and color_type in (2, 4, 6):
         deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        if deep is None:
+            raise UnreadableCase("damaged", "the 16-bit PNG could not be decoded")
         return image._replace(pixels=_deep_channels(deep))
     return image
 

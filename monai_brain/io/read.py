@@ -8,7 +8,16 @@ from monai_brain.io import images
 from monai_brain.io.cases import Case
 from monai_brain.io.record import DEFAULT_LIMITS, Image, Limits, UnreadableCase
 
-__all__ = ["DEFAULT_LIMITS", "Image", "Limits", "UnreadableCase", "format_of", "read_bytes", "read_case", "read_image"]
+__all__ = [
+    "DEFAULT_LIMITS",
+    "Image",
+    "Limits",
+    "UnreadableCase",
+    "format_of",
+    "read_bytes",
+    "read_case",
+    "read_image",
+]
 
 SIGNATURES = (
     (b"\xff\xd8\xff", "jpeg"),
@@ -61,9 +70,7 @@ def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     if found is None:
         raise UnreadableCase("not_an_image", "the content is no known image format")
     if found not in READERS:
-        raise UnreadableCase(
-            "unsupported_format", f"the content is {found}; convert it to PNG, JPEG, BMP or TIFF"
-        )
+        raise UnreadableCase("unsupported_format", f"the content is {found}; convert it to PNG, JPEG, BMP or TIFF")
     image = READERS[found](content, limits)
     _check_signal(image.pixels)
     if path.suffix.lower() not in USUAL_SUFFIXES[found]:

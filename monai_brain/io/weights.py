@@ -23,7 +23,11 @@ def find_weights(place: Path) -> Path:
     """
     if place.is_file():
         return place
-    for candidate in (place / "model.safetensors", place / "models" / "model.safetensors", place / "models" / "model.pt"):
+    for candidate in (
+        place / "model.safetensors",
+        place / "models" / "model.safetensors",
+        place / "models" / "model.pt",
+    ):
         if candidate.is_file():
             return candidate
     raise UnusableWeights(
@@ -53,7 +57,8 @@ def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
     except RuntimeError as error:
         first = str(error).splitlines()[1:3]
         raise UnusableWeights(
-            f"{path}: these weights belong to another network than {type(network).__name__} ({' '.join(first).strip()}); "
+            f"{path}: these weights belong to another network than {type(network).__name__} "
+            f"({' '.join(first).strip()}); "
             "name the overlay that they were trained with"
         ) from None
     return path

@@ -89,7 +89,15 @@ def manifest(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
         kind: `training`, `evaluation` or `prediction`.
         options: what the user chose, as JSON values.
     """
-    packages = ("monai-brain", "monai", "torch", "pytorch-ignite", "numpy", "opencv-python-headless", "pillow")
+    packages = (
+        "monai-brain",
+        "monai",
+        "torch",
+        "pytorch-ignite",
+        "numpy",
+        "opencv-python-headless",
+        "pillow",
+    )
     return {
         "kind": kind,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -25,6 +25,8 @@ class AutocastInferer(SimpleInferer):
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Logits, float32."""
+        if inputs.ndim == 4:  # convolutions are quicker with channels last, on CPUs and GPUs; values do not change
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.dtype is None:
             return network(inputs, *args, **kwargs)
         with torch.autocast(inputs.device.type, dtype=self.dtype):

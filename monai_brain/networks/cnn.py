@@ -29,7 +29,9 @@ class CNN(nn.Module):
         super().__init__()
         shrink = 2 ** len(widths)
         if image_size % shrink:
-            raise ValueError(f"image_size {image_size} is not divisible by {shrink}; {len(widths)} blocks halve it each")
+            raise ValueError(
+                f"image_size {image_size} is not divisible by {shrink}; {len(widths)} blocks halve it each"
+            )
         blocks: list[nn.Module] = []
         for before, after in zip((in_channels, *widths[:-1]), widths, strict=True):
             blocks += [

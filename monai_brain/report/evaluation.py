@@ -43,7 +43,7 @@ def write_evaluation(
     folder = Path(folder)
     labels = np.array([item["label"] for item in items])
     groups = [item.get("group", index) for index, item in enumerate(items)]
-    metrics = {
+    metrics: dict[str, Any] = {
         "part": part,
         "groups": len(set(groups)),
         "model": _with_intervals(classification_metrics(labels, probabilities), labels, probabilities, groups),
@@ -70,7 +70,10 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
     """
     model, neighbor = metrics["model"], metrics["nearest_neighbor"]
     summary = [
-        [name, *(_shown(source[key], source["intervals"].get(key)) for key in ("accuracy", "macro_f1", "macro_auc"))]
+        [
+            name,
+            *(_shown(source[key], source["intervals"].get(key)) for key in ("accuracy", "macro_f1", "macro_auc")),
+        ]
         for name, source in (("model", model), ("1-nearest-neighbor on thumbnails", neighbor))
     ]
     return [

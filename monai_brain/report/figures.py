@@ -37,7 +37,11 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     scores.plot(epochs, [row["val_accuracy"] for row in rows], color="#009E73", label="accuracy", linestyle="--")
     best = int(np.argmax(f1))
     scores.axvline(epochs[best], color="#999999", linewidth=1)
-    scores.set(title=f"Validation (best macro-F1 {f1[best]:.3f} in epoch {epochs[best]})", xlabel="epoch", ylabel="score")
+    scores.set(
+        title=f"Validation (best macro-F1 {f1[best]:.3f} in epoch {epochs[best]})",
+        xlabel="epoch",
+        ylabel="score",
+    )
     for axes in (losses, scores):
         axes.legend(frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -59,7 +63,15 @@ def draw_confusion_matrix(matrix: Sequence[Sequence[int]], path: Path, title: st
     shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         color = "white" if share[row, column] > 0.55 else "black"
-        axes.text(column, row, f"{count}\n{share[row, column]:.1%}", ha="center", va="center", color=color, fontsize=9)
+        axes.text(
+            column,
+            row,
+            f"{count}\n{share[row, column]:.1%}",
+            ha="center",
+            va="center",
+            color=color,
+            fontsize=9,
+        )
     axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=20)
     axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
     axes.set(title=title, xlabel="predicted", ylabel="reference")
@@ -85,7 +97,12 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
             continue
         false_positive_rate, sensitivity, _ = roc_curve(labels == index, probabilities[:, index])
         axes.plot(false_positive_rate, sensitivity, color=CLASS_COLORS[name], label=f"{name} (AUC {auc[name]:.3f})")
-    axes.set(title="ROC, each class against the rest", xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
+    axes.set(
+        title="ROC, each class against the rest",
+        xlabel="1 - specificity",
+        ylabel="sensitivity",
+        aspect="equal",
+    )
     axes.legend(frameon=False, loc="lower right")
     _save(figure, path)
 

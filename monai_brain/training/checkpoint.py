@@ -80,7 +80,7 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     Returns:
         Its state, or None; and a line for each newer one that was damaged.
     """
-    damaged = []
+    damaged: list[str] = []
     for path in sorted(_checkpoints(folder), key=_epoch, reverse=True):
         try:
             expected = path.with_name(path.name + ".sha256").read_text(encoding="utf-8").strip()

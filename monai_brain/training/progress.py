@@ -42,7 +42,12 @@ class TrainingProgress:
     def _start(self, engine: Engine) -> None:
         total = engine.state.max_epochs * engine.state.epoch_length
         self.task = self.progress.add_task(
-            "training", total=total, completed=engine.state.iteration, epoch=engine.state.epoch, loss=0.0, metric=""
+            "training",
+            total=total,
+            completed=engine.state.iteration,
+            epoch=engine.state.epoch,
+            loss=0.0,
+            metric="",
         )
         if self.console.is_terminal:
             self.progress.start()

@@ -95,7 +95,11 @@ class TrainingRun:
         for name, thing in state.items():
             thing.load_state_dict(saved[name])
         trainer.load_state_dict(
-            {"epoch": saved["epoch"], "max_epochs": trainer.state.max_epochs, "epoch_length": trainer.state.epoch_length}
+            {
+                "epoch": saved["epoch"],
+                "max_epochs": trainer.state.max_epochs,
+                "epoch_length": trainer.state.epoch_length,
+            }
         )
         self.evaluator.state.best_metric = saved["best_metric"]
         self.evaluator.state.best_metric_epoch = saved["best_metric_epoch"]

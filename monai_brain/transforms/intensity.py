@@ -74,7 +74,11 @@ class SharpenGaussiand(MapTransform):
     """Unsharp masking on uint8 slices; see `sharpen`."""
 
     def __init__(
-        self, keys: KeysCollection, sigma_pixels: float = 1.0, amount: float = 0.5, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        sigma_pixels: float = 1.0,
+        amount: float = 0.5,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.sigma_pixels = sigma_pixels
@@ -95,12 +99,12 @@ class ScaleToUnitd(MapTransform):
         """Scale every key."""
         out = dict(data)
         for key in self.key_iterator(out):
-            out[key] = torch.as_tensor(np.ascontiguousarray(out[key])) * np.float32(1 / 255)
+            out[key] = torch.as_tensor(np.ascontiguousarray(out[key])) * (1 / 255)
         return out
 
 
 class NormalizeChannelsd(MapTransform):
-    """Subtract a mean and divide by a deviation per channel; a gray slice becomes as many channels as there are means.
+    """Subtract a mean and divide by a deviation per channel; a gray slice becomes as many channels as means.
 
     Args:
         keys: hold float (1, H, W) or (C, H, W) tensors in [0, 1].

@@ -32,7 +32,11 @@ class LoadSliced(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection, gray: bool = True, limits: Limits = DEFAULT_LIMITS, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        gray: bool = True,
+        limits: Limits = DEFAULT_LIMITS,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.gray = gray

@@ -42,7 +42,10 @@ class CropBorderd(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection, border_pixels: int = DEFAULT_BORDER_PIXELS, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        border_pixels: int = DEFAULT_BORDER_PIXELS,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         if border_pixels < 0:

@@ -1,0 +1,5 @@
+"""`python -m monai_brain` is `monai-brain`."""
+
+from monai_brain.cli import main
+
+main()

@@ -1,0 +1,166 @@
+"""The command line: parses, calls, prints. What a command does lives elsewhere, and is imported when it runs."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from monai_brain import __version__
+
+EXIT_WRONG_USE, EXIT_FINDINGS = 2, 3
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Brain tumors on MR images: classify, explain, and measure honestly. Research use only.",
+)
+console = Console()
+errors = Console(stderr=True, soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: what users can mend is one line on the error output, everything else a traceback."""
+    try:
+        app()
+    except Exception as error:
+        message = _for_users(error)
+        if message is None:
+            raise
+        errors.print(f"error: {message}", markup=False, highlight=False)
+        sys.exit(EXIT_WRONG_USE)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        console.print(__version__)
+        raise typer.Exit
+
+
+@app.command("demo-data")
+def demo_data(
+    output: Annotated[Path, typer.Argument(help="New folder for the synthetic slices.")],
+    patients: Annotated[int, typer.Option(min=4, help="The classes in turn.")] = 60,
+    slices: Annotated[int, typer.Option(min=1, help="Per patient.")] = 10,
+    seed: Annotated[int, typer.Option(help="Of everything: the same seed gives the same pixels.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Make class folders of synthetic MR slices, without any download."""
+    from rich.progress import Progress
+
+    from monai_brain.data.demo import write_demo_slices
+
+    with Progress(console=errors) as progress:
+        task = progress.add_task("rendering patients", total=patients)
+        count = write_demo_slices(
+            output,
+            patients=patients,
+            seed=seed,
+            slices_per_patient=slices,
+            workers=workers or os.cpu_count() or 1,
+            told=lambda: progress.advance(task),
+        )
+    console.print(f"{count} synthetic slices of {patients} patients in {output}", soft_wrap=True)
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="Holds one folder per class.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.")],
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'."),
+    ] = None,
+    split: Annotated[Path | None, typer.Option(help="Take this split, after checking its files' hashes.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
+) -> None:
+    """Split class folders 70/15/15, stratified, grouped by patient or by near-duplicate cluster."""
+    from monai_brain.data.index import index_folder
+    from monai_brain.data.splits import check_hashes, read_datalist
+    from monai_brain.io.write import write_json
+
+    if split is not None:
+        datalist = read_datalist(split)
+        problems = check_hashes(datalist, folder)
+        if problems:
+            errors.print("\n".join(problems[:10]), markup=False)
+            errors.print(f"{len(problems)} file(s) of {split} do not fit {folder}; nothing was written", markup=False)
+            raise typer.Exit(EXIT_FINDINGS)
+        write_json(output, datalist)
+        console.print(_table_of_parts(datalist))
+        return
+    found = index_folder(folder, patient_pattern=patient_pattern, seed=seed, workers=workers or os.cpu_count() or 1)
+    write_json(output, found.datalist)
+    console.print(_table_of_parts(found.datalist))
+    twins = found.duplicates
+    console.print(
+        f"near-duplicates: {twins.near} images, {twins.exact} of them exact copies, "
+        f"{twins.near_of_other_class} with another label on the copy"
+    )
+    console.print(f"groups: {found.datalist['grouping']}", soft_wrap=True, markup=False)
+    for path, code in found.refused.items():
+        errors.print(f"left out: {path} ({code})", markup=False)
+    if any(code != "sidecar" for code in found.refused.values()):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def predict(
+    folder: Annotated[Path, typer.Argument(help="Folder of scans, searched with everything below it.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and overlays.")],
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
+    ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Write a Grad-CAM overlay per case.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
+    ] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+) -> None:
+    """Classify every slice of a folder; bad files become rows with a code."""
+    from monai_brain.inference.apply import predict_folder
+
+    status = predict_folder(
+        folder,
+        output,
+        bundle=bundle,
+        weights=str(weights) if weights else None,
+        explain=explain,
+        overwrite=overwrite,
+        batch_size=batch_size,
+        precision=precision,
+    )
+    counts = json.loads((output / "run.json").read_text(encoding="utf-8"))["counts"]
+    table = Table("", "", "number", title=f"{counts['cases']} files")
+    for kind in ("status", "label", "code"):
+        for name, number in sorted(counts[kind].items()):
+            table.add_row(kind, name, str(number))
+    console.print(table)
+    console.print(f"Table: {output / 'predictions.csv'}\nPage:  {output / 'report.html'}", soft_wrap=True, markup=False)
+    raise typer.Exit(status)
+
+
+def _table_of_parts(datalist: dict[str, Any]) -> Table:
+    from monai_brain.data.index import count_by_class
+
+    table = Table("part", *datalist["class_names"], title="images (groups)")
+    for part, classes in count_by_class(datalist).items():
+        table.add_row(part, *(f"{images} ({groups})" for images, groups in classes.values()))
+    return table
+
+
+def _for_users(error: BaseException) -> str | None:
+    """The message of the error that lies behind all wrappers, if it was written for users; else None."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    ours = type(error).__module__.startswith("monai_brain")
+    return str(error) if ours or isinstance(error, (FileNotFoundError, FileExistsError, NotADirectoryError)) else None
