@@ -12,19 +12,23 @@ from PIL import ImageOps
 from monai_brain.io.record import Image, Limits, UnreadableCase
 
 END_OF_JPEG = b"\xff\xd9"
+END_OF_PNG = b"IEND\xaeB`\x82"
+TRAILER_BYTES = 4096
+"""Some scanners' and cameras' files go on a little after their end."""
+
 ORIENTATION_TAG = 274
 """EXIF (and TIFF) tag of how the picture is to be turned."""
 
 
 def read_jpeg(content: bytes, limits: Limits) -> Image:
-    """Decode a JPEG; Pillow pads a cut one silently when only its end is missing, so the end is looked for."""
-    if END_OF_JPEG not in content[-4096:]:
-        raise UnreadableCase("truncated", "the JPEG has no end marker: it was cut")
+    """Decode a JPEG."""
+    _check_end(content, END_OF_JPEG)
     return _read(content, "JPEG", limits)
 
 
 def read_png(content: bytes, limits: Limits) -> Image:
     """Decode a PNG; 16-bit color goes through OpenCV, because Pillow keeps only its upper 8 bits."""
+    _check_end(content, END_OF_PNG)
     image = _read(content, "PNG", limits)
     bit_depth, color_type = content[24], content[25]
     if bit_depth == 16 and color_type in (2, 4, 6):
@@ -45,6 +49,12 @@ def read_tiff(content: bytes, limits: Limits) -> Image:
     return _read(content, "TIFF", limits)
 
 
+def _check_end(content: bytes, marker: bytes) -> None:
+    """Pillow reads a file silently when only its end is missing."""
+    if marker not in content[-TRAILER_BYTES:]:
+        raise UnreadableCase("truncated", "the end marker is missing: the file was cut")
+
+
 def _read(content: bytes, format_name: str, limits: Limits) -> Image:
     notes: list[str] = []
     try:
@@ -53,8 +63,11 @@ def _read(content: bytes, format_name: str, limits: Limits) -> Image:
             with Pillow.open(io.BytesIO(content), formats=[format_name]) as picture:
                 _check_size(picture.size, limits)
                 _check_frames(picture, format_name, notes)
-                picture.load()
-                pixels = _pixels(_turned(picture, notes), notes)
+                if _orientation(picture) != 1:
+                    notes.append("exif_orientation_applied")
+                picture.load()  # which turns a TIFF, and nothing else
+                turned = ImageOps.exif_transpose(picture) if _orientation(picture) != 1 else picture
+                pixels = _pixels(turned, notes)
     except UnreadableCase:
         raise
     except Exception as error:
@@ -89,12 +102,10 @@ def _check_frames(picture: Pillow.Image, format_name: str, notes: list[str]) -> 
     notes.append("extra_pictures_ignored")  # cameras hide previews behind a JPEG's picture
 
 
-def _turned(picture: Pillow.Image, notes: list[str]) -> Pillow.Image:
-    has_orientation = "exif" in picture.info or ORIENTATION_TAG in getattr(picture, "tag_v2", ())
-    if not has_orientation or picture.getexif().get(ORIENTATION_TAG, 1) == 1:
-        return picture
-    notes.append("exif_orientation_applied")
-    return ImageOps.exif_transpose(picture)
+def _orientation(picture: Pillow.Image) -> int:
+    if "exif" not in picture.info and ORIENTATION_TAG not in getattr(picture, "tag_v2", ()):
+        return 1
+    return picture.getexif().get(ORIENTATION_TAG, 1)
 
 
 def _pixels(picture: Pillow.Image, notes: list[str]) -> np.ndarray:

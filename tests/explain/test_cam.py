@@ -1,0 +1,80 @@
+import pytest
+import torch
+from torch import nn
+
+from monai_brain.explain.cam import GradCAMExplainer
+from monai_brain.networks.cnn import CNN
+
+
+class CornerSeeker(nn.Module):
+    """Its evidence is known: class 0 is brightness at the top left, class 1 at the bottom right."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Conv2d(3, 2, 1, bias=False)
+        nn.init.constant_(self.features.weight, 1 / 3)
+
+    def forward(self, image):
+        maps = self.features(image)
+        half = image.shape[-1] // 2
+        return torch.stack([maps[:, 0, :half, :half].sum((1, 2)), maps[:, 1, half:, half:].sum((1, 2))], dim=1)
+
+
+def corner_image():
+    image = torch.zeros(1, 3, 16, 16)
+    image[..., 2:6, 2:6] = 1
+    return image
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return CNN(4, image_size=32).eval()
+
+
+def test_polarity_evidence_is_hot():
+    with GradCAMExplainer(CornerSeeker(), "features") as explain:
+        heat = explain(corner_image(), torch.tensor([0]))[0, 0]
+    assert heat[2:6, 2:6].min() == 1
+    assert heat[8:, 8:].max() == 0
+
+
+def test_batch_equals_single_images(network):
+    images, classes = torch.randn(8, 3, 32, 32), torch.arange(8) % 4
+    with GradCAMExplainer(network, "features.10") as explain:
+        together = explain(images, classes)
+        single = torch.cat([explain(images[i : i + 1], classes[i : i + 1]) for i in range(8)])
+    torch.testing.assert_close(together, single, atol=1e-5, rtol=0)
+    assert together.shape == (8, 1, 32, 32)
+
+
+def test_class_decides_the_map(network):
+    image = torch.randn(1, 3, 32, 32)
+    with GradCAMExplainer(network, "features.10") as explain:
+        assert not torch.equal(explain(image, torch.tensor([0])), explain(image, torch.tensor([1])))
+
+
+def test_frozen_network_is_explained_the_same_under_no_grad(network):
+    image, classes = torch.randn(2, 3, 32, 32), torch.tensor([0, 3])
+    with GradCAMExplainer(network, "features.10") as explain:
+        free = explain(image, classes)
+        network.requires_grad_(False)
+        with torch.no_grad():
+            torch.testing.assert_close(explain(image, classes), free)
+
+
+def test_no_hook_is_left(network):
+    with GradCAMExplainer(network, "features.10") as explain:
+        explain(torch.randn(1, 3, 32, 32), torch.tensor([0]))
+        assert network.features[10]._forward_hooks
+    assert not any(m._forward_hooks or m._backward_hooks for m in network.modules())
+
+
+def test_missing_layer_is_named(network):
+    with pytest.raises(ValueError, match=r"no layer 'features\.99'"):
+        GradCAMExplainer(network, "features.99")
+
+
+def test_image_without_evidence_has_an_empty_map():
+    with GradCAMExplainer(CornerSeeker(), "features") as explain:
+        assert explain(torch.zeros(1, 3, 16, 16), torch.tensor([0])).abs().max() == 0

@@ -1,0 +1,74 @@
+import os
+
+import pytest
+
+from monai_brain.io import Case, Skipped, find_cases
+
+
+def found(folder):
+    return {entry.id: entry.code if isinstance(entry, Skipped) else entry.kind for entry in find_cases(folder)}
+
+
+def test_every_file_is_one_case_or_one_skip(tmp_path):
+    for name in ("b/2.png", "a/1.jpg", "a/.DS_Store", "a/notes.txt", "no_suffix"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert found(tmp_path) == {
+        "no_suffix": "slice",
+        "a/1.jpg": "slice",
+        "a/.DS_Store": "sidecar",
+        "a/notes.txt": "sidecar",
+        "b/2.png": "slice",
+    }
+
+
+def test_order_is_stable(tmp_path):
+    for name in ("c.png", "a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"x")
+    assert [entry.id for entry in find_cases(tmp_path)] == ["a.png", "b.png", "c.png"]
+
+
+def test_special_files_and_links_are_skipped(tmp_path):
+    folder = tmp_path / "scans"
+    (folder / "inside").mkdir(parents=True)
+    (tmp_path / "outside.png").write_bytes(b"x")
+    (folder / "inside" / "real.png").write_bytes(b"x")
+    os.mkfifo(folder / "9_fifo.png")
+    (folder / "10_dangling.png").symlink_to(folder / "nothing")
+    (folder / "11_loop.png").symlink_to(folder / "11_loop.png")
+    (folder / "11_up").symlink_to(folder)
+    (folder / "12_out.png").symlink_to(tmp_path / "outside.png")
+    (folder / "within.png").symlink_to(folder / "inside" / "real.png")
+    (folder / "13.png").mkdir()
+    assert found(folder) == {
+        "9_fifo.png": "special_file",
+        "10_dangling.png": "dangling_link",
+        "11_loop.png": "link_loop",
+        "11_up": "link_loop",
+        "12_out.png": "link_out",
+        "within.png": "slice",
+        "inside/real.png": "slice",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.png", "neu\nline.png", "größe.png", "<img onerror=x>.png", "=cmd|x.png", "x" * 251 + ".png"]
+)
+def test_15_odd_names_are_cases(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    assert [entry.id for entry in find_cases(tmp_path)] == [name]
+
+
+def test_17_name_that_is_not_utf8_is_a_case(tmp_path):
+    (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
+    assert len(list(find_cases(tmp_path))) == 1
+
+
+def test_single_file_is_its_own_case(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    assert list(find_cases(tmp_path / "a.png")) == [Case("a.png", (tmp_path / "a.png",), "slice")]
+
+
+def test_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        list(find_cases(tmp_path / "nowhere"))

@@ -1,0 +1,197 @@
+"""Reading 2D images; numbers in names are those of the project's list of bad inputs."""
+
+import io
+import struct
+
+import cv2
+import numpy as np
+import PIL.Image
+import pytest
+
+from monai_brain.io import Case, Limits, UnreadableCase, read_case
+
+GRAY = (np.add.outer(np.arange(40) * 3, np.arange(48) * 2)).astype(np.uint8)
+COLOR = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=-1)
+DEEP = GRAY.astype(np.uint16) * 250 + 7
+
+
+def written(tmp_path, content, name="slice.png"):
+    path = tmp_path / name
+    path.write_bytes(content)
+    return Case(name, (path,), "slice")
+
+
+def encoded(image, kind, **options):
+    buffer = io.BytesIO()
+    picture = image if isinstance(image, PIL.Image.Image) else PIL.Image.fromarray(image)
+    picture.save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+def code_of(case, **options):
+    with pytest.raises(UnreadableCase) as caught:
+        read_case(case, **options)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+@pytest.mark.parametrize("image", [GRAY, COLOR], ids=["gray", "color"])
+def test_lossless_formats_give_the_pixels_back(tmp_path, kind, image):
+    read = read_case(written(tmp_path, encoded(image, kind), f"slice.{kind.lower()}"))
+    expected = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+    np.testing.assert_array_equal(read.pixels, expected)
+    assert read.warnings == ()
+
+
+@pytest.mark.parametrize("image", [GRAY, COLOR], ids=["gray", "color"])
+def test_jpeg_equals_an_independent_decoder(tmp_path, image):
+    content = encoded(image, "JPEG", quality=95)
+    read = read_case(written(tmp_path, content, "slice.jpg")).pixels
+    other = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    other = other[None] if other.ndim == 2 else other[..., ::-1].transpose(2, 0, 1)
+    assert np.abs(read.astype(int) - other).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_23_16_bit_gray_keeps_its_depth(tmp_path, kind):
+    read = read_case(written(tmp_path, encoded(DEEP, kind), f"slice.{kind.lower()}"))
+    assert read.pixels.dtype == np.uint16
+    np.testing.assert_array_equal(read.pixels[0], DEEP)
+
+
+def test_23_16_bit_color_png_keeps_its_depth(tmp_path):
+    color = np.stack([DEEP, DEEP[::-1], DEEP // 2], axis=-1)
+    done, content = cv2.imencode(".png", color[..., ::-1])
+    assert done
+    np.testing.assert_array_equal(read_case(written(tmp_path, content.tobytes())).pixels, color.transpose(2, 0, 1))
+
+
+def test_24_float_tiff_keeps_its_values(tmp_path):
+    values = GRAY.astype(np.float32) / 3 - 5
+    read = read_case(written(tmp_path, encoded(values, "TIFF"), "slice.tif"))
+    np.testing.assert_array_equal(read.pixels[0], values)
+
+
+def test_25_palette_becomes_color(tmp_path):
+    palette = PIL.Image.fromarray(COLOR).quantize(64)
+    read = read_case(written(tmp_path, encoded(palette, "PNG")))
+    np.testing.assert_array_equal(read.pixels, np.asarray(palette.convert("RGB")).transpose(2, 0, 1))
+    assert read.warnings == ("palette_converted",)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_26_transparent_pixels_become_black(tmp_path, mode):
+    picture = PIL.Image.fromarray(COLOR).convert(mode)
+    alpha = np.full(GRAY.shape, 255, np.uint8)
+    alpha[:, :10] = 0
+    picture.putalpha(PIL.Image.fromarray(alpha))
+    read = read_case(written(tmp_path, encoded(picture, "PNG")))
+    assert read.pixels.shape[0] == 3
+    assert not read.pixels[:, :, :10].any()
+    assert read.pixels[:, :, 10:].any()
+    assert "alpha_flattened" in read.warnings
+
+
+def test_27_cmyk_is_converted(tmp_path):
+    picture = PIL.Image.fromarray(COLOR).convert("CMYK")
+    read = read_case(written(tmp_path, encoded(picture, "TIFF"), "slice.tif"))
+    np.testing.assert_array_equal(read.pixels, np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
+    assert read.warnings == ("cmyk_converted",)
+
+
+def test_28_one_bit_is_read_and_warned_about(tmp_path):
+    read = read_case(written(tmp_path, encoded(PIL.Image.fromarray(GRAY > 90), "PNG")))
+    np.testing.assert_array_equal(read.pixels[0], np.where(GRAY > 90, 255, 0))
+    assert read.warnings == ("one_bit",)
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_29_exif_orientation_is_applied(tmp_path, kind, orientation):
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    turned = encoded(GRAY, kind, exif=exif.tobytes(), **({"quality": 98} if kind == "JPEG" else {}))
+    read = read_case(written(tmp_path, turned, f"slice.{kind.lower()}"))
+    right = {2: GRAY[:, ::-1], 3: GRAY[::-1, ::-1], 4: GRAY[::-1], 5: GRAY.T, 6: np.rot90(GRAY, -1)}
+    right |= {7: GRAY[::-1, ::-1].T, 8: np.rot90(GRAY)}
+    assert read.pixels[0].shape == right[orientation].shape
+    assert np.abs(read.pixels[0].astype(int) - right[orientation]).mean() < 3
+    assert "exif_orientation_applied" in read.warnings
+
+
+def test_6_png_named_jpg_is_read_with_a_warning(tmp_path):
+    assert read_case(written(tmp_path, encoded(GRAY, "PNG"), "slice.jpg")).warnings == ("png_by_content",)
+
+
+BAD_FILES = {
+    "1_zero_bytes": (b"", "empty_file"),
+    "2_html": (b"<html><body>404</body></html>", "not_an_image"),
+    "3_half_a_jpeg": (encoded(COLOR, "JPEG")[: len(encoded(COLOR, "JPEG")) // 2], "truncated"),
+    "4_last_20_bytes_of_a_jpeg": (encoded(COLOR, "JPEG")[:-20], "truncated"),
+    "4_last_20_bytes_of_a_png": (encoded(COLOR, "PNG")[:-20], "truncated"),
+    "7_svg": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "unsupported_format"),
+    "8_eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n(rm -rf) run\n", "unsupported_format"),
+    "31_gif": (encoded(GRAY, "GIF"), "unsupported_format"),
+    "32_too_small": (encoded(GRAY[:31], "PNG"), "too_small"),
+    "36_constant": (encoded(np.full((64, 64), 9, np.uint8), "PNG"), "no_signal"),
+    "37_not_finite": (encoded(np.where(GRAY > 9, np.nan, 1).astype(np.float32), "TIFF"), "non_finite"),
+    "37_infinite": (encoded(np.where(GRAY > 9, np.inf, 1).astype(np.float32), "TIFF"), "non_finite"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+def test_bad_file_is_refused_with_its_code(tmp_path, name):
+    content, code = BAD_FILES[name]
+    assert code_of(written(tmp_path, content)) == code
+
+
+def test_30_several_pages_are_refused(tmp_path):
+    pages = encoded(GRAY, "TIFF", save_all=True, append_images=[PIL.Image.fromarray(GRAY)])
+    assert code_of(written(tmp_path, pages)) == "several_pages"
+
+
+def test_31_animated_png_is_refused(tmp_path):
+    frames = encoded(GRAY, "PNG", save_all=True, append_images=[PIL.Image.fromarray(GRAY[::-1])])
+    assert code_of(written(tmp_path, frames)) == "animated"
+
+
+@pytest.mark.parametrize("side", [7000, 30000], ids=["34_over_40_megapixels", "33_bomb"])
+def test_huge_announced_size_is_refused_before_decoding(tmp_path, side):
+    png = bytearray(encoded(GRAY, "PNG"))
+    png[16:24] = struct.pack(">II", side, side)
+    import zlib
+
+    png[29:33] = struct.pack(">I", zlib.crc32(bytes(png[12:29])))
+    assert code_of(written(tmp_path, bytes(png))) == "too_large"
+
+
+def test_35_header_that_lies_about_the_size_is_refused(tmp_path):
+    bmp = bytearray(encoded(COLOR, "BMP"))
+    bmp[18:22] = struct.pack("<i", 400)
+    assert code_of(written(tmp_path, bytes(bmp))) in ("truncated", "damaged")
+
+
+def test_22_file_that_vanished_is_refused(tmp_path):
+    assert code_of(Case("gone.png", (tmp_path / "gone.png",), "slice")) == "vanished"
+
+
+def test_large_file_is_refused_unread(tmp_path):
+    assert code_of(written(tmp_path, encoded(GRAY, "PNG")), limits=Limits(max_bytes=10)) == "too_large"
+
+
+def test_every_cut_of_every_format_is_refused_or_read(tmp_path):
+    """No content may raise anything but UnreadableCase."""
+    for kind in ("PNG", "JPEG", "BMP", "TIFF"):
+        content = encoded(COLOR, kind)
+        for cut in np.linspace(1, len(content) - 1, 40).astype(int):
+            case = written(tmp_path, content[:cut])
+            try:
+                assert np.isfinite(read_case(case).pixels).all()
+            except UnreadableCase as refusal:
+                assert refusal.code
+
+
+def test_message_holds_neither_path_nor_content(tmp_path):
+    with pytest.raises(UnreadableCase) as caught:
+        read_case(written(tmp_path, b"JOHN DOE 1950", "john_doe.png"))
+    assert "john" not in str(caught.value).lower()

@@ -1,0 +1,41 @@
+import csv
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from monai_brain.io.write import atomic, write_csv, write_json, write_png
+
+
+def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic(path) as file:
+        file.write("half")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_16_formulas_are_neutralized(tmp_path):
+    write_csv(tmp_path / "t.csv", ["path", "p"], [{"path": "=cmd|' /C calc'!A0", "p": -0.5}, {"path": "a,b", "p": 1}])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["path", "p"], ["'=cmd|' /C calc'!A0", "-0.5"], ["a,b", "1"]]
+
+
+def test_nan_never_reaches_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"value": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_json_keeps_unicode(tmp_path):
+    write_json(tmp_path / "x.json", {"name": "größe"})
+    assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == {"name": "größe"}
+
+
+def test_png_comes_back_in_color(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (8, 9, 3), dtype=np.uint8)
+    write_png(tmp_path / "a" / "x.png", image)
+    np.testing.assert_array_equal(cv2.imread(str(tmp_path / "a" / "x.png"))[..., ::-1], image)

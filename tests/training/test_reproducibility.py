@@ -1,0 +1,57 @@
+import pytest
+import torch
+from monai.transforms import Compose, RandAffined, RandFlipd
+from torch.utils.data import DataLoader
+
+from monai_brain.training.reproducibility import CachedSlices, start
+from monai_brain.transforms.intensity import NormalizeChannelsd, ScaleToUnitd
+from monai_brain.transforms.load import LoadSliced
+
+
+@pytest.fixture
+def dataset(phantom_folder):
+    start(0)
+    data = [{"image": str(path), "label": 0} for path in sorted(phantom_folder.rglob("*.png"))[:12]]
+    transforms = [
+        LoadSliced("image"),
+        RandAffined("image", prob=1, rotate_range=0.5),
+        RandFlipd("image", prob=0.5, spatial_axis=1),
+        ScaleToUnitd("image"),
+        NormalizeChannelsd("image"),
+    ]
+    return CachedSlices(data, Compose(transforms), num_cached=1, seed=5)
+
+
+def images(dataset, workers=0):
+    return torch.cat([batch["image"] for batch in DataLoader(dataset, batch_size=5, num_workers=workers)])
+
+
+def test_augmentation_does_not_depend_on_workers_or_order(dataset):
+    dataset.fill()
+    alone = images(dataset)
+    assert torch.equal(alone, images(dataset, workers=2))
+    assert torch.equal(alone[7], dataset[7]["image"])
+
+
+def test_each_epoch_is_augmented_anew_and_again_the_same(dataset):
+    first = images(dataset)
+    dataset.epoch.fill_(1)
+    second = images(dataset)
+    dataset.epoch.fill_(0)
+    assert not torch.equal(first, second)
+    assert torch.equal(first, images(dataset))
+
+
+def test_augmented_image_is_not_what_is_cached(dataset):
+    dataset.fill()
+    before = dataset._cache[0]["image"].copy()
+    dataset[0]
+    assert (dataset._cache[0]["image"] == before).all()
+    assert before.dtype.name == "uint8"
+
+
+def test_unreadable_training_image_is_named_with_its_code(dataset, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"")
+    dataset.data = [{"image": str(tmp_path / "broken.png"), "label": 0}]
+    with pytest.raises(ValueError, match=r"broken\.png.*empty_file"):
+        dataset[0]
