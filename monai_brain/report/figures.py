@@ -27,9 +27,11 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     figure = _figure(9, 3.6)
     losses, scores = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in rows]
     marker = "o" if len(rows) < 2 else None
-    losses.plot(epochs, [row["train_loss"] for row in rows], color=TRAINING_COLOR, label="training", marker=marker)
+    trained = [row["train_loss"] for row in rows]
+    losses.plot([row["epoch"] for row in rows], trained, color=TRAINING_COLOR, label="training", marker=marker)
+    rows = [row for row in rows if "val_macro_f1" in row]  # not every epoch need be validated
+    epochs = [row["epoch"] for row in rows]
     losses.plot(epochs, [row["val_loss"] for row in rows], color=VALIDATION_COLOR, label="validation", marker=marker)
     losses.set(title="Loss", xlabel="epoch", ylabel="cross-entropy")
     f1 = [row["val_macro_f1"] for row in rows]

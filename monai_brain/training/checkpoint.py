@@ -27,17 +27,14 @@ class Checkpoints:
 
     Args:
         folder: the run's folder; checkpoints go into `checkpoints/`.
-        network: its weights are the best model's.
-        state: what a resumed training needs besides, by name; each has `state_dict` and `load_state_dict`.
+        state: what a resumed training needs, by name; each has `state_dict` and `load_state_dict`. `model` is
+            the network.
         evaluator: its `state.best_metric` decides which model is best.
     """
 
-    def __init__(
-        self, folder: str | Path, network: torch.nn.Module, state: Mapping[str, Any], evaluator: Engine
-    ) -> None:
+    def __init__(self, folder: str | Path, state: Mapping[str, Any], evaluator: Engine) -> None:
         self.folder = Path(folder)
-        self.network = network
-        self.objects = {"model": network, **state}
+        self.state = state
         self.evaluator = evaluator
 
     def attach(self, engine: Engine) -> None:
@@ -48,11 +45,11 @@ class Checkpoints:
         """Write what the finished epoch left."""
         best = self.evaluator.state
         if best.best_metric_epoch == trainer.state.epoch:
-            write_weights(self.network, self.folder / "model.safetensors")
+            write_weights(self.state["model"], self.folder / "model.safetensors")
         save_checkpoint(
             self.folder / "checkpoints" / f"epoch_{trainer.state.epoch:04d}.pt",
             {
-                **{name: thing.state_dict() for name, thing in self.objects.items()},
+                **{name: thing.state_dict() for name, thing in self.state.items()},
                 "epoch": trainer.state.epoch,
                 "best_metric": float(best.best_metric),
                 "best_metric_epoch": int(best.best_metric_epoch),

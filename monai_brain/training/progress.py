@@ -56,7 +56,7 @@ class TrainingProgress:
         self.loss_sum, self.batches, self.began = 0.0, 0, time.perf_counter()
 
     def _advance(self, engine: Engine) -> None:
-        self.loss_sum += float(engine.state.output["loss"])
+        self.loss_sum += float(engine.state.output["loss"].detach())
         self.batches += 1
         loss = self.loss_sum / self.batches
         self.progress.update(self.task, advance=1, epoch=engine.state.epoch, loss=loss)

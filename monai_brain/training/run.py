@@ -14,7 +14,7 @@ from monai_brain.data.splits import read_datalist
 from monai_brain.io import settings
 from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
 from monai_brain.report.figures import draw_learning_curves
-from monai_brain.training.checkpoint import newest_checkpoint
+from monai_brain.training.checkpoint import Checkpoints, newest_checkpoint
 
 COLUMNS = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "learning_rate", "seconds")
 
@@ -24,13 +24,16 @@ class RunExists(FileExistsError):
 
 
 class TrainingRun:
-    """A handler that keeps a run folder complete after every epoch.
+    """Keeps a run folder complete after every epoch: what was measured, and checkpoints to go on from.
 
     Args:
         folder: made if missing; must not hold another run unless `resume`.
         datalist: the split, copied into the folder.
+        network: what is trained.
         optimizer: its learning rate is noted.
-        evaluator: its metrics are noted; it must have run when an epoch completes.
+        state: what a resumed training needs besides the network, by name; each has `state_dict` and
+            `load_state_dict`.
+        evaluator: its metrics are noted; the trainer must run it when an epoch completes.
         options: what the user chose, for the manifest.
         resume: go on where the newest whole checkpoint stands.
     """
@@ -39,7 +42,9 @@ class TrainingRun:
         self,
         folder: str | Path,
         datalist: str | Path,
+        network: torch.nn.Module,
         optimizer: torch.optim.Optimizer,
+        state: Mapping[str, Any],
         evaluator: Engine,
         options: Mapping[str, Any],
         resume: bool = False,
@@ -47,6 +52,7 @@ class TrainingRun:
         self.folder = Path(folder)
         self.datalist = Path(datalist)
         self.optimizer = optimizer
+        self.state = {"model": network, **state}
         self.evaluator = evaluator
         self.options = dict(options)
         self.resume = resume
@@ -54,12 +60,12 @@ class TrainingRun:
         self.manifest: dict[str, Any] = {}
         self.loss_sum = 0.0
 
-    def begin(self, trainer: Engine, state: Mapping[str, Any]) -> None:
-        """Make the folder, or take up what it holds; called in `run:` before the trainer runs.
+    def begin(self, trainer: Engine) -> None:
+        """Make the folder, or take up what it holds, and listen to the trainer; called in `run:` before it runs.
 
         Args:
-            trainer: is set to go on after the last finished epoch.
-            state: objects with `load_state_dict`, by the names that `Checkpoints` saved them under.
+            trainer: is set to go on after the last finished epoch. Its own handlers, the validation among
+                them, come first when an epoch completes.
 
         Raises:
             RunExists: there is a run already, and `resume` is false.
@@ -70,7 +76,7 @@ class TrainingRun:
             raise RunExists(f"{self.folder}: holds a run; add --resume true to go on, or give another --output_dir")
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.resume:
-            self._take_up(trainer, state)
+            self._take_up(trainer)
         self.manifest = {
             **manifest("training", self.options),
             "datalist_sha256": sha256_of(self.datalist),
@@ -78,21 +84,20 @@ class TrainingRun:
         }
         shutil.copyfile(self.datalist, self.folder / "datalist.json")
         write_json(self.folder / "run.json", self.manifest)
+        trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+        # after the row is written: a checkpoint never knows more epochs than metrics.csv
+        Checkpoints(self.folder, self.state, self.evaluator).attach(trainer)
+        trainer.add_event_handler(Events.COMPLETED, self._end)
 
-    def attach(self, engine: Engine) -> None:
-        """Listen to the trainer."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
-        engine.add_event_handler(Events.COMPLETED, self._end)
-
-    def _take_up(self, trainer: Engine, state: Mapping[str, Any]) -> None:
+    def _take_up(self, trainer: Engine) -> None:
         saved, damaged = newest_checkpoint(self.folder / "checkpoints")
         for line in damaged:
             trainer.logger.warning(line)
         if saved is None:
             return
-        for name, thing in state.items():
+        for name, thing in self.state.items():
             thing.load_state_dict(saved[name])
         trainer.load_state_dict(
             {
@@ -110,10 +115,11 @@ class TrainingRun:
         self.began = time.perf_counter()
 
     def _add_loss(self, engine: Engine) -> None:
-        self.loss_sum += float(engine.state.output["loss"])
+        self.loss_sum += float(engine.state.output["loss"].detach())
 
     def _end_epoch(self, engine: Engine) -> None:
-        metrics = self.evaluator.state.metrics
+        validated = self.evaluator.state.epoch == engine.state.epoch
+        metrics = self.evaluator.state.metrics if validated else {}
         self.rows.append(
             {
                 "epoch": engine.state.epoch,

@@ -1,0 +1,65 @@
+"""The command line as typed: exit codes, one-line errors, tables."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import read
+
+
+def monai_brain(*words):
+    command = [sys.executable, "-m", "monai_brain", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_help_lists_the_commands():
+    result = monai_brain("--help")
+    assert result.returncode == 0
+    assert all(name in result.stdout for name in ("demo-data", "index", "predict"))
+
+
+def test_wrong_use_is_exit_2():
+    assert monai_brain("predict").returncode == 2
+
+
+def test_missing_folder_is_one_line_and_exit_2(tmp_path):
+    result = monai_brain("index", tmp_path / "nowhere", "-o", tmp_path / "d.json")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert "Traceback" not in result.stderr
+
+
+def test_predict_without_weights_is_one_line_and_exit_2(tmp_path, phantom_folder, bundle):
+    shutil.copytree(bundle / "configs", tmp_path / "bundle" / "configs")
+    result = monai_brain("predict", phantom_folder, "-o", tmp_path / "out", "--bundle", tmp_path / "bundle")
+    assert result.returncode == 2, result.stderr
+    assert "run training" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_index_writes_a_datalist_and_takes_it_back_as_a_split(tmp_path, phantom_folder):
+    first = monai_brain("index", phantom_folder, "-o", tmp_path / "a.json", "--patient-pattern", r"patient_(\d+)")
+    assert first.returncode == 0, first.stderr
+    assert "16 (8)" in first.stdout
+    again = monai_brain("index", phantom_folder, "-o", tmp_path / "b.json", "--split", tmp_path / "a.json")
+    assert again.returncode == 0, again.stderr
+    assert read(tmp_path / "a.json") == read(tmp_path / "b.json")
+
+
+def test_split_that_does_not_fit_is_exit_3_and_writes_nothing(tmp_path, phantom_folder, phantom_datalist):
+    shutil.copytree(phantom_folder, tmp_path / "set")
+    changed = next((tmp_path / "set" / "glioma").iterdir())
+    changed.write_bytes(b"x")
+    result = monai_brain("index", tmp_path / "set", "-o", tmp_path / "b.json", "--split", phantom_datalist)
+    assert result.returncode == 3
+    assert changed.name in result.stderr
+    assert not (tmp_path / "b.json").exists()
+
+
+@pytest.mark.slow
+def test_demo_data_is_made(tmp_path):
+    result = monai_brain("demo-data", tmp_path / "demo", "--patients", 4, "--slices", 1, "--workers", 1)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "demo").rglob("*.png"))) == 4
