@@ -14,6 +14,9 @@ from monai_brain import __version__
 
 EXIT_WRONG_USE, EXIT_FINDINGS = 2, 3
 
+USERS_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+"""Of the system's errors, those that a user can mend; their text names the file."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -163,4 +166,4 @@ def _for_users(error: BaseException) -> str | None:
     while error.__cause__ is not None:
         error = error.__cause__
     ours = type(error).__module__.startswith("monai_brain")
-    return str(error) if ours or isinstance(error, (FileNotFoundError, FileExistsError, NotADirectoryError)) else None
+    return str(error) if ours or isinstance(error, USERS_ERRORS) else None

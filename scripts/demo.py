@@ -103,11 +103,25 @@ def write_demo_page(output: Path) -> Path:
     with (output / "predictions" / "predictions.csv").open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["overlay"]][::7]
     pictures = [(f"predictions/{row['overlay']}", f"{row['path']}: {row['label']}") for row in rows]
+    write_montage([output / path for path, _ in pictures[:8]], output / "overlays.png")
     gallery = Gallery("Predictions on test patients, with Grad-CAM", pictures)
     page = output / "report.html"
     curves = Figure("Training", "run/curves.png")
     write_page(page, "Demo on synthetic patients", [blocks[0], curves, *blocks[1:], gallery])
     return page
+
+
+def write_montage(paths: list[Path], target: Path) -> None:
+    """The first overlays, two in a row, as one picture (the README's)."""
+    import cv2
+    import numpy as np
+
+    from monai_brain.io.write import write_png
+
+    panels = [cv2.imread(str(path))[..., ::-1] for path in paths]
+    rows = [np.hstack(pair) for pair in zip(panels[::2], panels[1::2], strict=False)]
+    if rows:
+        write_png(target, np.vstack(rows))
 
 
 if __name__ == "__main__":

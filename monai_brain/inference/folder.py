@@ -1,6 +1,8 @@
 """Classify every case of a folder: a row for each file found, overlays on request, nothing lost."""
 
+import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +37,9 @@ COLUMNS = (
 )
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
+
+LONGEST_NAME_BYTES = 240
+"""File systems take 255; the overlay's suffix needs room."""
 
 PICTURES_ON_PAGE = 60
 """The report stays quick to open; the table has all cases."""
@@ -243,7 +248,7 @@ class FolderRun:
         maps = self.explainer(images, torch.as_tensor(classes[good], device=images.device)).cpu().numpy()
         written = {}
         for position, image, heat in zip(good, images.cpu().numpy(), maps, strict=True):
-            name = f"overlays/{self.dataset.cases[int(batch['index'][position])].id}.png"
+            name = _overlay_name(self.dataset.cases[int(batch["index"][position])].id)
             caption = f"Grad-CAM for {CLASS_NAMES[classes[position]]}"
             write_png(self.output / name, explanation_panel(_as_seen(image), heat[0], caption))
             written[position] = name
@@ -271,6 +276,13 @@ def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
         "label": dict(Counter(prediction.label for prediction in predictions if prediction.label)),
         "code": dict(Counter(prediction.code for prediction in predictions if prediction.code)),
     }
+
+
+def _overlay_name(case_id: str) -> str:
+    """Where a case's overlay goes: under its own relative path, or a hash where that name would be too long."""
+    if len(os.fsencode(case_id.rpartition("/")[2])) > LONGEST_NAME_BYTES:
+        case_id = hashlib.sha256(os.fsencode(case_id)).hexdigest()
+    return f"overlays/{case_id}.png"
 
 
 def _as_seen(image: np.ndarray) -> np.ndarray:

@@ -47,7 +47,7 @@ class Skipped(NamedTuple):
     id: str
     code: str
     """`sidecar`, `special_file` (FIFO, socket, device), `dangling_link`, `link_loop`, `link_out` (of the folder),
-    `linked_folder` (inside the folder: its files are found where they lie)."""
+    `linked_folder` (inside the folder: its files are found where they lie), `unreadable_folder`."""
 
 
 def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
@@ -72,7 +72,8 @@ def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
 
 
 def _walk(top: Path, real_top: Path) -> Iterator[Case | Skipped]:
-    for folder, folder_names, file_names in os.walk(top):
+    unreadable: list[OSError] = []
+    for folder, folder_names, file_names in os.walk(top, onerror=unreadable.append):
         folder_names.sort()
         here = Path(folder)
         for name in sorted(file_names + [n for n in folder_names if (here / n).is_symlink()]):
@@ -80,6 +81,8 @@ def _walk(top: Path, real_top: Path) -> Iterator[Case | Skipped]:
             identity = path.relative_to(top).as_posix()
             code = _reason_to_skip(path, real_top)
             yield Skipped(identity, code) if code else Case(identity, (path,), "slice")
+    for error in unreadable:  # a folder that may not be listed would hide its files silently
+        yield Skipped(Path(error.filename).relative_to(top).as_posix(), "unreadable_folder")
 
 
 def _reason_to_skip(path: Path, real_top: Path) -> str | None:

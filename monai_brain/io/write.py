@@ -30,7 +30,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         mode: `w` (UTF-8 text) or `wb`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.", suffix=".part")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".part")
     try:
         text = {} if "b" in mode else {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
         with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]

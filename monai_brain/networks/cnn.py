@@ -13,6 +13,8 @@ class CNN(nn.Module):
         image_size: height and width of the input in pixels; divisible by 2 to the number of blocks.
         in_channels: of the input.
         widths: channels of each block.
+        pooled_size: height and width that the last features are averaged to before the dense head; divides
+            what the blocks leave.
         hidden: width of the dense layer.
         dropout: before and after the dense layer, in training.
     """
@@ -23,8 +25,9 @@ class CNN(nn.Module):
         image_size: int = 128,
         in_channels: int = 3,
         widths: Sequence[int] = (32, 64, 128),
+        pooled_size: int = 4,
         hidden: int = 128,
-        dropout: float = 0.5,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         shrink = 2 ** len(widths)
@@ -32,6 +35,9 @@ class CNN(nn.Module):
             raise ValueError(
                 f"image_size {image_size} is not divisible by {shrink}; {len(widths)} blocks halve it each"
             )
+        side = image_size // shrink
+        if side % pooled_size:
+            raise ValueError(f"pooled_size {pooled_size} does not divide {side}, the blocks' output; give a divisor")
         blocks: list[nn.Module] = []
         for before, after in zip((in_channels, *widths[:-1]), widths, strict=True):
             blocks += [
@@ -42,9 +48,10 @@ class CNN(nn.Module):
             ]
         self.features = nn.Sequential(*blocks)
         self.classifier = nn.Sequential(
+            nn.AvgPool2d(side // pooled_size),
             nn.Flatten(),
             nn.Dropout(dropout),
-            nn.Linear(widths[-1] * (image_size // shrink) ** 2, hidden),
+            nn.Linear(widths[-1] * pooled_size**2, hidden),
             nn.ReLU(),
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),

@@ -1,8 +1,10 @@
 """Static pages that work offline: tables, figures and galleries, every name escaped."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -46,6 +48,12 @@ def write_page(path: Path, title: str, blocks: Sequence[Block]) -> None:
         blocks: from top to bottom.
     """
     environment = Environment(loader=PackageLoader("monai_brain.report"), autoescape=True, undefined=StrictUndefined)
+    environment.filters["address"] = _address
     text = environment.get_template("page.html").render(title=title, blocks=blocks)
     with atomic(path) as file:
         file.write(text)
+
+
+def _address(path: str) -> str:
+    """A relative path as a link, also where its bytes are no UTF-8."""
+    return quote(os.fsencode(path))

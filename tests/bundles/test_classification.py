@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -219,6 +220,21 @@ def test_every_file_found_has_one_row(trained, scans, tmp_path):
     assert "'=1+1 <img onerror=x>.png" in rows
     assert "<img onerror" not in (tmp_path / "out" / "report.html").read_text()
     assert read(tmp_path / "out" / "run.json")["counts"]["status"] == {"ok": 11, "error": 3, "skipped": 1}
+
+
+def test_odd_names_get_their_row_and_overlay(trained, phantom_folder, tmp_path):
+    source = next((phantom_folder / "glioma").iterdir())
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in (os.fsdecode(b"caf\xe9.png"), "x" * 251 + ".png", "neu\nline %2F#?.png", "größe.png"):
+        shutil.copy(source, folder / name)
+    assert predict_folder(folder, tmp_path / "out", weights=str(trained), explain=True) == 0
+    with (tmp_path / "out" / "predictions.csv").open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["path"] for row in rows} == {path.name for path in folder.iterdir()}
+    assert all((tmp_path / "out" / row["overlay"]).is_file() for row in rows)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8", errors="surrogateescape")
+    assert all(quote(os.fsencode(row["overlay"])) in page for row in rows)
 
 
 def test_prediction_equals_the_evaluation_of_the_same_image(trained, evaluated, data, tmp_path):

@@ -64,6 +64,20 @@ def test_17_name_that_is_not_utf8_is_a_case(tmp_path):
     assert len(list(find_cases(tmp_path))) == 1
 
 
+def test_folder_that_cannot_be_listed_has_a_row(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.png").write_bytes(b"x")
+    scandir = os.scandir
+
+    def refuse(path):
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert found(tmp_path) == {"a.png": "slice", "closed": "unreadable_folder"}
+
+
 def test_single_file_is_its_own_case(tmp_path):
     (tmp_path / "a.png").write_bytes(b"x")
     assert list(find_cases(tmp_path / "a.png")) == [Case("a.png", (tmp_path / "a.png",), "slice")]
