@@ -32,20 +32,22 @@ def heading(training: dict[str, Any]) -> list[str]:
     return [
         "# Results",
         "",
-        "CNN of three blocks at 128x128, from scratch, on the public Brain Tumor MRI Dataset (Nickparvar): 3,996 training,",
-        "855 validation and 857 test slices, grouped so that no two slices within 30 of 256 perceptual-hash bits are on two",
-        "sides. De-duplicated, not patient-level. Chosen on validation; the test part was looked at once.",
+        "CNN of three blocks at 128x128, from scratch, on the public Brain Tumor MRI Dataset (Nickparvar):",
+        "3,996 training, 855 validation and 857 test slices, grouped so that no two slices within 30 of 256",
+        "perceptual-hash bits are on two sides. De-duplicated, not patient-level. Everything was chosen on",
+        "validation; the test part was looked at once.",
         "",
         "```",
         f"python -m monai.bundle run training --config_file \"['{TRAIN}','{CNN}']\" \\",
         f"  --dataset_dir IMAGES --datalist SPLIT --output_dir RUN {options}",
-        f"python -m monai.bundle run evaluating --config_file \"['{TRAIN}','{EVALUATE}']\" --dataset_dir IMAGES --run_dir RUN",
+        f"python -m monai.bundle run evaluating --config_file \"['{TRAIN}','{EVALUATE}']\" \\",
+        "  --dataset_dir IMAGES --run_dir RUN",
         "python scripts/publish_run.py RUN",
         "```",
         f"Split: SHA-256 {training['datalist_sha256']}. Weights: SHA-256 {result['weights_sha256']}.",
-        f"{result['epochs']} epochs in {result['seconds'] / 60:.0f} minutes on {training['machine']['cores']} cores; best "
-        f"validation macro-F1 {result['best_val_macro_f1']:.4f} in epoch {result['best_epoch']}. Python {versions['python']}, "
-        f"torch {versions['torch']}, monai {versions['monai']}.",
+        f"{result['epochs']} epochs in {result['seconds'] / 60:.0f} minutes on "
+        f"{training['machine']['cores']} cores; best validation macro-F1 {result['best_val_macro_f1']:.4f} in epoch "
+        f"{result['best_epoch']}. Python {versions['python']}, torch {versions['torch']}, monai {versions['monai']}.",
         "",
     ]
 

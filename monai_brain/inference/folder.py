@@ -3,123 +3,34 @@
 import hashlib
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
-from monai.data import set_track_meta
-from monai.transforms import Compose
 from rich.console import Console
 from rich.progress import Progress
-from torch.utils.data import Dataset, default_collate
 
 from monai_brain.explain.cam import GradCAMExplainer
-from monai_brain.io import Case, Skipped, UnreadableCase, find_cases
+from monai_brain.inference.dataset import CaseDataset
+from monai_brain.inference.prediction import COLUMNS, Prediction, page_blocks, summary
+from monai_brain.io import Skipped
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import manifest, sha256_of, write_csv, write_json, write_png
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.figures import explanation_panel
-from monai_brain.report.html import Gallery, Table, write_page
-from monai_brain.transforms.load import refusal_behind
-
-COLUMNS = (
-    "path",
-    "status",
-    "code",
-    "label",
-    *(f"prob_{name}" for name in CLASS_NAMES),
-    "warnings",
-    "overlay",
-)
+from monai_brain.report.html import write_page
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
 LONGEST_NAME_BYTES = 240
 """File systems take 255; the overlay's suffix needs room."""
 
-PICTURES_ON_PAGE = 60
-"""The report stays quick to open; the table has all cases."""
-
 
 class UnusableOutput(ValueError):
     """The output folder cannot be used, with the way out."""
-
-
-class Prediction(NamedTuple):
-    """One row of the result table."""
-
-    path: str
-    status: str
-    """`ok`, `error` or `skipped`."""
-    code: str = ""
-    label: str = ""
-    probabilities: tuple[float, ...] = ()
-    """In the order of `labels.CLASS_NAMES`; empty unless `ok`."""
-    warnings: tuple[str, ...] = ()
-    overlay: str = ""
-    """Path of the explanation, relative to the output folder."""
-
-    def row(self) -> dict[str, str]:
-        """As written to `predictions.csv`."""
-        shown = [f"{value:.6f}" for value in self.probabilities] or [""] * len(CLASS_NAMES)
-        return {
-            "path": self.path,
-            "status": self.status,
-            "code": self.code,
-            "label": self.label,
-            **{f"prob_{name}": value for name, value in zip(CLASS_NAMES, shown, strict=True)},
-            "warnings": " ".join(self.warnings),
-            "overlay": self.overlay,
-        }
-
-
-class CaseDataset(Dataset):
-    """The cases of a folder, preprocessed; an unreadable one becomes a black placeholder with its code.
-
-    Args:
-        folder: with everything below it; None is an empty data set, so that a bundle can be checked without input.
-        transform: from the case to the network's input.
-        image_shape: of the network's input, (C, H, W).
-    """
-
-    def __init__(self, folder: str | Path | None, transform: Compose, image_shape: Sequence[int]) -> None:
-        self.found: list[Case | Skipped] = list(find_cases(folder)) if folder is not None else []
-        self.cases = [entry for entry in self.found if isinstance(entry, Case)]
-        self.transform = transform
-        self.image_shape = tuple(image_shape)
-
-    def __len__(self) -> int:
-        return len(self.cases)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        set_track_meta(False)  # per process: workers do not inherit it everywhere
-        try:
-            item = self.transform({"image": self.cases[index]})
-        except Exception as error:
-            refusal = refusal_behind(error) or UnreadableCase(
-                "unreadable", f"preprocessing failed ({type(error).__name__})"
-            )
-            return {
-                "image": torch.zeros(self.image_shape),
-                "index": index,
-                "code": refusal.code,
-                "warnings": "",
-            }
-        return {
-            "image": torch.as_tensor(item["image"]),
-            "index": index,
-            "code": "",
-            "warnings": " ".join(item.get("image_warnings", ())),
-        }
-
-
-def collate_cases(items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A batch of `CaseDataset`; under a name, so that worker processes can import it."""
-    return default_collate(list(items))
 
 
 class FolderRun:
@@ -213,7 +124,7 @@ class FolderRun:
         write_csv(self.output / "predictions.csv", COLUMNS, (prediction.row() for prediction in everything))
         counts = summary(everything)
         write_json(self.output / "run.json", {**self.manifest, "counts": counts})
-        write_page(self.output / "report.html", "Predictions", _blocks(everything, counts))
+        write_page(self.output / "report.html", "Predictions", page_blocks(everything, counts))
         if not counts["cases"]:
             return EXIT_NOTHING
         return EXIT_FINDINGS if counts["status"].get("error") else EXIT_GOOD
@@ -268,16 +179,6 @@ class FolderRun:
         raise error
 
 
-def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Counts of cases, and of each status, label and code."""
-    return {
-        "cases": len(predictions),
-        "status": dict(Counter(prediction.status for prediction in predictions)),
-        "label": dict(Counter(prediction.label for prediction in predictions if prediction.label)),
-        "code": dict(Counter(prediction.code for prediction in predictions if prediction.code)),
-    }
-
-
 def _overlay_name(case_id: str) -> str:
     """Where a case's overlay goes: under its own relative path, or a hash where that name would be too long."""
     if len(os.fsencode(case_id.rpartition("/")[2])) > LONGEST_NAME_BYTES:
@@ -289,19 +190,3 @@ def _as_seen(image: np.ndarray) -> np.ndarray:
     """The network's input (C, H, W) as an 8-bit gray picture: its first channel, stretched."""
     low, high = image[0].min(), image[0].max()
     return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)
-
-
-def _blocks(predictions: Sequence[Prediction], counts: Mapping[str, Any]) -> list[Table | Gallery]:
-    counted = [[kind, name, str(n)] for kind in ("status", "label", "code") for name, n in sorted(counts[kind].items())]
-    first = sorted(predictions, key=lambda p: (p.status == "ok", max(p.probabilities, default=0.0)))[:PICTURES_ON_PAGE]
-    rows = [[p.path, p.status, p.code, p.label, _percent(p), " ".join(p.warnings)] for p in first]
-    blocks: list[Table | Gallery] = [Table(f"{counts['cases']} files", ["", "", "number"], counted)]
-    pictures = [(p.overlay, f"{p.path}: {p.label} {_percent(p)}") for p in first if p.overlay]
-    if pictures:
-        blocks.append(Gallery("What the network saw, and where it found its evidence; least certain first", pictures))
-    caption = f"Failures and least certain first ({len(first)} of {counts['cases']}; all are in predictions.csv)"
-    return [*blocks, Table(caption, ["path", "status", "code", "label", "probability", "warnings"], rows)]
-
-
-def _percent(prediction: Prediction) -> str:
-    return f"{max(prediction.probabilities):.1%}" if prediction.probabilities else ""

@@ -10,6 +10,9 @@ from safetensors.torch import load_file, save
 
 from monai_brain.io.write import atomic
 
+HEAD_PREFIXES = ("classifier.", "fc.")
+"""Layers that depend on the classes."""
+
 
 class UnusableWeights(ValueError):
     """A weight file is missing, damaged, or does not belong to the network."""
@@ -62,6 +65,52 @@ def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
             "name the overlay that they were trained with"
         ) from None
     return path
+
+
+def start_from(network: torch.nn.Module, weights: str) -> torch.nn.Module:
+    """Give a network the weights that its training starts from.
+
+    Args:
+        network: as built. For `imagenet` it names its public file in `imagenet_url`.
+        weights: `none` (from scratch), `imagenet` (torchvision's public file, downloaded once by PyTorch's hub
+            and checked by its hash), or a file or run folder. Layers of the head that have another shape in
+            the file, because it was trained for other classes, stay as they are.
+
+    Returns:
+        The network.
+
+    Raises:
+        UnusableWeights: not reachable, damaged, or not this network's.
+    """
+    if weights == "none":
+        return network
+    state = _imagenet_weights(network) if weights == "imagenet" else read_weights(find_weights(Path(weights)))
+    own = network.state_dict()
+    body = [name for name in own if not name.startswith(HEAD_PREFIXES)]
+    wrong = [name for name in body if name not in state or state[name].shape != own[name].shape]
+    wrong += [name for name in state if name not in own and not name.startswith(HEAD_PREFIXES)]
+    if wrong:
+        raise UnusableWeights(
+            f"{weights}: weights of another network than {type(network).__name__}: {len(wrong)} layers do not fit, "
+            f"such as {wrong[0]}"
+        )
+    fitting = {name: t for name, t in state.items() if name in own and t.shape == own[name].shape}
+    network.load_state_dict(fitting, strict=False)
+    return network
+
+
+def _imagenet_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
+    url = getattr(network, "imagenet_url", None)
+    if not isinstance(url, str):
+        raise UnusableWeights(f"{type(network).__name__} has no public ImageNet weights; set weights to none or a file")
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # RuntimeError: the hash does not fit
+        place = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+        raise UnusableWeights(
+            f"{url}: could not be fetched ({error}). Without internet, put that file at {place}, or give a file "
+            "with torchvision's keys as weights"
+        ) from None
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -3,7 +3,15 @@ import pickle
 import pytest
 import torch
 
-from monai_brain.io.weights import UnusableWeights, find_weights, load_weights, read_weights, write_weights
+from monai_brain.io.weights import (
+    UnusableWeights,
+    find_weights,
+    load_weights,
+    read_weights,
+    start_from,
+    write_weights,
+)
+from monai_brain.networks.vgg import VGG
 
 
 def network():
@@ -61,3 +69,50 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
         with pytest.raises(UnusableWeights):
             read_weights(tmp_path / name)
     assert not (tmp_path / "was_here").exists()
+
+
+def body(classes, seed=0):
+    torch.manual_seed(seed)
+    network = torch.nn.Module()
+    network.features, network.classifier = torch.nn.Conv2d(3, 4, 3), torch.nn.Linear(4, classes)
+    return network
+
+
+def test_start_keeps_a_head_of_other_classes(tmp_path):
+    write_weights(body(1000), tmp_path / "w.safetensors")
+    target, fresh = body(4, seed=1), body(4, seed=1)
+    start_from(target, str(tmp_path / "w.safetensors"))
+    assert torch.equal(target.features.weight, body(1000).features.weight)
+    assert torch.equal(target.classifier.weight, fresh.classifier.weight)
+
+
+def test_start_takes_a_file_of_features_only(tmp_path):
+    weights = {name: t for name, t in body(4).state_dict().items() if name.startswith("features")}
+    torch.save(weights, tmp_path / "features.pt")
+    target = start_from(body(4, seed=1), str(tmp_path / "features.pt"))
+    assert torch.equal(target.features.bias, body(4).features.bias)
+
+
+def test_start_from_another_network_is_refused(tmp_path):
+    write_weights(network(), tmp_path / "w.safetensors")
+    with pytest.raises(UnusableWeights, match="another network"):
+        start_from(body(4), str(tmp_path / "w.safetensors"))
+
+
+def test_start_from_scratch_changes_nothing():
+    target = start_from(body(4), "none")
+    assert torch.equal(target.features.weight, body(4).features.weight)
+
+
+def test_imagenet_without_internet_says_which_file_to_put_where(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
+    with torch.device("meta"):
+        vgg = VGG(11, 4)
+    with pytest.raises(UnusableWeights, match=r"put that file at .*vgg11-8a719046\.pth"):
+        start_from(vgg, "imagenet")
+
+
+def test_imagenet_for_a_network_without_public_weights_is_refused():
+    with pytest.raises(UnusableWeights, match="no public ImageNet weights"):
+        start_from(body(4), "imagenet")
