@@ -22,6 +22,8 @@ def test_folder_without_a_run_has_no_settings(tmp_path):
         {"network_def": {"_target_": "os.system", "command": "true"}},
         {"network_def": {"_target_": "monai_brain.networks.cnn.nn.Module.load"}},
         {"network_def": {"_target_": "monai_brain.io.weights.torch.load"}},
+        {"network_def": {"_target_": "monai_brain.networks.cnn.CNN.__init__.__globals__"}},
+        {"network_def": {"_target_": "torch.nn.Module.apply"}},
         {"image_size": "$__import__('os').system('true')"},
         {"image_size": "%other.yaml::x"},
         {"deterministic_transforms": [{"_target_": "monai_brain.transforms.load.LoadSliced", "keys": ["@run"]}]},

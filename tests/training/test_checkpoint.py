@@ -16,7 +16,7 @@ def test_newest_is_found(folder):
     assert (state["epoch"], damaged) == (10, [])
 
 
-@pytest.mark.parametrize("damage", ["bit flip", "cut", "zeroed", "no checksum"])
+@pytest.mark.parametrize("damage", ["bit flip", "cut", "zeroed", "no checksum", "other checksum"])
 def test_damaged_newest_is_said_and_the_one_before_used(folder, damage):
     path = folder / "epoch_0010.pt"
     content = bytearray(path.read_bytes())
@@ -26,6 +26,8 @@ def test_damaged_newest_is_said_and_the_one_before_used(folder, damage):
         content = content[: len(content) // 2]
     elif damage == "zeroed":
         content = bytearray(len(content))
+    elif damage == "other checksum":  # as after a flip in what the zip format does not protect
+        (folder / "epoch_0010.pt.sha256").write_text("0" * 64)
     else:
         (folder / "epoch_0010.pt.sha256").unlink()
     path.write_bytes(content)
