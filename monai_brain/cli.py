@@ -162,8 +162,10 @@ def _table_of_parts(datalist: dict[str, Any]) -> Table:
 
 
 def _for_users(error: BaseException) -> str | None:
-    """The message of the error that lies behind all wrappers, if it was written for users; else None."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    ours = type(error).__module__.startswith("monai_brain")
-    return str(error) if ours or isinstance(error, USERS_ERRORS) else None
+    """The message of the first error behind all wrappers that was written for users; None if there is none."""
+    link: BaseException | None = error
+    while link is not None:
+        if type(link).__module__.startswith("monai_brain") or isinstance(link, USERS_ERRORS):
+            return str(link)
+        link = link.__cause__
+    return None

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from bootstrap import ROOT, is_ready, prepare, python
 
+MARKER = ".made_by_the_demo"
 BUNDLE = Path("bundles") / "brain_tumor_classification"
 
 
@@ -38,9 +39,11 @@ def demonstrate(output: Path, *, seed: int, short: bool) -> int:
     began = time.monotonic()
     patients, slices, epochs = (16, 3, 2) if short else (60, 10, 16)
     if output.exists():
-        if not (output / "slices").exists() and any(output.iterdir()):
-            sys.exit(f"{output}: holds something else than a demo; give another --output")
+        if not (output / MARKER).is_file():
+            sys.exit(f"{output}: was not made by this demo, so it is left alone; give another --output")
         shutil.rmtree(output)
+    output.mkdir(parents=True)
+    (output / MARKER).touch()
     images, datalist, run, predictions = (output / n for n in ("slices", "datalist.json", "run", "predictions"))
     command = [sys.executable, "-m", "monai_brain"]
     bundle = [sys.executable, "-m", "monai.bundle", "run"]

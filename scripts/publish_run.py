@@ -19,23 +19,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a training run that was evaluated on its test part")
     run = parser.parse_args().run
+    datalist = json.loads((run / "datalist.json").read_text(encoding="utf-8"))
     training = json.loads((run / "run.json").read_text(encoding="utf-8"))
     metrics = json.loads((run / "evaluation_test" / "metrics.json").read_text(encoding="utf-8"))
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
-    PAGE.write_text("\n".join([*heading(training), *figures(metrics), *history(epochs)]) + "\n", encoding="utf-8")
+    PAGE.write_text(
+        "\n".join([*heading(training, datalist), *figures(metrics), *history(epochs)]) + "\n", encoding="utf-8"
+    )
 
 
-def heading(training: dict[str, Any]) -> list[str]:
+def heading(training: dict[str, Any], datalist: dict[str, Any]) -> list[str]:
+    network, size = training["settings"]["network_def"], training["settings"]["image_size"]
+    counts = ", ".join(f"{len(datalist[part])} {part}" for part in ("training", "validation", "test"))
     result, versions = training["result"], training["versions"]
     options = " ".join(f"--{key} {value}" for key, value in training["options"].items())
     return [
         "# Results",
         "",
-        "CNN of three blocks at 128x128, from scratch, on the public Brain Tumor MRI Dataset (Nickparvar):",
-        "3,996 training, 855 validation and 857 test slices, grouped so that no two slices within 30 of 256",
-        "perceptual-hash bits are on two sides. De-duplicated, not patient-level. Everything was chosen on",
-        "validation; the test part was looked at once.",
+        f"`{network['_target_']}` at {size}x{size}, started from {training['options'].get('weights', 'none')}, on the",
+        f"split `{datalist['name']}`: {counts}. Grouping: {datalist['grouping']}.",
+        f"Seed {training['options']['seed']}; one run.",
         "",
         "```",
         f"python -m monai.bundle run training --config_file \"['{TRAIN}','{CNN}']\" \\",
@@ -59,7 +63,7 @@ def figures(metrics: dict[str, Any]) -> list[str]:
         "",
     ]
     lines += ["| | accuracy | macro-F1 | macro-AUC |", "|---|---|---|---|"]
-    for key, name in (("model", "CNN"), ("nearest_neighbor", "1-nearest-neighbor on thumbnails")):
+    for key, name in (("model", "model"), ("nearest_neighbor", "1-nearest-neighbor on thumbnails")):
         scores = metrics[key]
         shown = [
             f"{scores[s]:.4f} ({scores['intervals'][s][0]:.3f} to {scores['intervals'][s][1]:.3f})"

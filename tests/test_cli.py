@@ -58,6 +58,12 @@ def test_split_that_does_not_fit_is_exit_3_and_writes_nothing(tmp_path, phantom_
     assert not (tmp_path / "b.json").exists()
 
 
+def test_too_few_patients_is_one_line_and_exit_2(tmp_path, phantom_folder):
+    result = monai_brain("index", phantom_folder, "-o", tmp_path / "a.json", "--patient-pattern", "patient_")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: class ")
+
+
 @pytest.mark.slow
 def test_demo_data_is_made(tmp_path):
     result = monai_brain("demo-data", tmp_path / "demo", "--patients", 4, "--slices", 1, "--workers", 1)

@@ -19,6 +19,10 @@ class UnusableDatalist(ValueError):
     """A datalist that does not fit the data or the classes."""
 
 
+class UnusableSplit(ValueError):
+    """The split that was asked for cannot be made."""
+
+
 def split_groups(
     labels: Sequence[int],
     groups: Sequence[Any],
@@ -41,10 +45,10 @@ def split_groups(
         One of `PARTS` per image, (N,).
 
     Raises:
-        ValueError: the fractions do not add up, or a class has fewer groups than there are parts to fill.
+        UnusableSplit: the fractions do not add up, or a class has fewer groups than there are parts to fill.
     """
     if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0:
-        raise ValueError(f"fractions {tuple(fractions)} do not add up to 1")
+        raise UnusableSplit(f"fractions {tuple(fractions)} do not add up to 1")
     part_of_group: dict[Any, str] = {}
     members: dict[Any, list[int]] = {}
     for label, group in zip(labels, groups, strict=True):
@@ -63,10 +67,7 @@ def _fill(
     wanted = sum(fraction > 0 for fraction in fractions)
     if len(groups) < wanted:
         name = CLASS_NAMES[class_index] if class_index < len(CLASS_NAMES) else class_index
-        raise ValueError(
-            f"class {name}: {len(groups)} group(s) for {wanted} parts; add patients, "
-            "or split without grouping by giving every image its own group"
-        )
+        raise UnusableSplit(f"class {name}: {len(groups)} group(s) for {wanted} parts; add patients of this class")
     total = sum(len(members[group]) for group in groups)
     targets = np.array(fractions) * total
     filled = np.zeros(len(fractions))

@@ -17,13 +17,20 @@ class Interval(NamedTuple):
 
 
 def group_bootstrap(
-    statistic: Callable[[np.ndarray], float], groups: Sequence[Hashable], *, draws: int = DRAWS, seed: int = 0
+    statistic: Callable[[np.ndarray], float],
+    groups: Sequence[Hashable],
+    *,
+    strata: Sequence[Hashable] | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
 ) -> Interval:
     """95 % percentile interval of a statistic over resampled groups.
 
     Args:
         statistic: from the indices of the images drawn, (M,), to a number.
         groups: group per image, (N,); images of a group are drawn together.
+        strata: class per image, (N,): every resample has as many groups of each class as the data, lest a class
+            be missing by chance. A group counts as its first image's class.
         draws: number of resamples.
         seed: of the resampling.
 
@@ -33,11 +40,13 @@ def group_bootstrap(
     members: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
         members.setdefault(group, []).append(index)
-    clusters = [np.array(indices) for indices in members.values()]
+    by_stratum: dict[Hashable, list[np.ndarray]] = {}
+    for indices in members.values():
+        by_stratum.setdefault(strata[indices[0]] if strata is not None else None, []).append(np.array(indices))
     random = np.random.default_rng(seed)
-    values = [
-        statistic(np.concatenate([clusters[i] for i in random.integers(len(clusters), size=len(clusters))]))
-        for _ in range(draws)
-    ]
+    values = []
+    for _ in range(draws):
+        drawn = [own[i] for own in by_stratum.values() for i in random.integers(len(own), size=len(own))]
+        values.append(statistic(np.concatenate(drawn)))
     tail = (1 - LEVEL) / 2
     return Interval(*(float(v) for v in np.quantile(values, [tail, 1 - tail])))

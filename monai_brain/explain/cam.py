@@ -9,6 +9,10 @@ from monai.visualize.class_activation_maps import ModelWithHooks
 from torch import Tensor, nn
 
 
+class NoSuchLayer(ValueError):
+    """The network has no layer of this name; the message names some that it has."""
+
+
 class GradCAMExplainer:
     """Maps of where a network found the evidence for a class; a context manager that leaves no hook behind.
 
@@ -17,7 +21,7 @@ class GradCAMExplainer:
         layer: dotted name of the convolutional layer to look at, such as `features.11`.
 
     Raises:
-        ValueError: the network has no such layer.
+        NoSuchLayer: the network has no such layer.
 
     Source: Selvaraju et al., Grad-CAM, ICCV 2017.
     """
@@ -26,7 +30,7 @@ class GradCAMExplainer:
         modules = dict(network.named_modules())
         if layer not in modules:
             near = [name for name in modules if name.startswith(layer.partition(".")[0])][-5:]
-            raise ValueError(
+            raise NoSuchLayer(
                 f"{type(network).__name__} has no layer {layer!r}; set cam_layer to one such as {', '.join(near)}"
             )
         self._module = modules[layer]

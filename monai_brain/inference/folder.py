@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from monai_brain.report.figures import explanation_panel
 from monai_brain.report.html import write_page
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
+
+OUTPUTS = ("predictions.csv", "predictions.jsonl", "run.json", "report.html")
 
 LONGEST_NAME_BYTES = 240
 """File systems take 255; the overlay's suffix needs room."""
@@ -84,6 +87,9 @@ class FolderRun:
         if (self.output / "predictions.csv").exists() and not self.overwrite:
             raise UnusableOutput(f"{self.output}: holds the results of a run; give another folder, or --overwrite")
         self.output.mkdir(parents=True, exist_ok=True)
+        for name in OUTPUTS:  # an old table under a new manifest would lie
+            (self.output / name).unlink(missing_ok=True)
+        shutil.rmtree(self.output / "overlays", ignore_errors=True)
         file = find_weights(Path(weights))
         self.manifest = {**manifest("prediction", options), "weights_sha256": sha256_of(file)}
         write_json(self.output / "run.json", self.manifest)
@@ -125,9 +131,9 @@ class FolderRun:
         counts = summary(everything)
         write_json(self.output / "run.json", {**self.manifest, "counts": counts})
         write_page(self.output / "report.html", "Predictions", page_blocks(everything, counts))
-        if not counts["cases"]:
-            return EXIT_NOTHING
-        return EXIT_FINDINGS if counts["status"].get("error") else EXIT_GOOD
+        if counts["status"].get("error") or counts["code"].get("unreadable_folder"):
+            return EXIT_FINDINGS
+        return EXIT_GOOD if self.dataset.cases else EXIT_NOTHING
 
     def _prediction(
         self,

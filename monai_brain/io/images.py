@@ -16,6 +16,10 @@ END_OF_PNG = b"IEND\xaeB`\x82"
 TRAILER_BYTES = 4096
 """Some scanners' and cameras' files go on a little after their end."""
 
+warnings.filterwarnings("ignore", module=r"PIL\..*")
+"""Pillow's words about odd metadata; once, because threads read. What matters becomes a code."""
+
+PHOTOMETRIC_TAG, BITS_TAG, WHITE_IS_ZERO = 262, 258, 0
 ORIENTATION_TAG = 274
 """EXIF (and TIFF) tag of how the picture is to be turned."""
 
@@ -35,7 +39,9 @@ def read_png(content: bytes, limits: Limits) -> Image:
         deep = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
         if deep is None:
             raise UnreadableCase("damaged", "the 16-bit PNG could not be decoded")
-        return image._replace(pixels=_deep_channels(deep))
+        with Pillow.open(io.BytesIO(content)) as picture:
+            turned = _turned(deep, _orientation(picture))
+        return image._replace(pixels=_deep_channels(turned))
     return image
 
 
@@ -45,8 +51,16 @@ def read_bmp(content: bytes, limits: Limits) -> Image:
 
 
 def read_tiff(content: bytes, limits: Limits) -> Image:
-    """Decode a TIFF of one page."""
-    return _read(content, "TIFF", limits)
+    """Decode a TIFF of one page; Pillow inverts white-is-zero images of 8 bits only."""
+    image = _read(content, "TIFF", limits)
+    if image.pixels.dtype != np.uint16:
+        return image
+    with Pillow.open(io.BytesIO(content), formats=["TIFF"]) as picture:
+        tags = getattr(picture, "tag_v2", {})
+        if tags.get(PHOTOMETRIC_TAG) != WHITE_IS_ZERO:
+            return image
+        white = np.uint16(2 ** tags.get(BITS_TAG, (16,))[0] - 1)
+    return image._replace(pixels=white - image.pixels, warnings=(*image.warnings, "white_is_zero_inverted"))
 
 
 def _check_end(content: bytes, marker: bytes) -> None:
@@ -58,16 +72,14 @@ def _check_end(content: bytes, marker: bytes) -> None:
 def _read(content: bytes, format_name: str, limits: Limits) -> Image:
     notes: list[str] = []
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's words about odd metadata; what matters becomes a code
-            with Pillow.open(io.BytesIO(content), formats=[format_name]) as picture:
-                _check_size(picture.size, limits)
-                _check_frames(picture, format_name, notes)
-                if _orientation(picture) != 1:
-                    notes.append("exif_orientation_applied")
-                picture.load()  # which turns a TIFF, and nothing else
-                turned = ImageOps.exif_transpose(picture) if _orientation(picture) != 1 else picture
-                pixels = _pixels(turned, notes)
+        with Pillow.open(io.BytesIO(content), formats=[format_name]) as picture:
+            _check_size(picture.size, limits)
+            _check_frames(picture, format_name, notes)
+            if _orientation(picture) != 1:
+                notes.append("exif_orientation_applied")
+            picture.load()  # which turns a TIFF, and nothing else
+            turned = ImageOps.exif_transpose(picture) if _orientation(picture) != 1 else picture
+            pixels = _pixels(turned, notes)
     except UnreadableCase:
         raise
     except Exception as error:
@@ -106,6 +118,12 @@ def _orientation(picture: Pillow.Image) -> int:
     if "exif" not in picture.info and ORIENTATION_TAG not in getattr(picture, "tag_v2", ()):
         return 1
     return picture.getexif().get(ORIENTATION_TAG, 1)
+
+
+def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
+    """An (H, W, ...) array turned as its EXIF orientation asks."""
+    flipped = array[:, ::-1] if orientation in (2, 4, 5, 7) else array
+    return np.rot90(flipped, {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0))
 
 
 def _pixels(picture: Pillow.Image, notes: list[str]) -> np.ndarray:

@@ -117,8 +117,11 @@ def format_of(content: bytes) -> str | None:
 
 
 def _check_signal(pixels: np.ndarray) -> None:
-    lowest, highest = pixels.min(), pixels.max()
-    if pixels.dtype.kind == "f" and not (np.isfinite(lowest) and np.isfinite(highest)):  # NaN wins min and max
+    space = tuple(range(1, pixels.ndim))
+    lowest, highest = pixels.min(axis=space), pixels.max(axis=space)
+    if pixels.dtype.kind == "f" and not (
+        np.isfinite(lowest).all() and np.isfinite(highest).all()
+    ):  # NaN wins min and max
         raise UnreadableCase("non_finite", "some pixels are NaN or infinite")
-    if lowest == highest:
-        raise UnreadableCase("no_signal", f"every pixel has the same value, {lowest}")
+    if (lowest == highest).all():
+        raise UnreadableCase("no_signal", "every pixel has the same value")

@@ -5,22 +5,58 @@ read back is refused unless it is just that: the one place where configs from el
 """
 
 import json
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 from monai_brain import workflow
+from monai_brain.io.weights import find_weights, read_settings
 
 RECORDED_KEYS = ("image_size", "network_def", "cam_layer", "deterministic_transforms", "intensity_transforms")
 
+MONAI_TRANSFORMS = [
+    "CenterSpatialCropd",
+    "EnsureTyped",
+    "NormalizeIntensityd",
+    "RepeatChanneld",
+    "ResizeWithPadOrCropd",
+    "Resized",
+    "ScaleIntensityd",
+    "ScaleIntensityRanged",
+    "ScaleIntensityRangePercentilesd",
+    "SpatialPadd",
+]
+MONAI_NETWORKS = [
+    "BasicUNet",
+    "DenseNet121",
+    "DenseNet169",
+    "DenseNet201",
+    "FlexibleUNet",
+    "ResNet",
+    "SEResNet50",
+    "UNet",
+    "ViT",
+]
+
 ALLOWED_TARGET = re.compile(
-    r"monai_brain\.(networks|transforms)\.[a-z_0-9]+\.[A-Z]\w*|monai\.networks\.nets\.[A-Za-z]\w*|torch\.nn\.[A-Z]\w*"
+    r"monai_brain\.(networks|transforms)\.[a-z_0-9]+\.[A-Z]\w*"
+    rf"|(monai\.transforms\.)?({'|'.join(MONAI_TRANSFORMS)})"
+    rf"|monai\.networks\.nets\.({'|'.join(MONAI_NETWORKS)}|resnet(10|18|34|50|101|152))"
+    r"|torch\.nn\.[A-Z]\w*"
 )
 """Classes that a recorded `_target_` may name: no attribute chains, which would reach other modules' functions."""
 
 
+logger = logging.getLogger(__name__)
+
+
 class UnsafeSettings(ValueError):
     """Recorded settings hold more than plain data and known classes."""
+
+
+class SettingsConflict(ValueError):
+    """The command line contradicts what the weights were trained with."""
 
 
 def record() -> dict[str, Any]:
@@ -32,19 +68,23 @@ def record() -> dict[str, Any]:
 
 
 def read(place: Path) -> dict[str, Any] | None:
-    """The settings recorded beside weights: in `run.json` of their folder; None where there are none.
+    """The settings that travel inside a weight file, or stand in its run's `run.json`; None where there are none.
 
     Raises:
-        UnsafeSettings: they hold an expression, a reference or a class that is not allowed.
+        UnsafeSettings: they hold an expression, a reference or a class that is not allowed, or are damaged.
+        UnusableWeights: there are no weights at `place`.
     """
-    folder = place if place.is_dir() else place.parent
-    for manifest in (folder / "run.json", folder / "models" / "run.json"):
-        if manifest.is_file():
-            settings = json.loads(manifest.read_text(encoding="utf-8")).get("settings")
-            if settings:
-                check(settings, str(manifest))
-                return {key: settings[key] for key in RECORDED_KEYS if key in settings}
-    return None
+    file = find_weights(place)
+    found, where = read_settings(file), file
+    for folder in (file.parent, file.parent.parent):  # a checkpoint lies in a folder of its own
+        if found is None and (folder / "run.json").is_file():
+            found, where = _manifest(folder / "run.json").get("settings"), folder / "run.json"
+    if found is None:
+        return None
+    check(found, str(where))
+    if not isinstance(found, dict):
+        raise UnsafeSettings(f"{where}: the recorded settings are no dictionary; train again, or use another run")
+    return {key: found[key] for key in RECORDED_KEYS if key in found}
 
 
 def check(value: Any, where: str) -> None:
@@ -56,10 +96,15 @@ def check(value: Any, where: str) -> None:
     if isinstance(value, dict):
         target = value.get("_target_")
         if target is not None and not (isinstance(target, str) and ALLOWED_TARGET.fullmatch(target)):
-            raise UnsafeSettings(f"{where}: _target_ {target!r} is not a network or transform that may be loaded")
+            raise UnsafeSettings(
+                f"{where}: _target_ {target!r} may not be handed on with weights; use a class of "
+                f"monai_brain.networks, monai_brain.transforms or torch.nn, or one of {', '.join(MONAI_TRANSFORMS)}, "
+                f"{', '.join(MONAI_NETWORKS)}, resnet10 to resnet152"
+            )
         for key, inner in value.items():
-            if key.startswith("_") and key.endswith("_") and key != "_target_":
-                raise UnsafeSettings(f"{where}: {key} is not allowed in recorded settings")
+            reserved = key.startswith("_") and key.endswith("_") and key != "_target_"
+            if reserved or (key.startswith("pretrained") and inner):  # which would fetch or open other files
+                raise UnsafeSettings(f"{where}: {key} is not allowed in recorded settings; leave it out")
             check(inner, f"{where}::{key}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
@@ -69,17 +114,47 @@ def check(value: Any, where: str) -> None:
 
 
 def adopt(place: str | Path) -> None:
-    """Set the running workflow's network and preprocessing to those recorded beside `place`'s weights.
+    """Set the running workflow's network and preprocessing to those recorded with `place`'s weights.
 
-    For the `run:` list of evaluate.yaml and inference.yaml, so that naming a run is enough.
-    Without recorded settings, nothing changes.
+    For the `run:` list of evaluate.yaml and inference.yaml, so that naming a run is enough. `cam_layer` is
+    the user's choice where one was made. Without recorded settings nothing changes, and a warning says so.
+
+    Raises:
+        SettingsConflict: the command line sets a recorded key to something else.
     """
     running = workflow.current()
     settings = read(Path(place))
-    if running is None or settings is None:
+    if running is None:
         return
+    if settings is None:
+        logger.warning("%s: no settings recorded with these weights; network and preprocessing are the config's", place)
+        return
+    for key in [key for key in settings if key in running.parser and _set_by_user(running, key)]:
+        value = _resolved(running.parser, key, running.parser[key])
+        if key == "cam_layer":
+            del settings[key]
+        elif value != settings[key]:
+            raise SettingsConflict(
+                f"{key} is set to {value}, but the weights were trained with {settings[key]}; leave it out"
+            )
     running.parser.update(settings)
     running.parser.parse(reset=True)
+
+
+def _set_by_user(running: Any, key: str) -> bool:
+    """Whether a key's value stands in none of the bundle's own files, so that it came from the command line."""
+    files = sorted(running.config_root_path.rglob("*.yaml"))
+    return all(running.parser[key] != type(running.parser).load_config_file(str(file)).get(key) for file in files)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnsafeSettings(f"{path}: damaged ({error}); use another run") from None
+    if not isinstance(content, dict):
+        raise UnsafeSettings(f"{path}: is no run's manifest; use another run")
+    return content
 
 
 def _resolved(parser: Any, identity: str, value: Any) -> Any:

@@ -1,11 +1,13 @@
 """Load weights safely: safetensors, or PyTorch files without pickled code."""
 
+import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from monai_brain.io.write import atomic
@@ -125,20 +127,44 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         except (SafetensorError, OSError) as error:
             raise UnusableWeights(f"{path}: damaged safetensors ({error}); get the file again") from None
     state = read_checkpoint(path)
-    state = state.get("model", state)
-    if not all(isinstance(value, torch.Tensor) for value in state.values()):
+    state = state.get("model", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise UnusableWeights(f"{path}: holds more than tensors; save the network's state_dict alone")
     return state
 
 
-def write_weights(network: torch.nn.Module, path: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Write a network's state as safetensors, atomically; `dtype` converts floating-point tensors."""
+def write_weights(
+    network: torch.nn.Module,
+    path: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a network's state as safetensors, atomically.
+
+    Args:
+        network: its state dictionary is written.
+        path: the file.
+        dtype: for floating-point tensors; None keeps theirs.
+        settings: plain data to travel inside, see `io.settings`.
+    """
     state = {
         name: (tensor.to(dtype) if dtype and tensor.is_floating_point() else tensor).detach().cpu().contiguous()
         for name, tensor in network.state_dict().items()
     }
     with atomic(path, "wb") as file:
-        file.write(save(state))
+        file.write(save(state, metadata={"settings": json.dumps(settings)} if settings else None))
+
+
+def read_settings(path: Path) -> Any:
+    """What `write_weights` put beside the tensors, unchecked; None where there is nothing."""
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            return json.loads((file.metadata() or {}).get("settings", "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UnusableWeights(f"{path}: damaged safetensors ({error}); get the file again") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

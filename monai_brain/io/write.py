@@ -46,8 +46,12 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
-    """Indented UTF-8 JSON; NaN and infinity, which are not JSON, are refused by a ValueError."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    """Indented JSON in ASCII, so that any file name survives.
+
+    Raises:
+        ValueError: the value holds NaN or infinity, which are not JSON.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False)
     with atomic(path) as file:
         file.write(text + "\n")
 

@@ -8,6 +8,10 @@ from monai.inferers import SimpleInferer
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
+class UnknownPrecision(ValueError):
+    """A precision that is not offered."""
+
+
 class AutocastInferer(SimpleInferer):
     """Feed the network in `precision`; what comes out is float32, so losses and metrics are too.
 
@@ -20,7 +24,7 @@ class AutocastInferer(SimpleInferer):
     def __init__(self, precision: str = "fp32") -> None:
         super().__init__()
         if precision not in PRECISIONS:
-            raise ValueError(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+            raise UnknownPrecision(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
         self.dtype = PRECISIONS[precision]
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -48,7 +48,7 @@ def write_evaluation(
         "groups": len(set(groups)),
         "model": _with_intervals(classification_metrics(labels, probabilities), labels, probabilities, groups),
         "nearest_neighbor": _nearest_neighbor(items, labels, groups, references, probabilities.argmax(axis=1)),
-        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups",
+        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class",
     }
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "run.json", manifest("evaluation", options))
@@ -106,10 +106,10 @@ def _shown(value: float | None, interval: Sequence[float] | None = None) -> str:
 def _with_intervals(
     metrics: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[Any]
 ) -> dict[str, Any]:
-    predicted = probabilities.argmax(axis=1)
+    predicted, strata = probabilities.argmax(axis=1), labels.tolist()
     intervals = {
-        "accuracy": group_bootstrap(lambda i: float((predicted[i] == labels[i]).mean()), groups),
-        "macro_f1": group_bootstrap(lambda i: macro_f1(labels[i], predicted[i]), groups),
+        "accuracy": group_bootstrap(lambda i: float((predicted[i] == labels[i]).mean()), groups, strata=strata),
+        "macro_f1": group_bootstrap(lambda i: macro_f1(labels[i], predicted[i]), groups, strata=strata),
     }
     return {**metrics, "intervals": {name: list(interval) for name, interval in intervals.items()}}
 

@@ -15,7 +15,7 @@ from monai_brain.io.write import atomic
 from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
 
 DOTS_PER_INCH = 150
-TRAINING_COLOR, VALIDATION_COLOR = "#56B4E9", "#D55E00"
+TRAINING_COLOR, VALIDATION_COLOR, ACCURACY_COLOR = "#56B4E9", "#D55E00", "#009E73"
 
 
 def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -30,22 +30,23 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     marker = "o" if len(rows) < 2 else None
     trained = [row["train_loss"] for row in rows]
     losses.plot([row["epoch"] for row in rows], trained, color=TRAINING_COLOR, label="training", marker=marker)
-    rows = [row for row in rows if "val_macro_f1" in row]  # not every epoch need be validated
-    epochs = [row["epoch"] for row in rows]
-    losses.plot(epochs, [row["val_loss"] for row in rows], color=VALIDATION_COLOR, label="validation", marker=marker)
     losses.set(title="Loss", xlabel="epoch", ylabel="cross-entropy")
-    f1 = [row["val_macro_f1"] for row in rows]
-    scores.plot(epochs, f1, color=VALIDATION_COLOR, label="macro-F1", marker=marker)
-    scores.plot(epochs, [row["val_accuracy"] for row in rows], color="#009E73", label="accuracy", linestyle="--")
-    best = int(np.argmax(f1))
-    scores.axvline(epochs[best], color="#999999", linewidth=1)
-    scores.set(
-        title=f"Validation (best macro-F1 {f1[best]:.3f} in epoch {epochs[best]})",
-        xlabel="epoch",
-        ylabel="score",
-    )
+    scores.set(title="Validation", xlabel="epoch", ylabel="score")
+    validated = [row for row in rows if "val_macro_f1" in row]  # not every epoch need be
+    if validated:
+        epochs = [row["epoch"] for row in validated]
+        f1 = [row["val_macro_f1"] for row in validated]
+        accuracy = [row["val_accuracy"] for row in validated]
+        loss = [row["val_loss"] for row in validated]
+        losses.plot(epochs, loss, color=VALIDATION_COLOR, label="validation", marker=marker)
+        scores.plot(epochs, f1, color=VALIDATION_COLOR, label="macro-F1", marker=marker)
+        scores.plot(epochs, accuracy, color=ACCURACY_COLOR, label="accuracy", linestyle="--", marker=marker)
+        best = int(np.argmax(f1))
+        scores.axvline(epochs[best], color="#999999", linewidth=1)
+        scores.set(title=f"Validation (best macro-F1 {f1[best]:.3f} in epoch {epochs[best]})")
     for axes in (losses, scores):
-        axes.legend(frameon=False)
+        if axes.lines:
+            axes.legend(frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
 

@@ -30,12 +30,16 @@ class Checkpoints:
         state: what a resumed training needs, by name; each has `state_dict` and `load_state_dict`. `model` is
             the network.
         evaluator: its `state.best_metric` decides which model is best.
+        settings: network and preprocessing, written into the best model's file.
     """
 
-    def __init__(self, folder: str | Path, state: Mapping[str, Any], evaluator: Engine) -> None:
+    def __init__(
+        self, folder: str | Path, state: Mapping[str, Any], evaluator: Engine, settings: Mapping[str, Any]
+    ) -> None:
         self.folder = Path(folder)
         self.state = state
         self.evaluator = evaluator
+        self.settings = settings
 
     def attach(self, engine: Engine) -> None:
         """Listen to the trainer."""
@@ -45,7 +49,7 @@ class Checkpoints:
         """Write what the finished epoch left."""
         best = self.evaluator.state
         if best.best_metric_epoch == trainer.state.epoch:
-            write_weights(self.state["model"], self.folder / "model.safetensors")
+            write_weights(self.state["model"], self.folder / "model.safetensors", settings=self.settings)
         save_checkpoint(
             self.folder / "checkpoints" / f"epoch_{trainer.state.epoch:04d}.pt",
             {
@@ -85,7 +89,7 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
                 raise UnusableWeights("does not fit its SHA-256")
             return read_checkpoint(path), damaged
         except (OSError, UnusableWeights) as error:
-            damaged.append(f"{path}: damaged ({error}); the one before is used")
+            damaged.append(f"{path}: damaged ({error})")
     return None, damaged
 
 

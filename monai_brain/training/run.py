@@ -1,7 +1,7 @@
 """A training's run folder: manifest, datalist, metrics of each epoch, curves; begun, resumed, ended."""
 
 import csv
-import shutil
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from monai_brain.data.splits import read_datalist
 from monai_brain.io import settings
-from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
+from monai_brain.io.write import atomic, manifest, sha256_of, write_csv, write_json
 from monai_brain.report.figures import draw_learning_curves
 from monai_brain.training.checkpoint import Checkpoints, newest_checkpoint
 
@@ -23,8 +23,12 @@ class RunExists(FileExistsError):
     """The output folder holds a training already."""
 
 
+class CannotResume(ValueError):
+    """The run cannot go on as asked, with the way out."""
+
+
 class TrainingRun:
-    """Keeps a run folder complete after every epoch: what was measured, and checkpoints to go on from.
+    """Keeps a run folder: what was measured and checkpoints after every epoch, curves at the end.
 
     Args:
         folder: made if missing; must not hold another run unless `resume`.
@@ -69,34 +73,55 @@ class TrainingRun:
 
         Raises:
             RunExists: there is a run already, and `resume` is false.
+            CannotResume: it is finished, was begun with other data or settings, or no checkpoint is whole.
+            UnsafeSettings: the network or preprocessing could not be handed on to evaluation and inference.
         """
-        self.datalist = self.datalist.resolve()
         read_datalist(self.datalist)
-        if (self.folder / "run.json").exists() and not self.resume:
-            raise RunExists(f"{self.folder}: holds a run; add --resume true to go on, or give another --output_dir")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self.resume:
-            self._take_up(trainer)
+        recorded = settings.record()
+        settings.check(recorded, "the configuration")
         self.manifest = {
             **manifest("training", self.options),
             "datalist_sha256": sha256_of(self.datalist),
-            "settings": settings.record(),
+            "settings": recorded,
         }
-        shutil.copyfile(self.datalist, self.folder / "datalist.json")
+        if (self.folder / "run.json").exists():
+            if not self.resume:
+                raise RunExists(f"{self.folder}: holds a run; add --resume true to go on, or give another --output_dir")
+            self._refuse_other_run(trainer)
+            self._take_up(trainer)
+        content = self.datalist.read_bytes()
+        with atomic(self.folder / "datalist.json", "wb") as file:
+            file.write(content)
         write_json(self.folder / "run.json", self.manifest)
         trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         # after the row is written: a checkpoint never knows more epochs than metrics.csv
-        Checkpoints(self.folder, self.state, self.evaluator).attach(trainer)
+        Checkpoints(self.folder, self.state, self.evaluator, recorded).attach(trainer)
         trainer.add_event_handler(Events.COMPLETED, self._end)
+
+    def _refuse_other_run(self, trainer: Engine) -> None:
+        before = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        for key, what in (("datalist_sha256", "datalist"), ("settings", "network or preprocessing")):
+            if before.get(key) != self.manifest[key]:
+                raise CannotResume(
+                    f"{self.folder}: was begun with another {what}; give the same again, or another --output_dir"
+                )
+        if before["options"].get("seed") != self.options.get("seed"):
+            raise CannotResume(f"{self.folder}: was begun with seed {before['options'].get('seed')}; give that one")
+        if "result" in before and trainer.state.max_epochs <= before["options"].get("max_epochs", 0):
+            raise CannotResume(f"{self.folder}: is finished; to train on, raise --max_epochs")
 
     def _take_up(self, trainer: Engine) -> None:
         saved, damaged = newest_checkpoint(self.folder / "checkpoints")
         for line in damaged:
             trainer.logger.warning(line)
         if saved is None:
-            return
+            if damaged:
+                raise CannotResume(f"{self.folder}: no checkpoint is whole; start anew in another --output_dir")
+            return  # it was stopped in its first epoch
+        if saved["epoch"] >= trainer.state.max_epochs:
+            raise CannotResume(f"{self.folder}: has {saved['epoch']} epochs already; to train on, raise --max_epochs")
         for name, thing in self.state.items():
             thing.load_state_dict(saved[name])
         trainer.load_state_dict(
@@ -133,7 +158,7 @@ class TrainingRun:
 
     def _end(self, engine: Engine) -> None:
         best = self.evaluator.state
-        draw_learning_curves(self.rows, self.folder / "curves.png")
+        draw_learning_curves(self.rows, self.folder / "curves.png")  # here: drawing costs half a second
         model = self.folder / "model.safetensors"
         self.manifest["result"] = {
             "epochs": engine.state.epoch,

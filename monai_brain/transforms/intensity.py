@@ -99,7 +99,11 @@ class ScaleToUnitd(MapTransform):
         """Scale every key."""
         out = dict(data)
         for key in self.key_iterator(out):
-            out[key] = torch.as_tensor(np.ascontiguousarray(out[key])) * (1 / 255)
+            image = out[key]
+            if isinstance(image, torch.Tensor):
+                out[key] = image * (1 / 255)
+            else:
+                out[key] = torch.from_numpy(np.multiply(image, np.float32(1 / 255), dtype=np.float32))
         return out
 
 

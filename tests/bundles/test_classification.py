@@ -14,9 +14,11 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from monai_brain.data.index import index_folder
 from monai_brain.inference.apply import predict_folder
 from monai_brain.io.settings import RECORDED_KEYS
 from monai_brain.io.weights import UnusableWeights, read_checkpoint, read_weights
+from monai_brain.io.write import write_json
 from monai_brain.labels import CLASS_NAMES
 from tests.conftest import BUNDLE, REPOSITORY, read
 
@@ -112,6 +114,59 @@ def test_resumed_training_equals_the_uninterrupted_one(trained, data, tmp_path):
     with (trained / "metrics.csv").open() as a, (tmp_path / "run" / "metrics.csv").open() as b:
         rows = [[{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(f)] for f in (a, b)]
     assert rows[0] == rows[1]
+
+
+def test_finished_training_is_left_alone(trained, data):
+    before = (trained / "model.safetensors").read_bytes(), (trained / "metrics.csv").read_text()
+    run = workflow(
+        "train.yaml", "networks/cnn.yaml", **data, **SMALL, max_epochs=4, output_dir=str(trained), resume=True
+    )
+    with pytest.raises(RuntimeError) as caught:
+        run.run()
+    assert "raise --max_epochs" in str(cause(caught.value))
+    assert before == ((trained / "model.safetensors").read_bytes(), (trained / "metrics.csv").read_text())
+
+
+@pytest.mark.parametrize("change", ["datalist", "network", "seed"])
+def test_resume_with_something_else_is_refused(trained, data, phantom_folder, tmp_path, change):
+    options = {**data, **SMALL, "max_epochs": 5, "output_dir": str(trained), "resume": True}
+    if change == "datalist":
+        write_json(tmp_path / "other.json", index_folder(phantom_folder, workers=1, seed=9).datalist)
+        options["datalist"] = str(tmp_path / "other.json")
+    else:
+        options |= {"network": {"image_size": 64}, "seed": {"seed": 8}}[change]
+    with pytest.raises(RuntimeError) as caught:
+        workflow("train.yaml", "networks/cnn.yaml", **options).run()
+    assert f"begun with {'seed 0' if change == 'seed' else 'another ' + change}" in str(cause(caught.value))
+
+
+def test_settings_that_could_not_be_handed_on_are_refused_before_training(data, tmp_path):
+    chain = [{"_target_": "monai.transforms.LoadImaged", "keys": "image", "ensure_channel_first": True}]
+    run = workflow("train.yaml", **data, deterministic_transforms=chain, output_dir=str(tmp_path / "run"))
+    with pytest.raises(RuntimeError) as caught:
+        run.run()
+    assert "LoadImaged' may not be handed on with weights" in str(cause(caught.value))
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_setting_that_contradicts_the_weights_is_refused(trained, scans, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        predict_folder(scans, tmp_path / "out", weights=str(trained), image_size=48)
+    assert "image_size is set to 48, but the weights were trained with 32" in str(cause(caught.value))
+
+
+def test_layer_to_explain_can_be_chosen(trained, scans, tmp_path):
+    for name, layer in (("a", None), ("b", "features.6")):
+        predict_folder(scans, tmp_path / name, weights=str(trained), explain=True, cam_layer=layer)
+    a, b = ((tmp_path / name / "overlays" / "0.png.png").read_bytes() for name in "ab")
+    assert a != b
+
+
+def test_moved_weight_file_is_preprocessed_as_it_was_trained(trained, scans, tmp_path):
+    shutil.copy(trained / "model.safetensors", tmp_path / "moved.safetensors")
+    for name, weights in (("a", trained), ("b", tmp_path / "moved.safetensors")):
+        predict_folder(scans, tmp_path / name, weights=str(weights))
+    assert table(tmp_path / "a") == table(tmp_path / "b")
 
 
 def test_killed_training_resumes(data, tmp_path):
@@ -279,6 +334,8 @@ def test_output_that_would_mix_is_refused(trained, scans, tmp_path, where, messa
 def test_empty_folder_is_nothing_to_do(trained, tmp_path):
     (tmp_path / "empty").mkdir()
     assert predict_folder(tmp_path / "empty", tmp_path / "out", weights=str(trained)) == 2
+    (tmp_path / "empty" / ".DS_Store").write_bytes(b"x")
+    assert predict_folder(tmp_path / "empty", tmp_path / "out", weights=str(trained), overwrite=True) == 2
 
 
 def test_without_weights_the_way_to_get_some_is_said(scans, tmp_path):

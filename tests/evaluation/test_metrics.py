@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from monai_brain.evaluation.intervals import group_bootstrap
-from monai_brain.evaluation.metrics import accuracy_of_logits, classification_metrics, macro_f1_of_logits
+from monai_brain.evaluation.metrics import accuracy_of_logits, classification_metrics, macro_f1, macro_f1_of_logits
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, 2, 3])
 PREDICTED = np.array([0, 0, 1, 1, 1, 2, 0, 3])
@@ -53,6 +53,12 @@ def test_interval_widens_when_images_come_in_groups():
     grouped = group_bootstrap(lambda i: float(values[i].mean()), np.arange(400) // 10)
     assert grouped.high - grouped.low > 2 * (single.high - single.low)
     assert grouped.low < values.mean() < grouped.high
+
+
+def test_perfect_classifier_has_a_perfect_interval_on_few_patients():
+    labels = np.arange(4).repeat(20)
+    groups = np.arange(8).repeat(10)
+    assert group_bootstrap(lambda i: macro_f1(labels[i], labels[i]), groups, strata=labels.tolist()) == (1.0, 1.0)
 
 
 def test_interval_covers_about_as_often_as_it_says():

@@ -2,6 +2,9 @@
 
 import io
 import struct
+import warnings
+import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -119,6 +122,38 @@ def test_29_exif_orientation_is_applied(tmp_path, kind, orientation):
     assert "exif_orientation_applied" in read.warnings
 
 
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_29_orientation_is_applied_to_16_bit_color_too(tmp_path, orientation):
+    exif = PIL.Image.Exif()
+    exif[274] = orientation
+    shallow = encoded(COLOR, "PNG", exif=exif.tobytes())
+    done, deep = cv2.imencode(".png", COLOR[..., ::-1].astype(np.uint16) * 257)
+    assert done
+    start = shallow.index(b"eXIf") - 4
+    end = start + 12 + struct.unpack(">I", shallow[start : start + 4])[0]
+    content = deep.tobytes()[:33] + shallow[start:end] + deep.tobytes()[33:]
+    expected = read_case(written(tmp_path, shallow)).pixels
+    np.testing.assert_array_equal(read_case(written(tmp_path, content)).pixels // 257, expected)
+
+
+def test_white_is_zero_is_inverted_at_any_depth(tmp_path):
+    for name, image in (("8", GRAY), ("16", DEEP)):
+        content = encoded(image, "TIFF", tiffinfo={262: 0})
+        read = read_case(written(tmp_path, content, f"{name}.tif"))
+        as_stored = np.asarray(PIL.Image.open(io.BytesIO(encoded(image, "TIFF"))))
+        top = np.iinfo(image.dtype).max
+        stored = top - as_stored if name == "16" else read.pixels[0]
+        np.testing.assert_array_equal(read.pixels[0], stored)
+        assert ("white_is_zero_inverted" in read.warnings) == (name == "16")
+
+
+def test_reading_leaves_other_warnings_alone(tmp_path):
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read_case, [written(tmp_path, encoded(GRAY, "PNG"))] * 50))
+    assert list(warnings.filters) == before
+
+
 def test_6_png_named_jpg_is_read_with_a_warning(tmp_path):
     assert read_case(written(tmp_path, encoded(GRAY, "PNG"), "slice.jpg")).warnings == ("png_by_content",)
 
@@ -134,6 +169,7 @@ BAD_FILES = {
     "31_gif": (encoded(GRAY, "GIF"), "unsupported_format"),
     "32_too_small": (encoded(GRAY[:31], "PNG"), "too_small"),
     "36_constant": (encoded(np.full((64, 64), 9, np.uint8), "PNG"), "no_signal"),
+    "36_one_color": (encoded(np.full((64, 64, 3), (200, 0, 0), np.uint8), "PNG"), "no_signal"),
     "37_not_finite": (encoded(np.where(GRAY > 9, np.nan, 1).astype(np.float32), "TIFF"), "non_finite"),
     "37_infinite": (encoded(np.where(GRAY > 9, np.inf, 1).astype(np.float32), "TIFF"), "non_finite"),
 }
@@ -159,8 +195,6 @@ def test_31_animated_png_is_refused(tmp_path):
 def test_huge_announced_size_is_refused_before_decoding(tmp_path, side):
     png = bytearray(encoded(GRAY, "PNG"))
     png[16:24] = struct.pack(">II", side, side)
-    import zlib
-
     png[29:33] = struct.pack(">I", zlib.crc32(bytes(png[12:29])))
     assert code_of(written(tmp_path, bytes(png))) == "too_large"
 

@@ -58,6 +58,12 @@ def test_damaged_file_is_refused(tmp_path, name, damage):
         read_weights(path)
 
 
+def test_bare_tensor_is_refused(tmp_path):
+    torch.save(torch.ones(3), tmp_path / "model.pt")
+    with pytest.raises(UnusableWeights, match="state_dict"):
+        read_weights(tmp_path / "model.pt")
+
+
 def test_pickled_code_is_refused_and_not_run(tmp_path):
     class Evil:
         def __reduce__(self):

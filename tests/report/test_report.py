@@ -34,7 +34,8 @@ def test_figures_are_written(tmp_path):
     row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.1, "val_macro_f1": 0.5, "val_accuracy": 0.6}
     draw_learning_curves([row], tmp_path / "curves.png")
     draw_confusion_matrix(np.eye(4, dtype=int), tmp_path / "matrix.png", "title")
-    for name in ("curves.png", "matrix.png"):
+    draw_learning_curves([{"epoch": 1, "train_loss": 1.0}], tmp_path / "not_validated.png")
+    for name in ("curves.png", "matrix.png", "not_validated.png"):
         picture = cv2.imread(str(tmp_path / name))
         assert picture is not None
         assert picture.std() > 5
