@@ -36,7 +36,8 @@ def prepare() -> Path:
         sys.exit(f"Python {found} is not supported; run this with Python 3.11, 3.12 or 3.13")
     began = time.monotonic()
     print(f"Setting up {ENVIRONMENT} (once; a few minutes) ...", flush=True)
-    venv.create(ENVIRONMENT, with_pip=True, clear=False)
+    if Path(sys.prefix).resolve() != ENVIRONMENT.resolve():  # else this runs inside of it
+        venv.create(ENVIRONMENT, with_pip=True, clear=False)
     pip = [
         str(python()),
         "-m",

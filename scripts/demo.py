@@ -37,7 +37,7 @@ def main() -> int:
 def demonstrate(output: Path, *, seed: int, short: bool) -> int:
     """Run every step as a user would type it; stop at the first that fails."""
     began = time.monotonic()
-    patients, slices, epochs = (16, 3, 2) if short else (60, 10, 16)
+    patients, slices, epochs = (16, 3, 2) if short else (120, 5, 120)
     if output.exists():
         if not (output / MARKER).is_file():
             sys.exit(f"{output}: was not made by this demo, so it is left alone; give another --output")
@@ -48,7 +48,7 @@ def demonstrate(output: Path, *, seed: int, short: bool) -> int:
     command = [sys.executable, "-m", "monai_brain"]
     bundle = [sys.executable, "-m", "monai.bundle", "run"]
     train, evaluate = BUNDLE / "configs" / "train.yaml", BUNDLE / "configs" / "evaluate.yaml"
-    cnn = BUNDLE / "configs" / "networks" / "cnn.yaml"
+    cnn = BUNDLE / "configs" / "networks" / "cnn_64.yaml"
     step([*command, "demo-data", images, "--patients", patients, "--slices", slices, "--seed", seed])
     step([*command, "index", images, "-o", datalist, "--patient-pattern", r"patient_(\d+)", "--seed", seed])
     step(
@@ -107,7 +107,7 @@ def write_demo_page(output: Path) -> Path:
         rows = [row for row in csv.DictReader(file) if row["overlay"]][::7]
     pictures = [(f"predictions/{row['overlay']}", f"{row['path']}: {row['label']}") for row in rows]
     write_montage([output / path for path, _ in pictures[:8]], output / "overlays.png")
-    gallery = Gallery("Predictions on test patients, with Grad-CAM", pictures)
+    gallery = Gallery("Predictions on synthetic test patients, with Grad-CAM", pictures)
     page = output / "report.html"
     curves = Figure("Training", "run/curves.png")
     write_page(page, "Demo on synthetic patients", [blocks[0], curves, *blocks[1:], gallery])
@@ -124,7 +124,11 @@ def write_montage(paths: list[Path], target: Path) -> None:
     panels = [cv2.imread(str(path))[..., ::-1] for path in paths]
     rows = [np.hstack(pair) for pair in zip(panels[::2], panels[1::2], strict=False)]
     if rows:
-        write_png(target, np.vstack(rows))
+        body = cv2.resize(np.vstack(rows), None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)
+        header = np.zeros((26, body.shape[1], 3), np.uint8)
+        notice = "Synthetic patients that the network never saw; right of each slice: Grad-CAM"
+        cv2.putText(header, notice, (6, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        write_png(target, np.vstack([header, body]))
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Glioma(Lesion):
     def site(self, anatomy: Anatomy, draw: Draw) -> tuple[float, Tensor]:
         """Deep enough for its size, in white matter."""
         self.core, self.rim_mm, self.edema_mm = draw(0.12, 0.25), draw(2.0, 5.0), draw(4, 16)
-        radius_mm = draw(11, 22)
+        radius_mm = draw(13, 24)
         return radius_mm, _pick(anatomy, draw, lambda d, white: d < -max(14.0, radius_mm * 0.7) and white > 0.5)
 
     def paint(self, image: Tensor, surface_mm: Tensor, lumps: Tensor, at: Location) -> tuple[Tensor, Tensor]:
@@ -79,7 +79,7 @@ class Meningioma(Lesion):
     def site(self, anatomy: Anatomy, draw: Draw) -> tuple[float, Tensor]:
         """Just below the brain's surface, so that it touches the dura."""
         self.brightness = draw(0.66, 0.88)
-        radius_mm = draw(9, 20)
+        radius_mm = draw(11, 21)
         return radius_mm, _pick(anatomy, draw, lambda d, _: -radius_mm * 0.55 < d < -radius_mm * 0.15)
 
     def paint(self, image: Tensor, surface_mm: Tensor, lumps: Tensor, at: Location) -> tuple[Tensor, Tensor]:
@@ -99,7 +99,7 @@ class PituitaryAdenoma(Lesion):
 
     def site(self, anatomy: Anatomy, draw: Draw) -> tuple[float, Tensor]:
         """The sella, give or take two millimeters."""
-        return draw(7, 13), torch.tensor([c + draw(-2, 2) for c in SELLA_MM])
+        return draw(8, 13), torch.tensor([c + draw(-2, 2) for c in SELLA_MM])
 
     def paint(self, image: Tensor, surface_mm: Tensor, lumps: Tensor, at: Location) -> tuple[Tensor, Tensor]:
         """An ellipsoid."""
