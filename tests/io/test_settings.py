@@ -28,7 +28,7 @@ def test_checkpoint_has_its_runs_settings(tmp_path):
 
 
 def test_transforms_of_monai_may_be_handed_on():
-    settings.check([{"_target_": "ScaleIntensityd"}, {"_target_": "monai.transforms.Resized"}], "x")
+    assert settings.check([{"_target_": "ScaleIntensityd"}, {"_target_": "monai.transforms.Resized"}], "x") is None
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"settings": [1]}'])
