@@ -1,5 +1,6 @@
 """The three tumors: where they grow, how they look on T1 with contrast, what they push aside."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -13,7 +14,7 @@ SELLA_MM = (0.0, 4.0, -27.0)
 TRIES = 4000
 
 
-class Lesion:
+class Lesion(ABC):
     """A tumor of a subject, as a function of coordinates.
 
     Args:
@@ -25,10 +26,11 @@ class Lesion:
         self.lumps = draw.noise(9)
         self.radius_mm, self.center_mm = self.site(anatomy, draw)
 
+    @abstractmethod
     def site(self, anatomy: Anatomy, draw: Draw) -> tuple[float, Tensor]:
         """Radius and center, in the subject's space."""
-        raise NotImplementedError
 
+    @abstractmethod
     def paint(self, image: Tensor, surface_mm: Tensor, lumps: Tensor, at: Location) -> tuple[Tensor, Tensor]:
         """The image with the tumor in it, and its mask as a share from 0 to 1.
 
@@ -38,7 +40,6 @@ class Lesion:
             lumps: noise of 9 mm.
             at: the points.
         """
-        raise NotImplementedError
 
     def push(self, subject_mm: Tensor) -> Tensor:
         """Where the tissue at these points was before the tumor grew."""
