@@ -1,65 +1,122 @@
-"""Write docs/results.md from a training run and its evaluation: commands, figures, table of epochs.
+"""Write docs/results.md from training runs and their evaluations: commands, figures, tables of epochs.
 
-python scripts/publish_run.py RUN
+python scripts/publish_run.py RUN...
 """
 
 import argparse
 import csv
 import json
+import re
+import statistics
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 TRAIN = "bundles/brain_tumor_classification/configs/train.yaml"
-CNN = "bundles/brain_tumor_classification/configs/networks/cnn.yaml"
 EVALUATE = "bundles/brain_tumor_classification/configs/evaluate.yaml"
+PLACEHOLDERS = {"--dataset_dir": "IMAGES", "--datalist": "SPLIT", "--output_dir": "RUN", "--features_dir": "CACHE"}
+
+
+class Run(NamedTuple):
+    """What one run folder says."""
+
+    name: str
+    seed: int
+    training: dict[str, Any]
+    datalist: dict[str, Any]
+    metrics: dict[str, Any]
+    epochs: list[dict[str, str]]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="folder of a training run that was evaluated on its test part")
-    run = parser.parse_args().run
-    datalist = json.loads((run / "datalist.json").read_text(encoding="utf-8"))
-    training = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    metrics = json.loads((run / "evaluation_test" / "metrics.json").read_text(encoding="utf-8"))
-    with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
-        epochs = list(csv.DictReader(file))
-    PAGE.write_text(
-        "\n".join([*heading(training, datalist), *figures(metrics), *history(epochs)]) + "\n", encoding="utf-8"
+    parser.add_argument(
+        "run", type=Path, nargs="+", help="folder of a training run that was evaluated on its test part"
     )
+    runs = [read(folder) for folder in parser.parse_args().run]
+    first = {run.name: run for run in reversed(runs)}
+    lines = [*heading(runs), *table(runs)]
+    for name in dict.fromkeys(run.name for run in runs):
+        lines += [f"## {name}, seed {first[name].seed}", "", *command(first[name]), *figures(first[name].metrics)]
+        lines += history(first[name].epochs)
+    PAGE.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def heading(training: dict[str, Any], datalist: dict[str, Any]) -> list[str]:
-    network, size = training["settings"]["network_def"], training["settings"]["image_size"]
+def read(folder: Path) -> Run:
+    training = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    datalist = json.loads((folder / "datalist.json").read_text(encoding="utf-8"))
+    metrics = json.loads((folder / "evaluation_test" / "metrics.json").read_text(encoding="utf-8"))
+    with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        epochs = list(csv.DictReader(file))
+    overlays = re.findall(r"networks/(\w+)\.yaml", " ".join(training["command"]))
+    name = overlays[-1] if overlays else "train.yaml"
+    return Run(name, training["options"]["seed"], training, datalist, metrics, epochs)
+
+
+def heading(runs: list[Run]) -> list[str]:
+    datalist, versions = runs[0].datalist, runs[0].training["versions"]
+    if len({run.training["datalist_sha256"] for run in runs}) > 1:
+        raise SystemExit("these runs are of different splits; publish those of one split together")
     counts = ", ".join(f"{len(datalist[part])} {part}" for part in ("training", "validation", "test"))
-    result, versions = training["result"], training["versions"]
-    options = " ".join(f"--{key} {value}" for key, value in training["options"].items())
     return [
         "# Results",
         "",
-        f"`{network['_target_']}` at {size}x{size}, started from {training['options'].get('weights', 'none')}, on the",
-        f"split `{datalist['name']}`: {counts}. Grouping: {datalist['grouping']}.",
-        f"Seed {training['options']['seed']}; one run.",
+        f"Split `{datalist['name']}`: {counts}. Grouping: {datalist['grouping']}.",
+        f"SHA-256 {runs[0].training['datalist_sha256']}. Python {versions['python']}, torch {versions['torch']}, monai "
+        f"{versions['monai']}, {runs[0].training['machine']['cores']} cores, no GPU. Epochs and schedules were",
+        "chosen on validation; the test part was looked at once per run. Minutes count everything from the first",
+        "epoch's start, the filling of the feature cache too, unless an earlier run had filled it.",
         "",
+        f"Made by `python scripts/publish_run.py RUN...` from {len(runs)} run(s).",
+        "",
+    ]
+
+
+def table(runs: list[Run]) -> list[str]:
+    lines = ["| network | seed | minutes | epochs | validation macro-F1 | test macro-F1 | test accuracy | AUC |"]
+    lines += ["|---|---|---|---|---|---|---|---|"]
+    for run in runs:
+        result, model = run.training["result"], run.metrics["model"]
+        low, high = model["intervals"]["macro_f1"]
+        lines.append(
+            f"| {run.name} | {run.seed} | {result['seconds'] / 60:.0f} | {result['epochs']} | "
+            f"{result['best_val_macro_f1']:.4f} | {model['macro_f1']:.4f} ({low:.3f} to {high:.3f}) | "
+            f"{model['accuracy']:.4f} | {model['macro_auc']:.4f} |"
+        )
+    nearest = runs[0].metrics["nearest_neighbor"]
+    scores = f"{nearest['macro_f1']:.4f} | {nearest['accuracy']:.4f}"
+    lines.append(f"| 1-nearest-neighbor on thumbnails | | | | | {scores} | undefined |")
+    for name in dict.fromkeys(run.name for run in runs):
+        scores = [run.metrics["model"]["macro_f1"] for run in runs if run.name == name]
+        if len(scores) > 1:
+            mean, deviation = statistics.mean(scores), statistics.stdev(scores)
+            lines += ["", f"{name}: test macro-F1 {mean:.4f}, standard deviation {deviation:.4f}, {len(scores)} seeds."]
+    return [*lines, ""]
+
+
+def command(run: Run) -> list[str]:
+    words, before = ["python -m monai.bundle", *run.training["command"][1:]], ""
+    shown = []
+    for word in words:
+        value = PLACEHOLDERS.get(before, Path(word).name if word.startswith("/") else word)
+        shown.append(f'"{value}"' if "'" in value else value)
+        before = word
+    result = run.training["result"]
+    return [
         "```",
-        f"python -m monai.bundle run training --config_file \"['{TRAIN}','{CNN}']\" \\",
-        f"  --dataset_dir IMAGES --datalist SPLIT --output_dir RUN {options}",
-        f"python -m monai.bundle run evaluating --config_file \"['{TRAIN}','{EVALUATE}']\" \\",
-        "  --dataset_dir IMAGES --run_dir RUN",
-        "python scripts/publish_run.py RUN",
+        " ".join(shown),
+        f"python -m monai.bundle run evaluating --config_file \"['{TRAIN}','{EVALUATE}']\" --dataset_dir IMAGES "
+        "--run_dir RUN",
         "```",
-        f"Split: SHA-256 {training['datalist_sha256']}. Weights: SHA-256 {result['weights_sha256']}.",
-        f"{result['epochs']} epochs in {result['seconds'] / 60:.0f} minutes on "
-        f"{training['machine']['cores']} cores; best validation macro-F1 {result['best_val_macro_f1']:.4f} in epoch "
-        f"{result['best_epoch']}. Python {versions['python']}, torch {versions['torch']}, monai {versions['monai']}.",
+        f"Best validation macro-F1 {result['best_val_macro_f1']:.4f} in epoch {result['best_epoch']}. Weights: SHA-256 "
+        f"{result['weights_sha256']}.",
         "",
     ]
 
 
 def figures(metrics: dict[str, Any]) -> list[str]:
     lines = [
-        f"## Test part: {metrics['model']['images']} images in {metrics['groups']} groups",
-        f"{metrics['bootstrap']}.",
+        f"Test part: {metrics['model']['images']} images in {metrics['groups']} groups; {metrics['bootstrap']}.",
         "",
     ]
     lines += ["| | accuracy | macro-F1 | macro-AUC |", "|---|---|---|---|"]
@@ -89,7 +146,7 @@ def figures(metrics: dict[str, Any]) -> list[str]:
 def history(epochs: list[dict[str, str]]) -> list[str]:
     columns = list(epochs[0])
     rows = [f"| {' | '.join(row.values())} |" for row in epochs]
-    return ["## Epochs", f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *rows]
+    return [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *rows, ""]
 
 
 if __name__ == "__main__":

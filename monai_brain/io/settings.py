@@ -67,6 +67,16 @@ def record() -> dict[str, Any]:
     return {key: _resolved(running.parser, key, running.parser[key]) for key in RECORDED_KEYS if key in running.parser}
 
 
+def describe(*keys: str) -> dict[str, Any]:
+    """Entries of the running workflow's config as plain data, to recognize them by; what has no plain value stays
+    the expression that it is.
+    """
+    running = workflow.current()
+    if running is None:
+        raise RuntimeError("configs are described by a bundle's run; there is none")
+    return {key: _resolved(running.parser, key, running.parser[key], strict=False) for key in keys}
+
+
 def read(place: Path) -> dict[str, Any] | None:
     """The settings that travel inside a weight file, or stand in its run's `run.json`; None where there are none.
 
@@ -157,11 +167,15 @@ def _manifest(path: Path) -> dict[str, Any]:
     return content
 
 
-def _resolved(parser: Any, identity: str, value: Any) -> Any:
+def _resolved(parser: Any, identity: str, value: Any, strict: bool = True) -> Any:
     if isinstance(value, dict):
-        return {key: _resolved(parser, f"{identity}::{key}", inner) for key, inner in value.items()}
+        return {key: _resolved(parser, f"{identity}::{key}", inner, strict) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_resolved(parser, f"{identity}::{index}", inner) for index, inner in enumerate(value)]
+        return [_resolved(parser, f"{identity}::{index}", inner, strict) for index, inner in enumerate(value)]
     if isinstance(value, str) and value.startswith(("$", "@", "%")):
-        return json.loads(json.dumps(parser.get_parsed_content(identity)))
+        try:
+            return json.loads(json.dumps(parser.get_parsed_content(identity)))
+        except TypeError:
+            if strict:
+                raise
     return value

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save
 
 from monai_brain.io.write import atomic
 
-HEAD_PREFIXES = ("classifier.", "fc.")
-"""Layers that depend on the classes."""
+HEAD_PREFIXES = ("classifier.", "fc.", "refinement.")
+"""Layers that depend on the classes, or that public weights do not have."""
 
 
 class UnusableWeights(ValueError):

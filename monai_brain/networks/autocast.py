@@ -32,6 +32,6 @@ class AutocastInferer(SimpleInferer):
         if inputs.ndim == 4:  # convolutions are quicker with channels last, on CPUs and GPUs; values do not change
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         if self.dtype is None:
-            return network(inputs, *args, **kwargs)
+            return network(inputs.float(), *args, **kwargs)  # cached features come as bf16
         with torch.autocast(inputs.device.type, dtype=self.dtype):
             return network(inputs, *args, **kwargs).float()

@@ -50,8 +50,11 @@ def small_head(num_classes: int) -> nn.Sequential:
 
 
 def pooled_head(num_classes: int) -> nn.Sequential:
-    """One dense layer on the mean of each feature, (N, 512) to (N, K)."""
-    return nn.Sequential(nn.Dropout(0.4), nn.Linear(FEATURES, num_classes))
+    """One dense layer on the mean of each feature, (N, 512) to (N, K).
+
+    The means are normalized first: public weights differ in the scale of their last features by hundreds.
+    """
+    return nn.Sequential(nn.LayerNorm(FEATURES), nn.Dropout(0.4), nn.Linear(FEATURES, num_classes))
 
 
 HEADS = {"torchvision": torchvision_head, "small": small_head, "pooled": pooled_head}
@@ -84,16 +87,21 @@ class VGG(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1 if head == "pooled" else POOLED_SIZE)
         self.classifier = HEADS[head](num_classes)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def stages(self) -> list[nn.Module]:
+        """Layers that work one after the other on a single tensor; `forward` can begin after any of them."""
+        return list(self.features)
+
+    def forward(self, image: Tensor, first: int = 0) -> Tensor:
         """Class logits.
 
         Args:
             image: MR slices, shape (N, 3, H, W), float32, ImageNet-normalized; H and W at least 32.
+            first: the first of `stages` that is to run; `image` is then what the one before it left.
 
         Returns:
             Logits, shape (N, K).
         """
-        return self.classifier(self.avgpool(self.features(image)).flatten(1))
+        return self.classifier(self.avgpool(self.features[first:](image)).flatten(1))
 
 
 def _features(depth: int, batch_norm: bool) -> nn.Sequential:

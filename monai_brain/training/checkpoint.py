@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
 from monai_brain.io.weights import UnusableWeights, read_checkpoint, write_weights
@@ -45,8 +46,9 @@ class Checkpoints:
         """Listen to the trainer."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
+    @idist.one_rank_only()
     def __call__(self, trainer: Engine) -> None:
-        """Write what the finished epoch left."""
+        """Write what the finished epoch left; of several processes, the first one does."""
         best = self.evaluator.state
         if best.best_metric_epoch == trainer.state.epoch:
             write_weights(self.state["model"], self.folder / "model.safetensors", settings=self.settings)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
 from monai_brain.data.splits import read_datalist
@@ -89,16 +90,21 @@ class TrainingRun:
                 raise RunExists(f"{self.folder}: holds a run; add --resume true to go on, or give another --output_dir")
             self._refuse_other_run(trainer)
             self._take_up(trainer)
-        content = self.datalist.read_bytes()
-        with atomic(self.folder / "datalist.json", "wb") as file:
-            file.write(content)
-        write_json(self.folder / "run.json", self.manifest)
+        idist.barrier()  # no process may find what another has just begun
+        self._write_beginning()
         trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         # after the row is written: a checkpoint never knows more epochs than metrics.csv
         Checkpoints(self.folder, self.state, self.evaluator, recorded).attach(trainer)
         trainer.add_event_handler(Events.COMPLETED, self._end)
+
+    @idist.one_rank_only()
+    def _write_beginning(self) -> None:
+        content = self.datalist.read_bytes()
+        with atomic(self.folder / "datalist.json", "wb") as file:
+            file.write(content)
+        write_json(self.folder / "run.json", self.manifest)
 
     def _refuse_other_run(self, trainer: Engine) -> None:
         before = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
@@ -107,8 +113,9 @@ class TrainingRun:
                 raise CannotResume(
                     f"{self.folder}: was begun with another {what}; give the same again, or another --output_dir"
                 )
-        if before["options"].get("seed") != self.options.get("seed"):
-            raise CannotResume(f"{self.folder}: was begun with seed {before['options'].get('seed')}; give that one")
+        for key in ("seed", "phases"):
+            if before["options"].get(key) != self.options.get(key):
+                raise CannotResume(f"{self.folder}: was begun with {key} {before['options'].get(key)}; give the same")
         if "result" in before and trainer.state.max_epochs <= before["options"].get("max_epochs", 0):
             raise CannotResume(f"{self.folder}: is finished; to train on, raise --max_epochs")
 
@@ -150,12 +157,14 @@ class TrainingRun:
                 "epoch": engine.state.epoch,
                 "train_loss": round(self.loss_sum / engine.state.epoch_length, 6),
                 **{name: round(float(metrics[name]), 6) for name in COLUMNS[2:5] if name in metrics},
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": max(group["lr"] for group in self.optimizer.param_groups),
                 "seconds": round(time.perf_counter() - self.began, 2),
             }
         )
-        write_csv(self.folder / "metrics.csv", COLUMNS, self.rows)
+        if idist.get_rank() == 0:
+            write_csv(self.folder / "metrics.csv", COLUMNS, self.rows)
 
+    @idist.one_rank_only()
     def _end(self, engine: Engine) -> None:
         best = self.evaluator.state
         draw_learning_curves(self.rows, self.folder / "curves.png")  # here: drawing costs half a second

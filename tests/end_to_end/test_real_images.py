@@ -68,6 +68,7 @@ def test_500_images_with_3_damaged_ones_give_500_rows_and_exit_code_3(images, fr
 def train(images, split, run):
     """One epoch at a small size: enough for weights of the right shape."""
     command = [sys.executable, "-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", str(BUNDLE / "configs" / "train.yaml"), "--dataset_dir", str(images)]
+    files = [str(BUNDLE / "configs" / name) for name in ("train.yaml", "networks/cnn.yaml")]
+    command += ["--config_file", str(files), "--dataset_dir", str(images)]
     command += ["--datalist", str(split), "--output_dir", str(run), "--max_epochs", "1", "--image_size", "32"]
     subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)

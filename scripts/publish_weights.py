@@ -1,0 +1,53 @@
+"""Put the weights of a training run into its bundle, as half precision, with the run's manifest.
+
+python scripts/publish_weights.py RUN BUNDLE
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from monai_brain.io.settings import read
+from monai_brain.io.write import sha256_of, write_json
+
+LARGEST_BYTES = 32_000_000
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a finished training run")
+    parser.add_argument("bundle", type=Path)
+    options = parser.parse_args()
+    source, target = options.run / "model.safetensors", options.bundle / "models" / "model.safetensors"
+    manifest = json.loads((options.run / "run.json").read_text(encoding="utf-8"))
+    if "result" not in manifest:
+        sys.exit(f"{options.run}: is not finished; train on with --resume true")
+    weights = {n: t.half() if t.dtype == torch.float32 else t for n, t in load_file(source).items()}
+    if not all(t.isfinite().all() for t in weights.values()):
+        sys.exit(f"{source}: some weights are too large for half precision")
+    save_file(weights, target, metadata={"settings": json.dumps(read(source))})
+    if target.stat().st_size > LARGEST_BYTES:
+        target.unlink()
+        sys.exit(f"{target}: would take more than {LARGEST_BYTES / 1e6:.0f} MB")
+    manifest["result"]["weights_sha256"] = sha256_of(target)
+    write_json(target.with_name("run.json"), without_paths(manifest))
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_of(target)}")
+    return 0
+
+
+def without_paths(manifest: dict) -> dict:
+    """Folders of the machine that trained become their names' last parts."""
+    manifest["command"] = [Path(word).name if word.startswith("/") else word for word in manifest["command"]]
+    options = manifest["options"]
+    manifest["options"] = {
+        k: Path(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in options.items()
+    }
+    return manifest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,17 @@
+"""A short run of the long trials."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+
+def test_training_killed_five_times_equals_the_uninterrupted_one():
+    command = [sys.executable, str(REPOSITORY / "scripts" / "soak.py"), "training", "--kills", "5"]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=600)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "5 kills (step 2, saving 1, switch 1, features 1)" in result.stdout
