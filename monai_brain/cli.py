@@ -152,6 +152,34 @@ def predict(
     raise typer.Exit(status)
 
 
+@app.command()
+def study(
+    plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist, networks, and optionally seeds, options.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+) -> None:
+    """Train and evaluate several networks on one datalist; what is finished is skipped when called again."""
+    from monai_brain.inference.apply import find_bundle
+    from monai_brain.report.comparison import write_comparison
+    from monai_brain.training.study import read_study, run_study
+
+    runs = run_study(read_study(plan, find_bundle(bundle)), output, told=lambda line: console.print(line, markup=False))
+    write_comparison(output / "comparison", runs)
+    console.print(f"Page: {output / 'comparison' / 'comparison.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trainings that were evaluated on their test part.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and figures.")],
+) -> None:
+    """Put trained and evaluated runs into one table, with a paired test for each two."""
+    from monai_brain.report.comparison import write_comparison
+
+    write_comparison(output, runs)
+    console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
+
+
 def _table_of_parts(datalist: dict[str, Any]) -> Table:
     from monai_brain.data.index import count_by_class
 

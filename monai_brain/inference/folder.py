@@ -14,7 +14,7 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import Progress
 
-from monai_brain.explain.cam import GradCAMExplainer
+from monai_brain.explain.cam import GradCAMExplainer, NoSuchLayer
 from monai_brain.inference.dataset import CaseDataset
 from monai_brain.inference.prediction import COLUMNS, Prediction, page_blocks, summary
 from monai_brain.io import Skipped
@@ -56,7 +56,7 @@ class FolderRun:
         dataset: CaseDataset,
         *,
         explain: bool = False,
-        cam_layer: str = "",
+        cam_layer: str | None = None,
         overwrite: bool = False,
         console: Console | None = None,
     ) -> None:
@@ -76,7 +76,10 @@ class FolderRun:
 
         Raises:
             UnusableOutput: no input was named, or the output would mix with the input or another run.
+            NoSuchLayer: an explanation is asked for, and the network has no layer for it.
         """
+        if self.explain and self.cam_layer is None:
+            raise NoSuchLayer("this network has no convolution that Grad-CAM could look at; leave --explain out")
         if self.folder is None:
             raise UnusableOutput("no input: name the folder of scans with --input_dir")
         source, target = Path(self.folder).resolve(), self.output.resolve()
@@ -160,6 +163,7 @@ class FolderRun:
         if not good:
             return {}
         if self.explainer is None:
+            assert self.cam_layer is not None  # `begin` saw to it
             self.explainer = GradCAMExplainer(engine.network, self.cam_layer)
         images = engine.state.output["image"][good]
         maps = self.explainer(images, torch.as_tensor(classes[good], device=images.device)).cpu().numpy()

@@ -88,7 +88,8 @@ def start_from(network: torch.nn.Module, weights: str) -> torch.nn.Module:
         return network
     state = _imagenet_weights(network) if weights == "imagenet" else read_weights(find_weights(Path(weights)))
     own = network.state_dict()
-    body = [name for name in own if not name.startswith(HEAD_PREFIXES)]
+    # a counter that batch norm has had since PyTorch 0.4.1, and older public files have not
+    body = [name for name in own if not name.startswith(HEAD_PREFIXES) and not name.endswith("num_batches_tracked")]
     wrong = [name for name in body if name not in state or state[name].shape != own[name].shape]
     wrong += [name for name in state if name not in own and not name.startswith(HEAD_PREFIXES)]
     if wrong:

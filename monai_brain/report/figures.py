@@ -9,6 +9,7 @@ import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from monai_brain.io.write import atomic
@@ -59,27 +60,81 @@ def draw_confusion_matrix(matrix: Sequence[Sequence[int]], path: Path, title: st
         path: PNG file.
         title: above it.
     """
-    counts = np.asarray(matrix)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = _figure(5.2, 4.6)
     axes = figure.subplots()
-    shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        color = "white" if share[row, column] > 0.55 else "black"
-        axes.text(
-            column,
-            row,
-            f"{count}\n{share[row, column]:.1%}",
-            ha="center",
-            va="center",
-            color=color,
-            fontsize=9,
-        )
-    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=20)
-    axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
-    axes.set(title=title, xlabel="predicted", ylabel="reference")
-    axes.spines[:].set_visible(False)
+    shades = _matrix(axes, matrix, title)
     figure.colorbar(shades, ax=axes, label="share of the reference class", shrink=0.85)
+    _save(figure, path)
+
+
+def draw_confusion_matrices(matrices: Sequence[tuple[str, Sequence[Sequence[int]]]], path: Path) -> None:
+    """Several confusion matrices side by side, three in a row.
+
+    Args:
+        matrices: title and (K, K) counts, rows are the reference.
+        path: PNG file.
+    """
+    columns = min(3, len(matrices))
+    rows = -(-len(matrices) // columns)
+    figure = _figure(4.2 * columns, 4 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (title, matrix) in zip(grid, matrices, strict=False):
+        _matrix(axes, matrix, title)
+    for axes in grid[len(matrices) :]:
+        axes.remove()
+    _save(figure, path)
+
+
+def draw_score_bars(
+    scores: Sequence[tuple[str, float, Sequence[float]]], baseline: tuple[str, float], path: Path
+) -> None:
+    """Horizontal bars with intervals, and a line for what needs no training.
+
+    Args:
+        scores: name, value, and the interval's low and high ends.
+        baseline: name and value of the line.
+        path: PNG file.
+    """
+    figure = _figure(8, 1.4 + 0.32 * len(scores))
+    axes = figure.subplots()
+    names = [name for name, _, _ in scores]
+    values = np.array([value for _, value, _ in scores])
+    ends = np.array([interval for _, _, interval in scores])
+    errors = np.abs(ends.T - values)
+    axes.barh(names, values, xerr=errors, color=TRAINING_COLOR, ecolor="#333333", capsize=3, height=0.6)
+    axes.axvline(baseline[1], color=VALIDATION_COLOR, linestyle="--", label=f"{baseline[0]} ({baseline[1]:.3f})")
+    for row, value in enumerate(values):
+        axes.text(ends[row, 1] + 0.003, row, f"{value:.3f}", va="center", fontsize=9)
+    low = min(float(ends.min()), baseline[1])
+    axes.set(xlabel="test macro-F1 (the axis does not begin at 0)", xlim=(max(0, low - 0.05), 1.02))
+    axes.invert_yaxis()
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.18 if len(scores) < 4 else 1.1))
+    _save(figure, path)
+
+
+def draw_validation_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], path: Path) -> None:
+    """Validation macro-F1 by epoch, a line per run.
+
+    Args:
+        runs: name and rows of `metrics.csv`.
+        path: PNG file.
+    """
+    figure = _figure(8, 4.4)
+    axes = figure.subplots()
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(runs)))
+    for number, (name, rows) in enumerate(runs):
+        validated = [row for row in rows if row.get("val_macro_f1")]
+        axes.plot(
+            [int(row["epoch"]) for row in validated],
+            [float(row["val_macro_f1"]) for row in validated],
+            color=colors[number],
+            linestyle=("-", "--", ":", "-.")[number % 4],
+            marker="o" if len(validated) < 2 else None,
+            label=name,
+        )
+    axes.set(xlabel="epoch", ylabel="validation macro-F1")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)
 
 
@@ -149,6 +204,21 @@ def explanation_panel(gray: np.ndarray, heat: np.ndarray, caption: str) -> np.nd
     header = np.zeros((24, row.shape[1], 3), np.uint8)
     cv2.putText(header, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([header, row])
+
+
+def _matrix(axes: Any, matrix: Sequence[Sequence[int]], title: str) -> Any:
+    counts = np.asarray(matrix)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if share[row, column] > 0.55 else "black"
+        text = f"{count}\n{share[row, column]:.1%}"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
+    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=20)
+    axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    axes.set(title=title, xlabel="predicted", ylabel="reference")
+    axes.spines[:].set_visible(False)
+    return shades
 
 
 def _figure(width_inches: float, height_inches: float) -> Figure:

@@ -84,6 +84,7 @@ class TrainingRun:
             **manifest("training", self.options),
             "datalist_sha256": sha256_of(self.datalist),
             "settings": recorded,
+            "trained_parameters": sum(p.numel() for group in self.optimizer.param_groups for p in group["params"]),
         }
         if (self.folder / "run.json").exists():
             if not self.resume:

@@ -1,0 +1,204 @@
+"""Compare trained and evaluated runs: one table, figures, a paired test for each two."""
+
+import csv
+import itertools
+import json
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from monai_brain.evaluation.compare import mcnemar
+from monai_brain.io.settings import read as read_settings
+from monai_brain.io.write import atomic, write_csv
+from monai_brain.networks.cost import build_without_weights, multiply_adds
+from monai_brain.report.figures import draw_confusion_matrices, draw_score_bars, draw_validation_curves
+from monai_brain.report.html import Block, Figure, Table, write_page
+
+COLUMNS = {
+    "network": "network",
+    "seed": "seed",
+    "val_macro_f1": "validation macro-F1",
+    "macro_f1": "test macro-F1",
+    "interval": "95 % interval",
+    "accuracy": "accuracy",
+    "macro_auc": "AUC",
+    "macro_precision": "precision",
+    "macro_sensitivity": "recall",
+    "parameters": "parameters, millions",
+    "trainable": "trained, millions",
+    "gmac": "GMAC",
+    "epochs": "epochs",
+    "seconds_per_epoch": "seconds per epoch",
+    "weights_mb": "weights, MB",
+}
+
+BASELINE = "1-nearest-neighbor on thumbnails"
+
+
+class NotComparable(ValueError):
+    """Runs that cannot stand in one table."""
+
+
+class Run(NamedTuple):
+    """What one run folder says."""
+
+    name: str
+    seed: int
+    row: dict[str, Any]
+    metrics: dict[str, Any]
+    history: list[dict[str, str]]
+    right: np.ndarray
+    paths: list[str]
+    datalist_sha256: str
+
+
+def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
+    """Write `comparison.csv`, `comparison.md`, `comparison.html` and their figures.
+
+    Args:
+        folder: where to.
+        runs: folders of finished trainings that were evaluated on the test part of the same datalist.
+
+    Raises:
+        NotComparable: naming the run and what it lacks, or that the splits differ.
+    """
+    read = [read_run(path) for path in runs]
+    if not read:
+        raise NotComparable("no run was named")
+    for run, path in zip(read, runs, strict=True):
+        if run.datalist_sha256 != read[0].datalist_sha256 or [Path(p).name for p in run.paths] != [
+            Path(p).name for p in read[0].paths
+        ]:
+            raise NotComparable(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [run.row for run in read]
+    write_csv(folder / "comparison.csv", list(COLUMNS), rows)
+    draw_score_bars(
+        [(label(run), run.metrics["model"]["macro_f1"], run.metrics["model"]["intervals"]["macro_f1"]) for run in read],
+        (BASELINE, read[0].metrics["nearest_neighbor"]["macro_f1"]),
+        folder / "macro_f1.png",
+    )
+    draw_validation_curves([(label(run), run.history) for run in read], folder / "validation.png")
+    draw_confusion_matrices(
+        [(label(run), run.metrics["model"]["confusion_matrix"]) for run in read], folder / "confusion_matrices.png"
+    )
+    tables = comparison_tables(read)
+    figures: list[Block] = [
+        Figure("Test macro-F1 with 95 % intervals; the line is the nearest-neighbor baseline", "macro_f1.png"),
+        Figure("Validation macro-F1 by epoch", "validation.png"),
+        Figure("Confusion matrices on the test part", "confusion_matrices.png"),
+    ]
+    write_page(folder / "comparison.html", "Comparison of classifiers", [*tables, *figures])
+    with atomic(folder / "comparison.md") as file:
+        file.write("\n".join(itertools.chain.from_iterable(_markdown(table) for table in tables)))
+
+
+def read_run(path: Path) -> Run:
+    """A run folder and its evaluation on the test part.
+
+    Raises:
+        NotComparable: it is no finished run, or was not evaluated.
+    """
+    if not (path / "run.json").is_file() or "result" not in (manifest := _json(path / "run.json")):
+        raise NotComparable(f"{path}: is no finished training; go on with --resume true")
+    evaluation = path / "evaluation_test"
+    if not (evaluation / "metrics.json").is_file():
+        raise NotComparable(
+            f"{path}: was not evaluated on the test part; python -m monai.bundle run evaluating ... --run_dir {path}"
+        )
+    metrics = _json(evaluation / "metrics.json")
+    with (path / "metrics.csv").open(encoding="utf-8", newline="") as file:
+        history = list(csv.DictReader(file))
+    with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as file:
+        predictions = list(csv.DictReader(file))
+    name, seed = manifest["options"].get("name", path.name), manifest["options"]["seed"]
+    return Run(
+        name,
+        seed,
+        _row(path, name, seed, manifest, metrics),
+        metrics,
+        history,
+        np.array([row["reference"] == row["label"] for row in predictions]),
+        [row["path"] for row in predictions],
+        manifest["datalist_sha256"],
+    )
+
+
+def label(run: Run) -> str:
+    """How a run is called in figures."""
+    return f"{run.name}, seed {run.seed}"
+
+
+def comparison_tables(runs: Sequence[Run]) -> list[Table]:
+    """All runs; means over seeds where there are several; a paired test for each two networks."""
+    shown = [[_cell(run.row[key]) for key in COLUMNS] for run in runs]
+    nearest = runs[0].metrics["nearest_neighbor"]
+    baseline = {"network": BASELINE, "macro_f1": nearest["macro_f1"], "accuracy": nearest["accuracy"]}
+    shown.append([_cell(baseline.get(key, "")) for key in COLUMNS])
+    tables = [
+        Table(f"{len(runs)} runs on {runs[0].metrics['model']['images']} test images", [*COLUMNS.values()], shown)
+    ]
+    by_name = {name: [run for run in runs if run.name == name] for name in dict.fromkeys(run.name for run in runs)}
+    if any(len(own) > 1 for own in by_name.values()):
+        columns = ["network", "seeds", "test macro-F1, mean", "standard deviation", "validation macro-F1, mean"]
+        tables.append(Table("Over seeds", columns, [_over_seeds(name, own) for name, own in by_name.items()]))
+    firsts = [own[0] for own in by_name.values()]
+    pairs = [_paired(one, other) for one, other in itertools.combinations(firsts, 2)]
+    if pairs:
+        columns = ["first", "second", "only first right", "only second right", "p"]
+        caption = (
+            "McNemar's exact test, first seed of each; images are taken for independent, p-values are not corrected"
+        )
+        tables.append(Table(caption, columns, pairs))
+    return tables
+
+
+def _over_seeds(name: str, runs: Sequence[Run]) -> list[str]:
+    test = [run.row["macro_f1"] for run in runs]
+    validation = [run.row["val_macro_f1"] for run in runs]
+    deviation = f"{statistics.stdev(test):.4f}" if len(test) > 1 else ""
+    return [name, str(len(runs)), f"{statistics.mean(test):.4f}", deviation, f"{statistics.mean(validation):.4f}"]
+
+
+def _paired(one: Run, other: Run) -> list[str]:
+    test = mcnemar(one.right, other.right)
+    p_value = f"{test.p_value:.3g}"
+    return [label(one), label(other), str(test.only_first_right), str(test.only_second_right), p_value]
+
+
+def _row(path: Path, name: str, seed: int, manifest: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
+    model, result = metrics["model"], manifest["result"]
+    settings = read_settings(path) or manifest["settings"]
+    network = build_without_weights(settings["network_def"])
+    low, high = model["intervals"]["macro_f1"]
+    return {
+        "network": name,
+        "seed": seed,
+        "val_macro_f1": result["best_val_macro_f1"],
+        **{key: model[key] for key in ("macro_f1", "accuracy", "macro_auc", "macro_precision", "macro_sensitivity")},
+        "interval": f"{low:.3f} to {high:.3f}",
+        "parameters": sum(p.numel() for p in network.parameters()) / 1e6,
+        "trainable": manifest.get("trained_parameters", 0) / 1e6 or None,
+        "gmac": multiply_adds(network, settings["image_size"]),
+        "epochs": result["epochs"],
+        "seconds_per_epoch": round(result["seconds"] / result["epochs"], 1),
+        "weights_mb": round((path / "model.safetensors").stat().st_size / 1e6, 1),
+    }
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value:.4f}" if isinstance(value, float) and abs(value) < 10 else str(value)
+
+
+def _markdown(table: Table) -> list[str]:
+    lines = [f"## {table.caption}", f"| {' | '.join(table.columns)} |", f"|{'---|' * len(table.columns)}"]
+    return [*lines, *(f"| {' | '.join(row)} |" for row in table.rows), "", ""]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,132 @@
+"""Train several networks with several seeds on one datalist, one after the other."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+KEYS = ("dataset_dir", "datalist", "networks", "seeds", "options")
+
+
+class UnusableStudy(ValueError):
+    """A study's file that cannot be carried out."""
+
+
+class StudyFailed(RuntimeError):
+    """A training or evaluation of a study ended with an error."""
+
+
+class Training(NamedTuple):
+    """One training of a study."""
+
+    overlay: str
+    seed: int
+    options: Mapping[str, Any]
+
+
+class Study(NamedTuple):
+    """What is to be trained."""
+
+    bundle: Path
+    dataset_dir: Path
+    trainings: Sequence[Training]
+
+
+def read_study(path: Path, bundle: Path) -> Study:
+    """A study's YAML file.
+
+    `dataset_dir` and `datalist` are paths, relative to the file; `networks` a list of overlays' names, or of
+    `{name: {option: value}}`; `seeds` a list ([0] by default); `options` what all trainings share.
+
+    Args:
+        path: the file.
+        bundle: folder of the bundle whose overlays are meant.
+
+    Raises:
+        UnusableStudy: with the key that is missing, unknown or wrong.
+    """
+    if not path.is_file():
+        raise UnusableStudy(f"{path}: no such study; write one with dataset_dir, datalist and networks")
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UnusableStudy(f"{path}: not YAML ({error})") from None
+    if not isinstance(plan, dict) or not {"dataset_dir", "datalist", "networks"} <= set(plan):
+        raise UnusableStudy(f"{path}: needs the keys dataset_dir, datalist and networks")
+    unknown = [key for key in plan if key not in KEYS]
+    if unknown:
+        raise UnusableStudy(f"{path}: unknown key {unknown[0]!r}; it takes {', '.join(KEYS)}")
+    known = {file.stem for file in (bundle / "configs" / "networks").glob("*.yaml")}
+    datalist = str((path.parent / plan["datalist"]).resolve())
+    trainings = []
+    for entry in plan["networks"]:
+        name, own = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
+        if name not in known:
+            raise UnusableStudy(f"{path}: no overlay {name!r} in {bundle}; it has {', '.join(sorted(known))}")
+        options = {"datalist": datalist, **(plan.get("options") or {}), **(own or {})}
+        trainings += [Training(name, int(seed), options) for seed in plan.get("seeds", [0])]
+    return Study(bundle, (path.parent / plan["dataset_dir"]).resolve(), trainings)
+
+
+def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda line: None) -> list[Path]:
+    """Train and evaluate what is not finished; a training that was stopped goes on.
+
+    Args:
+        study: what to do.
+        output: gets `NETWORK/seed_N` for each training.
+        told: is given a line for each step.
+
+    Returns:
+        The run folders.
+
+    Raises:
+        StudyFailed: naming the log of what failed; what was finished before stays.
+    """
+    runs = []
+    for number, training in enumerate(study.trainings, 1):
+        run = output / training.overlay / f"seed_{training.seed}"
+        runs.append(run)
+        place = f"{number} of {len(study.trainings)}: {training.overlay}, seed {training.seed}"
+        if not _is_finished(run):
+            told(f"training {place}")
+            _train(study, training, run)
+        if not (run / "evaluation_test" / "metrics.json").is_file():
+            told(f"evaluating {place}")
+            _evaluate(study, run)
+    return runs
+
+
+def _is_finished(run: Path) -> bool:
+    manifest = run / "run.json"
+    return manifest.is_file() and "result" in json.loads(manifest.read_text(encoding="utf-8"))
+
+
+def _train(study: Study, training: Training, run: Path) -> None:
+    configs = study.bundle / "configs"
+    files = [str(configs / "train.yaml"), str(configs / "networks" / f"{training.overlay}.yaml")]
+    options = {**training.options, "seed": training.seed, "dataset_dir": study.dataset_dir, "output_dir": run.resolve()}
+    if (run / "run.json").is_file():
+        options["resume"] = True
+    _bundle("training", files, options, run.parent / f"{run.name}_training.log")
+
+
+def _evaluate(study: Study, run: Path) -> None:
+    files = [str(study.bundle / "configs" / name) for name in ("train.yaml", "evaluate.yaml")]
+    options = {"dataset_dir": study.dataset_dir, "run_dir": run.resolve()}
+    _bundle("evaluating", files, options, run.parent / f"{run.name}_evaluation.log")
+
+
+def _bundle(what: str, files: Sequence[str], options: Mapping[str, Any], log: Path) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", what, "--config_file", str(list(files))]
+    for key, value in options.items():
+        command += [f"--{key}", str(value)]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as file:
+        status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
+    if status:
+        last = log.read_text(encoding="utf-8").strip().splitlines()[-1:]
+        raise StudyFailed(f"{what} ended with exit code {status}: {' '.join(last)}. All of it: {log}")

@@ -1,0 +1,106 @@
+"""Several networks trained and compared, as a user does it with a YAML file."""
+
+import csv
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from monai_brain.cli import app
+from monai_brain.report.comparison import COLUMNS, NotComparable, write_comparison
+from monai_brain.training.study import StudyFailed, UnusableStudy, read_study, run_study
+from tests.conftest import BUNDLE, read
+
+SMALL = {"image_size": 32, "batch_size": 16, "max_epochs": 2}
+runner = CliRunner()
+
+
+def write_plan(path, data, **more):
+    networks = ["ann_baseline", {"cnn": {"learning_rate": 5.0e-4}}]
+    path.write_text(yaml.safe_dump({**data, "networks": networks, "seeds": [0, 1], "options": SMALL, **more}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def studied(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    result = runner.invoke(app, ["study", str(write_plan(folder / "plan.yaml", data)), "-o", str(folder / "out")])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_every_network_and_seed_has_its_run_and_a_row(studied):
+    table = rows(studied / "out" / "comparison" / "comparison.csv")
+    assert [(row["network"], row["seed"]) for row in table] == [
+        ("ann_baseline", "0"),
+        ("ann_baseline", "1"),
+        ("cnn", "0"),
+        ("cnn", "1"),
+    ]
+    assert list(table[0]) == list(COLUMNS)
+    metrics = read(studied / "out" / "cnn" / "seed_1" / "evaluation_test" / "metrics.json")["model"]
+    assert float(table[3]["macro_f1"]) == pytest.approx(metrics["macro_f1"])
+    assert float(table[0]["parameters"]) == pytest.approx(
+        (3 * 32 * 32 * 256 + 256 + 256 * 128 + 128 + 128 * 4 + 4) / 1e6
+    )
+    assert read(studied / "out" / "cnn" / "seed_0" / "run.json")["options"]["learning_rate"] == 5.0e-4
+
+
+@pytest.mark.slow
+def test_page_has_the_baseline_the_test_of_each_two_and_figures(studied):
+    folder = studied / "out" / "comparison"
+    text = (folder / "comparison.md").read_text()
+    assert "1-nearest-neighbor on thumbnails" in text
+    assert "| ann_baseline, seed 0 | cnn, seed 0 |" in text
+    assert "| cnn | 2 |" in text
+    for name in ("macro_f1.png", "validation.png", "confusion_matrices.png"):
+        assert (folder / name).stat().st_size > 5000
+        assert name in (folder / "comparison.html").read_text()
+
+
+@pytest.mark.slow
+def test_what_is_finished_is_not_trained_again(studied, data):
+    before = {path: path.stat().st_mtime_ns for path in studied.rglob("model.safetensors")}
+    lines = []
+    run_study(read_study(studied / "plan.yaml", BUNDLE), studied / "out", lines.append)
+    assert lines == []
+    assert {path: path.stat().st_mtime_ns for path in studied.rglob("model.safetensors")} == before
+
+
+@pytest.mark.slow
+def test_failure_names_its_log(data, tmp_path):
+    plan = write_plan(tmp_path / "plan.yaml", data, options={**SMALL, "learning_rat": 1}, seeds=[0])
+    with pytest.raises(StudyFailed, match=r"exit code 1.*seed_0_training\.log"):
+        run_study(read_study(plan, BUNDLE), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"networks": ["vgg61"]}, "no overlay 'vgg61'.*vgg16"),
+        ({"seed": [1]}, "unknown key 'seed'"),
+    ],
+)
+def test_plan_that_cannot_be_carried_out_is_refused(tmp_path, change, message):
+    plan = write_plan(tmp_path / "plan.yaml", {"dataset_dir": ".", "datalist": "d.json"}, **change)
+    with pytest.raises(UnusableStudy, match=message):
+        read_study(plan, BUNDLE)
+
+
+@pytest.mark.slow
+def test_runs_that_cannot_stand_in_one_table_are_refused(trained, studied, tmp_path):
+    with pytest.raises(NotComparable, match="is no finished training"):
+        write_comparison(tmp_path, [tmp_path])
+    run = studied / "out" / "cnn" / "seed_0"
+    other = tmp_path / "other"
+    other.mkdir()
+    for path in run.glob("*.*"):
+        (other / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(NotComparable, match="was not evaluated on the test part"):
+        write_comparison(tmp_path / "out", [run, other])
