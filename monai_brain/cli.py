@@ -115,6 +115,32 @@ def index(
 
 
 @app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a training.")],
+    dataset_dir: Annotated[
+        Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that its datalist's paths are relative to.")
+    ],
+    part: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
+    external: Annotated[Path | None, typer.Option(help="Datalist of another data set to score it on.")] = None,
+    external_dir: Annotated[Path | None, typer.Option(help="Folder that this one's paths are relative to.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="By default a folder inside the run.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+) -> None:
+    """Score a trained run, beside a nearest-neighbor baseline; on its own split or on another data set."""
+    from monai_brain.inference.apply import evaluate_run
+
+    optional = {"external": external, "external_dir": external_dir, "output_dir": output}
+    named = {key: str(value) for key, value in optional.items() if value is not None}
+    folder = evaluate_run(run, dataset_dir, bundle=bundle, part=part, **named)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    table = Table("", "accuracy", "macro-F1", title=f"{metrics['model']['images']} images")
+    for name, key in (("model", "model"), ("1-nearest-neighbor", "nearest_neighbor")):
+        table.add_row(name, *(f"{metrics[key][figure]:.4f}" for figure in ("accuracy", "macro_f1")))
+    console.print(table)
+    console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(help="Folder of scans, searched with everything below it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and overlays.")],
@@ -150,6 +176,31 @@ def predict(
     console.print(table)
     console.print(f"Table: {output / 'predictions.csv'}\nPage:  {output / 'report.html'}", soft_wrap=True, markup=False)
     raise typer.Exit(status)
+
+
+@app.command()
+def explore(
+    datalist: Annotated[Path, typer.Argument(help="From monai-brain index.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page and its figures.")],
+    dataset_dir: Annotated[
+        Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that the datalist's paths are relative to.")
+    ],
+    network: Annotated[str | None, typer.Option(help="Overlay whose preprocessing is shown, such as cnn.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+) -> None:
+    """Draw what is in a data set: classes, examples, sizes, intensities, preprocessing and augmentation."""
+    from monai_brain.inference.apply import find_bundle
+    from monai_brain.report.exploration import write_exploration
+
+    configs = find_bundle(bundle) / "configs"
+    files = [configs / "train.yaml"]
+    if network is not None:
+        files.append(configs / "networks" / f"{network}.yaml")
+        if not files[-1].is_file():
+            raise FileNotFoundError(f"{files[-1]}: no such overlay")
+    write_exploration(output, datalist, dataset_dir, files, seed)
+    console.print(f"Page: {output / 'exploration.html'}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """Run a bundle's inference workflow from Python, the way `python -m monai.bundle run inferring` does."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,30 @@ def find_bundle(place: Path | None) -> Path:
     return bundle
 
 
+def evaluate_run(run: Path, dataset_dir: Path, *, bundle: Path | None = None, **overrides: Any) -> Path:
+    """Score a trained run by a bundle's evaluation workflow.
+
+    Args:
+        run: folder of the training.
+        dataset_dir: folder of the images that it was trained on; the baseline looks its neighbors up there.
+        bundle: its folder; by default the repository's classifier.
+        overrides: keys of the bundle's evaluate.yaml; None leaves a key as it is.
+
+    Returns:
+        The folder with metrics, figures and page.
+    """
+    configs = find_bundle(bundle) / "configs"
+    workflow = _workflow(
+        [configs / "train.yaml", configs / "evaluate.yaml"],
+        "train",
+        run_dir=str(run),
+        dataset_dir=str(dataset_dir),
+        **overrides,
+    )
+    workflow.run()
+    return Path(workflow.parser.get_parsed_content("output_dir"))
+
+
 def predict_folder(folder: Path, output_dir: Path, *, bundle: Path | None = None, **overrides: Any) -> int:
     """Apply a bundle to a folder of scans.
 
@@ -36,20 +61,24 @@ def predict_folder(folder: Path, output_dir: Path, *, bundle: Path | None = None
     Returns:
         Exit status: 0 all good, 2 nothing to do, 3 some cases failed.
     """
-    from monai.bundle import ConfigWorkflow
-
-    logging.getLogger("monai.bundle").setLevel(logging.ERROR)  # it warns of every config, ours too
-    workflow = ConfigWorkflow(
-        config_file=str(find_bundle(bundle) / "configs" / "inference.yaml"),
-        workflow_type="infer",
-        logging_file=False,
-        input_dir=str(folder),
-        output_dir=str(output_dir),
-        **{key: value for key, value in overrides.items() if value is not None},
-    )
-    workflow.initialize()
+    files = [find_bundle(bundle) / "configs" / "inference.yaml"]
+    workflow = _workflow(files, "infer", input_dir=str(folder), output_dir=str(output_dir), **overrides)
     try:
         workflow.run()
     except SystemExit as end:
         return int(end.code or 0)
     return 0
+
+
+def _workflow(files: Sequence[Path], kind: str, **overrides: Any) -> Any:
+    from monai.bundle import ConfigWorkflow
+
+    logging.getLogger("monai.bundle").setLevel(logging.ERROR)  # it warns of every config, ours too
+    workflow = ConfigWorkflow(
+        config_file=[str(file) for file in files],
+        workflow_type=kind,
+        logging_file=False,
+        **{key: value for key, value in overrides.items() if value is not None},
+    )
+    workflow.initialize()
+    return workflow

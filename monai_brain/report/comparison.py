@@ -35,6 +35,9 @@ COLUMNS = {
     "weights_mb": "weights, MB",
 }
 
+DECIMALS = {"parameters": 2, "trainable": 2, "gmac": 3, "seconds_per_epoch": 1, "weights_mb": 1}
+"""Of columns that are not shares; those have four."""
+
 BASELINE = "1-nearest-neighbor on thumbnails"
 
 
@@ -134,10 +137,10 @@ def label(run: Run) -> str:
 
 def comparison_tables(runs: Sequence[Run]) -> list[Table]:
     """All runs; means over seeds where there are several; a paired test for each two networks."""
-    shown = [[_cell(run.row[key]) for key in COLUMNS] for run in runs]
+    shown = [[_cell(key, run.row[key]) for key in COLUMNS] for run in runs]
     nearest = runs[0].metrics["nearest_neighbor"]
     baseline = {"network": BASELINE, "macro_f1": nearest["macro_f1"], "accuracy": nearest["accuracy"]}
-    shown.append([_cell(baseline.get(key, "")) for key in COLUMNS])
+    shown.append([_cell(key, baseline.get(key, "")) for key in COLUMNS])
     tables = [
         Table(f"{len(runs)} runs on {runs[0].metrics['model']['images']} test images", [*COLUMNS.values()], shown)
     ]
@@ -189,10 +192,10 @@ def _row(path: Path, name: str, seed: int, manifest: dict[str, Any], metrics: di
     }
 
 
-def _cell(value: Any) -> str:
+def _cell(column: str, value: Any) -> str:
     if value is None:
         return "undefined"
-    return f"{value:.4f}" if isinstance(value, float) and abs(value) < 10 else str(value)
+    return f"{value:.{DECIMALS.get(column, 4)}f}" if isinstance(value, float) else str(value)
 
 
 def _markdown(table: Table) -> list[str]:

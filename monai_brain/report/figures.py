@@ -165,6 +165,64 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
     _save(figure, path)
 
 
+def draw_class_counts(counts: Mapping[str, Sequence[int]], path: Path) -> None:
+    """Images per class, a bar for each part.
+
+    Args:
+        counts: K numbers by the part's name.
+        path: PNG file.
+    """
+    figure = _figure(6.4, 3.6)
+    axes = figure.subplots()
+    width = 0.8 / len(counts)
+    for number, (part, values) in enumerate(counts.items()):
+        place = np.arange(len(CLASS_NAMES)) + (number - (len(counts) - 1) / 2) * width
+        color = (TRAINING_COLOR, VALIDATION_COLOR, ACCURACY_COLOR)[number % 3]
+        axes.bar_label(axes.bar(place, values, width * 0.95, label=part, color=color), fontsize=7)
+    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    axes.set(ylabel="images")
+    axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))
+    _save(figure, path)
+
+
+def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Path) -> None:
+    """One outline per class over common bins.
+
+    Args:
+        values: by class name.
+        label: of the horizontal axis.
+        path: PNG file.
+    """
+    figure = _figure(6.4, 3.4)
+    axes = figure.subplots()
+    everything = np.concatenate([np.asarray(own, float) for own in values.values()])
+    bins = np.histogram_bin_edges(everything, bins=40).tolist()
+    for name, own in values.items():
+        axes.hist(own, bins, histtype="step", linewidth=1.6, color=CLASS_COLORS[name], label=name)
+    axes.set(xlabel=label, ylabel="images")
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_picture_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path) -> None:
+    """Slices in rows, each under its caption.
+
+    Args:
+        rows: captions and uint8 (H, W) images.
+        path: PNG file.
+    """
+    columns = max(len(row) for row in rows)
+    figure = _figure(1.7 * columns, 1.9 * len(rows))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes in grid.ravel():
+        axes.axis("off")
+    for line, row in zip(grid, rows, strict=True):
+        for axes, (caption, image) in zip(line, row, strict=False):
+            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(caption, fontsize=8)
+    _save(figure, path)
+
+
 def overlay(gray: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.ndarray:
     """A heat map over a slice: where the map is 0 the slice stays as it is.
 

@@ -53,7 +53,7 @@ def test_metrics_are_those_of_one_process_on_the_same_data(trained_by_two, data)
     assert zero == one
     run = trained_by_two / "run"
     best = read(run / "run.json")["result"]["best_val_macro_f1"]
-    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(run), "part": "validation"}
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(run), "part": "validation", "precision": "bf16"}
     workflow("train.yaml", "evaluate.yaml", **options).run()
     metrics = read(run / "evaluation_validation" / "metrics.json")["model"]
     assert metrics["macro_f1"] == pytest.approx(best, abs=1e-6)

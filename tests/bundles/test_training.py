@@ -11,11 +11,13 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
 
+from monai_brain.cli import app
 from monai_brain.data.index import index_folder
 from monai_brain.io.settings import RECORDED_KEYS
 from monai_brain.io.weights import read_checkpoint, read_weights
-from monai_brain.io.write import write_json
+from monai_brain.io.write import sha256_of, write_json
 from monai_brain.labels import CLASS_NAMES
 from tests.bundles.running import CONFIGS, SMALL, cause, workflow
 from tests.conftest import BUNDLE, REPOSITORY, read
@@ -174,6 +176,24 @@ def test_evaluation_names_its_run_alone(evaluated):
     assert sum(right) / len(right) == pytest.approx(model["accuracy"])
 
 
+def test_run_is_scored_on_another_data_set(trained, data, tmp_path):
+    """By the command line; the baseline still looks its neighbors up in the run's own training part."""
+    own = read(trained / "datalist.json")
+    items = [{**item, "image": f"elsewhere/{item['image']}"} for item in own["validation"]]
+    (tmp_path / "elsewhere").symlink_to(data["dataset_dir"])
+    write_json(tmp_path / "external.json", {"class_names": own["class_names"], "test": items})
+    words = ["evaluate", str(trained), "--dataset-dir", data["dataset_dir"]]
+    words += ["--external", str(tmp_path / "external.json"), "--external-dir", str(tmp_path)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    folder = trained / "evaluation_external_test"
+    assert read(folder / "metrics.json")["model"]["images"] == len(items)
+    assert read(folder / "run.json")["options"]["datalist_sha256"] == sha256_of(tmp_path / "external.json")
+    with (trained / "metrics.csv").open() as file:
+        best = max(float(row["val_macro_f1"]) for row in csv.DictReader(file))
+    assert read(folder / "metrics.json")["model"]["macro_f1"] == pytest.approx(best, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("override", "suggestion"),
     [
@@ -214,6 +234,13 @@ def test_overlays_set_only_what_train_yaml_declares(data):
             head, _, tail = key.lstrip("+").partition("::")
             assert head in train, (overlay, key)
             assert not tail or tail in train[head], (overlay, key)
+
+
+def test_readme_has_a_row_for_every_overlay_and_each_is_named_as_its_file():
+    table = "".join(line for line in (REPOSITORY / "README.md").read_text().splitlines() if line.startswith("| `"))
+    for overlay in (CONFIGS / "networks").glob("*.yaml"):
+        assert f"`{overlay.stem}`" in table, overlay
+        assert ConfigParser.load_config_file(str(overlay))["name"] == overlay.stem
 
 
 def test_bundle_root_is_the_bundle_wherever_it_is_run_from(data, monkeypatch):
