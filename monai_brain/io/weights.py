@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 
 from monai_brain.io.write import atomic
 
-HEAD_PREFIXES = ("classifier.", "fc.", "refinement.")
+HEAD_PREFIXES = ("classifier.", "fc.", "refinement.", "decoder.", "output.")
 """Layers that depend on the classes, or that public weights do not have."""
 
 

@@ -34,6 +34,8 @@ class SpatialRefinement(nn.Module):
         self.bottom = _convolution(WIDTH, 2 * WIDTH)
         self.decode = _convolution(3 * WIDTH, WIDTH)
         self.score = nn.Conv2d(WIDTH, 1, kernel_size=1)
+        for parameter in self.score.parameters():  # the map begins as 1/2 everywhere: training begins with plain VGG
+            nn.init.zeros_(parameter)
 
     def forward(self, shallow: Tensor, deep: Tensor) -> Tensor:
         """The attention map.

@@ -40,7 +40,7 @@ class FrozenFeatures:
     """Lets training read the output of the frozen first layers from disk instead of computing it every epoch.
 
     At the start of every epoch it looks how many of the network's `stages` are frozen. While some are, each
-    training slice has `num_views` augmented views instead of a new one per epoch, whether they are cached or
+    training slice has `num_views` views instead of a new one per epoch, whether they are cached or
     not, so that the switch changes speed alone: results are the same to rounding (what is cached is bfloat16).
     When a phase unfreezes deeper layers, training goes on behind the layers that are still frozen; a stage
     that a later phase needs is kept on the way, so no slice passes a layer twice.
@@ -55,7 +55,7 @@ class FrozenFeatures:
         validation: the slices to validate on; they have one view.
         folder: where the files go.
         transforms: plain data that describes the random and intensity transforms, for the hash.
-        num_views: augmented views per slice.
+        num_views: views per slice: as it is, and augmented ones.
         enabled: keep files; otherwise the frozen layers are computed each time.
         max_gigabytes: of all files in `folder`. What does not fit is not cached, and a warning says so.
         device: where the network is.

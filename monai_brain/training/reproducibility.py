@@ -13,6 +13,7 @@ from ignite.engine import Engine, Events
 from monai.data import set_track_meta
 from monai.data.utils import set_rnd
 from monai.transforms import Compose
+from monai.transforms.traits import RandomizableTrait
 from monai.utils import set_determinism
 from torch import nn
 from torch.utils.data import Dataset, DistributedSampler
@@ -42,8 +43,8 @@ class CachedSlices(Dataset):
         seed: of the augmentation.
 
     Attributes:
-        num_views: 0: every epoch augments a slice anew. Otherwise each slice has that many augmented views,
-            the same for every seed, and an epoch draws one of them.
+        num_views: 0: every epoch augments a slice anew. Otherwise each slice has that many views, the same for
+            every seed, and an epoch draws one of them. The first is the slice as it is, the others are augmented.
         features: what a network's first layers made of every view, instead of the images; see
             `training.features`.
     """
@@ -52,6 +53,7 @@ class CachedSlices(Dataset):
         self.data = data
         self.first = Compose(transform.transforms[:num_cached])
         self.rest = Compose(transform.transforms[num_cached:])
+        self.plain = Compose([t for t in self.rest.transforms if not isinstance(t, RandomizableTrait)])
         self.seed = seed
         self.epoch = torch.zeros((), dtype=torch.int64).share_memory_()
         self.num_views = 0
@@ -71,7 +73,9 @@ class CachedSlices(Dataset):
         return self.view(index, view)
 
     def view(self, index: int, view: int) -> dict[str, Any]:
-        """A slice's image and label as one of its augmented views."""
+        """A slice's image and label as one of its views; view 0 is not augmented."""
+        if view == 0:
+            return self._finished(self.plain, index)
         return self._augmented(index, int(np.random.SeedSequence([view, index]).generate_state(1)[0]))
 
     def content_hash(self) -> str:
@@ -99,7 +103,10 @@ class CachedSlices(Dataset):
 
     def _augmented(self, index: int, seed: int) -> dict[str, Any]:
         set_rnd(self.rest, seed)
-        item = self.rest(dict(self._filled()[index]))
+        return self._finished(self.rest, index)
+
+    def _finished(self, transform: Compose, index: int) -> dict[str, Any]:
+        item = transform(dict(self._filled()[index]))
         return {"image": torch.as_tensor(item["image"]), "label": item["label"]}
 
     def _prepare(self, item: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from monai.bundle import ConfigParser
 
 from monai_brain.networks.autocast import AutocastInferer
 from monai_brain.networks.cnn import CNN
+from monai_brain.networks.refinement import SpatialRefinement
 from tests.conftest import BUNDLE
 
 CONFIGS = [BUNDLE / "configs" / "train.yaml", *sorted((BUNDLE / "configs" / "networks").glob("*.yaml"))]
@@ -40,6 +41,9 @@ def test_layer_for_explanations_exists(configured):
 
 def test_every_weight_gets_a_gradient(configured):
     network, size = configured.get_parsed_content("network_def").train(), configured.get_parsed_content("image_size")
+    for module in network.modules():  # a map that begins flat passes nothing on in the first step
+        if isinstance(module, SpatialRefinement):
+            torch.nn.init.normal_(module.score.weight)
     torch.nn.functional.cross_entropy(network(torch.randn(4, 3, size, size)), torch.arange(4)).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 

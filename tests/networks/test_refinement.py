@@ -9,7 +9,9 @@ from monai_brain.networks.vgg import VGG
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)
-    return RefinedVGG(11, 4).eval()
+    network = RefinedVGG(11, 4).eval()
+    torch.nn.init.normal_(network.refinement.score.weight)  # as if it were trained
+    return network
 
 
 @pytest.mark.parametrize(("size", "map_size"), [((64, 64), (4, 4)), ((48, 80), (3, 5)), ((32, 32), (2, 2))])
@@ -34,9 +36,16 @@ def test_map_multiplies_the_features_by_one_plus_itself(network):
 
 
 def test_class_labels_alone_train_the_map():
-    network = RefinedVGG(11, 4)
-    torch.nn.functional.cross_entropy(network(torch.randn(4, 3, 64, 64)), torch.arange(4)).backward()
+    network, images = RefinedVGG(11, 4), torch.randn(4, 3, 64, 64)
+    _, attention = network.with_attention(images)
+    assert (attention == 0.5).all()  # it begins as plain VGG
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0e-2)
+    for _ in range(2):  # the first step reaches the last layer of the map, the second all others
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), torch.arange(4)).backward()
+        optimizer.step()
     assert all(p.grad.abs().sum() > 0 for p in network.refinement.parameters())
+    assert network.with_attention(images)[1].std() > 0
 
 
 @pytest.mark.parametrize("kind", [VGG, RefinedVGG])

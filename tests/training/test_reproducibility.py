@@ -55,3 +55,11 @@ def test_unreadable_training_image_is_named_with_its_code(dataset, tmp_path):
     dataset.data = [{"image": str(tmp_path / "broken.png"), "label": 0}]
     with pytest.raises(ValueError, match=r"broken\.png.*empty_file"):
         dataset[0]
+
+
+def test_first_view_is_the_slice_as_it_is_and_others_are_augmented(dataset):
+    plain = CachedSlices(dataset.data, Compose([*dataset.first.transforms, *dataset.plain.transforms]), 1)
+    assert torch.equal(dataset.view(4, 0)["image"], plain[4]["image"])
+    assert not torch.equal(dataset.view(4, 1)["image"], plain[4]["image"])
+    assert not torch.equal(dataset.view(4, 1)["image"], dataset.view(4, 2)["image"])
+    assert torch.equal(dataset.view(4, 2)["image"], dataset.view(4, 2)["image"])

@@ -1,0 +1,90 @@
+"""One contract for every network that can be trained: the shipped overlay, on phantoms, from first to last."""
+
+import csv
+from pathlib import Path
+
+import onnxruntime
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from torch import nn
+
+from monai_brain.io.weights import load_weights, read_weights, write_weights
+from monai_brain.training.schedule import rates_by_parameter
+from tests.bundles.running import CONFIGS, SMALL, workflow
+
+pytestmark = pytest.mark.slow
+
+OVERLAYS = sorted(path.stem for path in (CONFIGS / "networks").glob("*.yaml"))
+EPOCHS = 3
+
+
+def parsed(name, *keys):
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / "train.yaml"), str(CONFIGS / "networks" / f"{name}.yaml")])
+    parser["image_size"] = SMALL["image_size"]
+    return [parser.get_parsed_content(key) for key in keys]
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def trained(request, data, tmp_path_factory):
+    """A short training of the overlay; where it starts from ImageNet, from a file with its keys."""
+    folder, name = tmp_path_factory.mktemp(request.param), request.param
+    torch.manual_seed(0)
+    network, weights, phases = parsed(name, "network_def", "weights", "phases")
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):  # as public weights do, and PyTorch's defaults do not, it keeps the scale
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    write_weights(network, folder / "start.safetensors")
+    short = [{**phase, "epochs": 1} for phase in phases[:-1]] + [phases[-1]]
+    options = {**data, **SMALL, "phases": short, "num_views": 2, "features_dir": str(folder / "features")}
+    if weights != "none":
+        options["weights"] = str(folder / "start.safetensors")
+    run = folder / "run"
+    workflow("train.yaml", f"networks/{name}.yaml", **options, max_epochs=EPOCHS, output_dir=str(run)).run()
+    yield name, folder, weights
+    for path in folder.rglob("*.*"):  # hundreds of megabytes each
+        if path.is_file() and path.suffix in (".pt", ".safetensors", ".npy"):
+            path.unlink()
+
+
+def test_overlay_trains_keeps_frozen_parts_and_exports(trained):
+    name, folder, weights = trained
+    loss_falls(folder / "run")
+    network, phases = parsed(name, "network_def", "phases")
+    if weights != "none":
+        frozen_parts_are_bit_equal(network, phases, folder)
+    load_weights(network, folder / "run")
+    onnx_computes_the_same(network.eval(), folder / "network.onnx")
+
+
+def loss_falls(run):
+    with (run / "metrics.csv").open() as file:
+        losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
+    assert len(losses) == EPOCHS
+    assert losses[-1] < losses[0]
+
+
+def frozen_parts_are_bit_equal(network, phases, folder: Path):
+    trained_names = {name for phase in phases for name in rates_by_parameter(network, phase["layers"])}
+    before, after = (read_weights(folder / name) for name in ("start.safetensors", "run/model.safetensors"))
+    frozen = [name for name, _ in network.named_parameters() if name not in trained_names]
+    assert frozen
+    assert all(torch.equal(before[name], after[name]) for name in frozen)
+    moved = [name for name in trained_names if not torch.equal(before[name], after[name])]
+    assert moved
+
+
+def onnx_computes_the_same(network, path):
+    size = SMALL["image_size"]
+    images = torch.randn(2, 3, size, size)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    options = {"input_names": ["image"], "output_names": ["pred"], "dynamic_shapes": ({0: batch},), "dynamo": True}
+    torch.onnx.export(network, (images,), path, external_data=False, verbose=False, **options)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    more = torch.randn(5, 3, size, size)
+    with torch.no_grad():
+        expected = network(more)
+    found = torch.from_numpy(session.run(["pred"], {"image": more.numpy()})[0])
+    assert found.shape == (5, 4)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
