@@ -1,6 +1,6 @@
 """What reading gives: a small record, or a coded refusal."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,10 @@ class Limits(NamedTuple):
     """Largest file that is opened."""
     max_pixels: int = 40_000_000
     """Largest image that is decoded; MR slices have 0.06 to 1 million pixels."""
+    max_bytes_unpacked: int = 2 * 1024**3
+    """Largest content of a compressed file."""
+    max_voxels: int = 300_000_000
+    """Largest volume that is decoded."""
     min_side_pixels: int = 32
     """Smallest height and width: below, nothing in a brain can be told apart."""
 
@@ -32,13 +36,16 @@ class Image(NamedTuple):
     """`slice` or `volume`."""
     warnings: tuple[str, ...] = ()
     """Stable codes of what was converted on the way."""
+    source: Any = None
+    """What leads back to the file's own orientation: a volume's `VolumeSource`; None for a slice."""
 
 
 class UnreadableCase(ValueError):
     """A case that cannot be used, with a stable code for tables and a message for people.
 
     Codes: `empty_file`, `not_an_image`, `unsupported_format`, `truncated`, `damaged`, `too_large`, `too_small`,
-    `no_signal`, `non_finite`, `several_pages`, `animated`, `no_permission`, `vanished`, `changed`, `unreadable`.
+    `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `no_permission`,
+    `vanished`, `changed`, `unreadable`.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -1,0 +1,221 @@
+import gzip
+import itertools
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.orientations import inv_ornt_aff
+
+from monai_brain.io.nifti import in_source_orientation, is_nifti, read_nifti, write_mask
+from monai_brain.io.record import DEFAULT_LIMITS, UnreadableCase
+
+ORDERS = [
+    np.array([[axis, flip] for axis, flip in zip(axes, flips, strict=True)])
+    for axes in itertools.permutations(range(3))
+    for flips in itertools.product((1, -1), repeat=3)
+]
+"""All 48 ways to store a volume."""
+
+SPACING = (0.9, 1.1, 5.0)
+
+
+def head(shape=(12, 14, 6)):
+    """A volume in which no two voxels are alike."""
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def straight(spacing=SPACING):
+    affine = np.diag([*spacing, 1.0])
+    affine[:3, 3] = (-20, 30, 40)
+    return affine
+
+
+def oblique(degrees=17):
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.eye(4)
+    turn[:2, :2] = [[c, -s], [s, c]]
+    tilt = np.eye(4)
+    tilt[1:3, 1:3] = [[c, -s], [s, c]]
+    return turn @ tilt @ straight()
+
+
+def stored(values, affine, order):
+    """The same volume in world space with its axes in another order."""
+    return nib.orientations.apply_orientation(values, order), affine @ inv_ornt_aff(order, values.shape)
+
+
+def packed(values, affine, compress=True, dtype=None, **header):
+    image = nib.Nifti1Image(values.astype(dtype or values.dtype), affine)
+    for key, value in header.items():
+        image.header[key] = value
+    content = image.to_bytes()
+    return gzip.compress(content) if compress else content
+
+
+def refusal(content, **options):
+    with pytest.raises(UnreadableCase) as caught:
+        read_nifti(content, DEFAULT_LIMITS, **options)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("affine", [straight(), oblique()], ids=["straight", "oblique"])
+@pytest.mark.parametrize(
+    "order", ORDERS, ids=lambda order: "".join(f"{a}{'-' if f < 0 else '+'}" for a, f in order.tolist())
+)
+def test_all_48_axis_orders_give_the_same_slices_and_the_same_mask_in_the_world(affine, order, tmp_path):
+    reference = read_nifti(packed(head(), affine), DEFAULT_LIMITS)
+    values, own_affine = stored(head(), affine, order)
+    image = read_nifti(packed(values, own_affine), DEFAULT_LIMITS)
+    assert np.array_equal(image.pixels, reference.pixels)
+    np.testing.assert_allclose(image.affine_ras, reference.affine_ras, atol=1e-4)
+    mask = image.pixels[0] > 500
+    write_mask(tmp_path / "mask.nii.gz", mask, image.source)
+    written = nib.load(tmp_path / "mask.nii.gz")
+    assert written.shape == values.shape
+    np.testing.assert_allclose(written.affine, own_affine, atol=1e-4)
+    assert np.array_equal(np.asarray(written.dataobj), values > 500)
+
+
+def test_axial_slices_look_as_radiologists_read_them():
+    """Rows from anterior to posterior, columns from the patient's right to the left, slices from the feet up."""
+    image = read_nifti(packed(head(), straight()), DEFAULT_LIMITS)
+    assert image.pixels.shape == (1, 6, 14, 12)
+    assert image.spacing_mm == pytest.approx((5.0, 1.1, 0.9))
+    assert image.source.plane == "axial"
+    assert image.pixels[0, 0, 0, 0] == head()[-1, -1, 0]
+    right_anterior_inferior = image.affine_ras @ [0, 0, 0, 1]
+    np.testing.assert_allclose(right_anterior_inferior[:3], (straight() @ [11, 13, 0, 1])[:3], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "plane"),
+    [
+        ((5, 1, 1), "sagittal"),
+        ((1, 5, 1), "coronal"),
+        ((1, 1, 5), "axial"),
+        ((1, 1, 1), "axial"),
+        ((1.1, 1, 1), "axial"),
+    ],
+)
+def test_slices_follow_the_thickest_axis(spacing, plane):
+    assert read_nifti(packed(head(), straight(spacing)), DEFAULT_LIMITS).source.plane == plane
+
+
+@pytest.mark.parametrize(
+    ("shape", "plane"), [((1, 14, 12), "sagittal"), ((12, 1, 14), "coronal"), ((12, 14, 1), "axial")]
+)
+def test_single_slice_is_said_and_its_plane_found(shape, plane):
+    image = read_nifti(packed(head(shape), straight((1, 1, 1))), DEFAULT_LIMITS)
+    assert image.pixels.shape[1] == 1
+    assert image.warnings == ("single_slice",)
+    assert image.source.plane == plane
+    assert in_source_orientation(image.pixels[0], image.source).shape == shape
+
+
+def test_two_dimensions_and_a_trailing_one_come_back_as_they_were(tmp_path):
+    for shape in ((12, 14), (12, 14, 6, 1)):
+        image = read_nifti(packed(head(shape), straight()), DEFAULT_LIMITS)
+        write_mask(tmp_path / "mask.nii.gz", image.pixels[0] > 50, image.source)
+        written = nib.load(tmp_path / "mask.nii.gz")
+        assert written.shape == shape
+        assert np.array_equal(np.asarray(written.dataobj), head(shape) > 50)
+
+
+def test_scaled_integers_are_read_as_what_they_mean():
+    content = packed(head() % 100, straight(), dtype=np.int16, compress=False)
+    scaled = content[:112] + np.array([2, 10], np.float32).tobytes() + content[120:]  # scl_slope, scl_inter
+    plain, found = (read_nifti(c, DEFAULT_LIMITS).pixels for c in (content, scaled))
+    np.testing.assert_allclose(found, plain * 2 + 10)
+
+
+def test_nifti_2_and_uncompressed_files_are_read():
+    image = nib.Nifti2Image(head(), straight())
+    plain = read_nifti(packed(head(), straight(), compress=False), DEFAULT_LIMITS)
+    assert np.array_equal(read_nifti(image.to_bytes(), DEFAULT_LIMITS).pixels, plain.pixels)
+    assert is_nifti(image.to_bytes())
+    assert is_nifti(packed(head(), straight()))
+    assert not is_nifti(gzip.compress(b"text"))
+
+
+def test_no_affine_is_said():
+    image = nib.Nifti1Image(head(), None)
+    image.header["pixdim"][1:4] = SPACING
+    assert read_nifti(image.to_bytes(), DEFAULT_LIMITS).warnings == ("no_affine",)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (packed(np.where(head() == 7, np.nan, head()), straight()), "non_finite"),
+        (packed(np.where(head() == 7, np.inf, head()), straight()), "non_finite"),
+        (packed(head((4, 4, 4, 3)), straight()), "several_volumes"),
+        (packed(head().astype(np.complex64), straight()), "unsupported_format"),
+        (packed(head(), straight())[:-100], "truncated"),
+        (packed(head(), straight())[:-4], "truncated"),
+        (packed(head(), straight(), compress=False)[:-100], "truncated"),
+        (packed(head(), straight(), compress=False)[:300], "not_an_image"),
+        (packed(head(), straight(), compress=False)[:346], "not_an_image"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_code(content, code):
+    assert refusal(content) == code
+
+
+@pytest.mark.parametrize("place", [50, 200, -6])
+def test_flipped_bit_in_a_compressed_file_is_noticed(place):
+    content = bytearray(packed(head(), straight()))
+    content[place] ^= 4
+    assert refusal(bytes(content)) in ("damaged", "truncated")
+
+
+def test_renamed_uncompressed_file_is_refused():
+    assert refusal(packed(head(), straight(), compress=False), named_gz=True) == "damaged"
+
+
+def test_bomb_is_refused_before_it_is_unpacked():
+    content = gzip.compress(packed(head(), straight(), compress=False) + b"\0" * 50_000_000)
+    with pytest.raises(UnreadableCase) as caught:
+        read_nifti(content, DEFAULT_LIMITS._replace(max_bytes_unpacked=20_000_000))
+    assert caught.value.code == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("dims", "code"),
+    [
+        ((30000, 30000, 30000), "too_large"),
+        ((-5, 10, 10), "damaged"),
+        ((0, 10, 10), "damaged"),
+        ((13, 14, 6), "truncated"),
+    ],
+)
+def test_header_that_lies_about_the_size_is_refused_before_memory_is_taken(dims, code):
+    content = bytearray(packed(head(), straight(), compress=False))
+    content[42:48] = np.array(dims, np.int16).tobytes()
+    assert refusal(bytes(content)) == code
+
+
+def test_unknown_datatype_is_refused():
+    content = bytearray(packed(head(), straight(), compress=False))
+    content[70:72] = np.int16(9999).tobytes()
+    assert refusal(bytes(content)) == "damaged"
+
+
+@pytest.mark.parametrize("wrong", [0.0, np.nan])
+def test_singular_or_nan_affine_is_refused(wrong):
+    content = packed(head(), straight(), compress=False)
+    codes = np.array([0, 1], np.int16).tobytes()  # at 252: qform_code, sform_code; at 280: the sform
+    content = content[:252] + codes + content[256:280] + np.full(12, wrong, np.float32).tobytes() + content[328:]
+    assert refusal(content) == "bad_affine"
+
+
+def test_header_without_voxels_says_what_to_do():
+    image = nib.Nifti1Pair(head(), straight())
+    with pytest.raises(UnreadableCase, match=r"convert both to one \.nii\.gz"):
+        read_nifti(image.header.binaryblock, DEFAULT_LIMITS)
+
+
+def test_equal_masks_give_equal_bytes(tmp_path):
+    image = read_nifti(packed(head(), straight()), DEFAULT_LIMITS)
+    for name in ("a", "b"):
+        write_mask(tmp_path / f"{name}.nii.gz", image.pixels[0] > 500, image.source)
+    assert (tmp_path / "a.nii.gz").read_bytes() == (tmp_path / "b.nii.gz").read_bytes()
