@@ -63,8 +63,14 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     return read_image(case.files[0], limits=limits)
 
 
-def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Image:
-    """Decode one 2D image file; see `read_case`."""
+def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS, constant: bool = False) -> Image:
+    """Decode one 2D image file; see `read_case`.
+
+    Args:
+        path: the file.
+        limits: as `read_case`.
+        constant: take images of one value too: masks may be empty.
+    """
     content = read_bytes(path, limits)
     found = format_of(content)
     if found is None:
@@ -72,7 +78,8 @@ def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     if found not in READERS:
         raise UnreadableCase("unsupported_format", f"the content is {found}; convert it to PNG, JPEG, BMP or TIFF")
     image = READERS[found](content, limits)
-    _check_signal(image.pixels)
+    if not constant:
+        _check_signal(image.pixels)
     if path.suffix.lower() not in USUAL_SUFFIXES[found]:
         image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
     return image

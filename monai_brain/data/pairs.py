@@ -1,0 +1,282 @@
+"""Slices with masks: find the pairs in a folder, check them, split them by patient."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from monai_brain.io import Case, UnreadableCase, find_cases
+from monai_brain.io.read import read_image
+
+MASK_SUFFIX = "_mask"
+"""At the end of a mask's stem, in the layout of the LGG segmentation data set."""
+
+IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image", "imgs"), ("masks", "mask", "labels")
+"""Names of the two folders, in the other layout; compared in lower case."""
+
+TCGA = re.compile(r"TCGA_([A-Z0-9]{2})_\w+")
+"""Patients of The Cancer Genome Atlas, whose name holds the institution."""
+
+VALIDATION_SHARE = 0.15
+
+READ_THREADS = 4
+
+SHOWN = 3
+"""Names in an error that concerns many files."""
+
+
+class UnusablePairs(ValueError):
+    """Images and masks that do not belong together, or cannot be split, with the way out."""
+
+
+class Pair(NamedTuple):
+    """A slice and its mask."""
+
+    image: str
+    """Relative to the folder, with `/`."""
+    mask: str
+    patient: str
+    institution: str
+    """Empty where it is not known."""
+    tumor_pixels: int
+
+
+class Pairs(NamedTuple):
+    """What a folder holds."""
+
+    pairs: list[Pair]
+    refused: dict[str, str]
+    """Slices that cannot be used, by their code; their masks are left out too."""
+
+
+def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
+    """Every slice with its mask.
+
+    Two layouts are known: `NAME.tif` beside `NAME_mask.tif` (LGG), and `images/NAME.png` with `masks/NAME.png`
+    at the same relative place, whatever the format. In the first, the folder that a slice lies in is its patient.
+
+    Args:
+        folder: searched with everything below it.
+        patient_pattern: regular expression on the image's relative path; its first group is the patient.
+
+    Raises:
+        UnusablePairs: a slice has no mask or a mask no slice, a mask has another size or other than two values,
+            a patient is not known, or there is no pair at all.
+    """
+    cases = {case.id: case.files[0] for case in find_cases(folder) if isinstance(case, Case)}
+    masks = {_place_of(identity): identity for identity in cases if _is_mask(identity)}
+    images = {_place_of(identity): identity for identity in cases if not _is_mask(identity)}
+    _refuse_lonely(folder, images, masks)
+    if not images:
+        raise UnusablePairs(
+            f"{folder}: no slice with a mask; expected NAME.tif with NAME_mask.tif, or images/ and masks/"
+        )
+    with ThreadPoolExecutor(READ_THREADS) as pool:
+        checked = list(pool.map(lambda place: _check(folder, images[place], masks[place]), sorted(images)))
+    pairs, refused = [], {}
+    for place, tumor_pixels in zip(sorted(images), checked, strict=True):
+        image = images[place]
+        if isinstance(tumor_pixels, str):
+            refused[image] = tumor_pixels
+            continue
+        patient = _patient(image, patient_pattern)
+        found = TCGA.match(patient)
+        pairs.append(Pair(image, masks[place], patient, found[1] if found else "", tumor_pixels))
+    return Pairs(pairs, refused)
+
+
+def fold_of_patients(pairs: Iterable[Pair], folds: int, seed: int = 0) -> dict[str, int]:
+    """A fold for every patient, with about as many of each institution in every fold.
+
+    Raises:
+        UnusablePairs: fewer patients than folds.
+    """
+    by_institution = defaultdict(set)
+    for pair in pairs:
+        by_institution[pair.institution].add(pair.patient)
+    patients = sum(map(len, by_institution.values()))
+    if not 2 <= folds <= patients:
+        raise UnusablePairs(f"{folds} folds of {patients} patients; give 2 to {patients}")
+    random = np.random.default_rng(seed)
+    order = [p for own in sorted(by_institution) for p in random.permutation(sorted(by_institution[own]))]
+    return {str(patient): number % folds for number, patient in enumerate(order)}
+
+
+def read_folds(path: Path) -> dict[str, int]:
+    """The fold of every patient, from a file with `folds`.
+
+    Raises:
+        UnusablePairs: it is none.
+    """
+    try:
+        folds = json.loads(path.read_text(encoding="utf-8"))["folds"]
+        return {str(patient): int(fold) for patient, fold in folds.items()}
+    except FileNotFoundError:
+        raise UnusablePairs(f"{path}: no such split") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UnusablePairs(f"{path}: expected JSON with folds: {{patient: number}}") from None
+
+
+def split_pairs(
+    pairs: Sequence[Pair],
+    *,
+    fold: int = 0,
+    folds: int = 4,
+    split: Path | None = None,
+    institution: str | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """A datalist whose test part is one fold, or one institution.
+
+    Args:
+        pairs: of one folder.
+        fold: the one that is tested.
+        folds: how many there are, unless `split` says.
+        split: a file with the fold of every patient.
+        institution: tested instead of a fold.
+        seed: of the folds and of the choice of validation patients.
+
+    Raises:
+        UnusablePairs: no such fold or institution, or the file and the folder have other patients.
+    """
+    patients = {pair.patient: pair.institution for pair in pairs}
+    if institution is not None:
+        known = sorted(set(patients.values()) - {""})
+        if institution not in known:
+            raise UnusablePairs(f"no patient of institution {institution!r}; there are {', '.join(known) or 'none'}")
+        test = [patient for patient, own in patients.items() if own == institution]
+        return segmentation_datalist(pairs, test, name=f"without_{institution}", seed=seed)
+    of_patient = read_folds(split) if split is not None else fold_of_patients(pairs, folds, seed)
+    if set(of_patient) != set(patients):
+        odd = sorted(set(of_patient) ^ set(patients))
+        raise UnusablePairs(f"{split}: has other patients than the folder, such as {odd[0]} ({len(odd)} in all)")
+    if fold not in of_patient.values():
+        raise UnusablePairs(f"no fold {fold}; there are {', '.join(map(str, sorted(set(of_patient.values()))))}")
+    test = [patient for patient, own in of_patient.items() if own == fold]
+    return segmentation_datalist(pairs, test, name=f"{split.stem if split else 'folds'}_fold_{fold}", seed=seed)
+
+
+def segmentation_datalist(
+    pairs: Sequence[Pair], test_patients: Iterable[str], *, name: str, seed: int = 0
+) -> dict[str, Any]:
+    """MONAI's datalist: no patient in two parts.
+
+    Args:
+        pairs: of one folder.
+        test_patients: who is tested; of the others, 15 % of each institution's patients validate.
+        name: of the split.
+        seed: of the choice of validation patients.
+
+    Raises:
+        UnusablePairs: no patient would be left to test, to validate or to train.
+    """
+    test = set(test_patients)
+    left = defaultdict(set)
+    for pair in pairs:
+        if pair.patient not in test:
+            left[pair.institution].add(pair.patient)
+    random = np.random.default_rng(seed)
+    validation: set[str] = set()
+    for institution in sorted(left):
+        drawn = random.permutation(sorted(left[institution]))
+        validation |= {str(patient) for patient in drawn[: round(VALIDATION_SHARE * len(drawn))]}
+    if not validation and sum(map(len, left.values())) > 1:  # too few of each institution for 15 %
+        validation = {min(patient for own in left.values() for patient in own)}
+    part_of = {
+        pair.patient: "test" if pair.patient in test else "validation" if pair.patient in validation else "training"
+        for pair in pairs
+    }
+    datalist: dict[str, Any] = {"name": name, "task": "segmentation", "grouping": "patient"}
+    for part in ("training", "validation", "test"):
+        own = [pair for pair in pairs if part_of[pair.patient] == part]
+        if not own:
+            raise UnusablePairs(f"no patient is left for {part}; {len(part_of)} patients are too few for this split")
+        datalist[part] = [_item(pair) for pair in own]
+    return datalist
+
+
+def count_by_part(datalist: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
+    """Slices, slices with tumor, and patients of each part."""
+    return {
+        part: (
+            len(datalist[part]),
+            sum(item["tumor_pixels"] > 0 for item in datalist[part]),
+            len({item["group"] for item in datalist[part]}),
+        )
+        for part in ("training", "validation", "test")
+    }
+
+
+def _item(pair: Pair) -> dict[str, Any]:
+    item: dict[str, Any] = {"image": pair.image, "label": pair.mask, "group": pair.patient}
+    if pair.institution:
+        item["institution"] = pair.institution
+    return {**item, "tumor_pixels": pair.tumor_pixels}
+
+
+def _is_mask(identity: str) -> bool:
+    path = PurePosixPath(identity)
+    return path.stem.endswith(MASK_SUFFIX) or path.parts[0].lower() in MASK_FOLDERS
+
+
+def _place_of(identity: str) -> str:
+    """What a slice and its mask have in common."""
+    path = PurePosixPath(identity)
+    inside = path.parts[0].lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS)
+    folder = PurePosixPath(*path.parts[1:-1]) if inside else path.parent
+    return (folder / path.stem.removesuffix(MASK_SUFFIX)).as_posix()
+
+
+def _refuse_lonely(folder: Path, images: Mapping[str, str], masks: Mapping[str, str]) -> None:
+    for own, other, lacks in ((images, masks, "mask"), (masks, images, "slice")):
+        lonely = sorted(own[place] for place in set(own) - set(other))
+        if lonely:
+            shown = ", ".join(lonely[:SHOWN]) + (", ..." if len(lonely) > SHOWN else "")
+            raise UnusablePairs(
+                f"{folder}: {len(lonely)} file(s) without their {lacks}: {shown}; add it, or take them out"
+            )
+
+
+def _check(folder: Path, image: str, mask: str) -> int | str:
+    """Pixels of tumor, or the code of why the slice cannot be used."""
+    try:
+        shape = read_image(folder / image).pixels.shape[1:]
+    except UnreadableCase as refusal:
+        return refusal.code
+    try:
+        pixels = read_mask(folder / mask)
+    except UnreadableCase as refusal:
+        raise UnusablePairs(f"{mask}: {refusal} ({refusal.code}); mend it, or take it and {image} out") from None
+    if pixels.shape != shape:
+        raise UnusablePairs(f"{image} is {shape[0]}x{shape[1]}, {mask} is {pixels.shape[0]}x{pixels.shape[1]}")
+    return int(pixels.sum())
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask as bool (H, W): its brighter value.
+
+    Raises:
+        UnreadableCase: it cannot be read, or has more than two values (`not_a_mask`).
+    """
+    pixels = read_image(path, constant=True).pixels
+    values = np.unique(pixels[0])
+    if len(values) > 2 or not all(np.array_equal(pixels[0], channel) for channel in pixels[1:]):
+        raise UnreadableCase("not_a_mask", f"holds {len(values)} values; a mask has two, such as 0 and 255")
+    return pixels[0] > 0
+
+
+def _patient(image: str, pattern: str | None) -> str:
+    if pattern is not None:
+        found = re.search(pattern, image)
+        if found is None:
+            raise UnusablePairs(f"{image}: the pattern {pattern!r} finds no patient in this path")
+        return found[1] if found.groups() else found[0]
+    parent = PurePosixPath(_place_of(image)).parent.name
+    if not parent:
+        raise UnusablePairs(f"{image}: which patient is it? Put slices into a folder per patient, or give a pattern")
+    return parent
