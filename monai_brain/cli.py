@@ -129,6 +129,8 @@ def evaluate(
     """Score a trained run, beside a nearest-neighbor baseline; on its own split or on another data set."""
     from monai_brain.inference.apply import evaluate_run
 
+    if external_dir is not None and external is None:
+        raise typer.BadParameter("name the other data set's datalist with --external")
     optional = {"external": external, "external_dir": external_dir, "output_dir": output}
     named = {key: str(value) for key, value in optional.items() if value is not None}
     folder = evaluate_run(run, dataset_dir, bundle=bundle, part=part, **named)

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from monai_brain.io.settings import read
-from monai_brain.io.write import sha256_of, write_json
+from monai_brain.io.write import atomic, sha256_of, write_json
 
 LARGEST_BYTES = 32_000_000
 
@@ -29,10 +29,13 @@ def main() -> int:
     weights = {n: t.half() if t.dtype == torch.float32 else t for n, t in load_file(source).items()}
     if not all(t.isfinite().all() for t in weights.values()):
         sys.exit(f"{source}: some weights are too large for half precision")
-    save_file(weights, target, metadata={"settings": json.dumps(read(source))})
-    if target.stat().st_size > LARGEST_BYTES:
-        target.unlink()
-        sys.exit(f"{target}: would take more than {LARGEST_BYTES / 1e6:.0f} MB")
+    content = save(weights, metadata={"settings": json.dumps(read(options.run))})
+    if len(content) > LARGEST_BYTES:
+        sys.exit(
+            f"{source}: takes {len(content) / 1e6:.0f} MB in half precision; at most {LARGEST_BYTES / 1e6:.0f} are kept"
+        )
+    with atomic(target, "wb") as file:
+        file.write(content)
     manifest["result"]["weights_sha256"] = sha256_of(target)
     write_json(target.with_name("run.json"), without_paths(manifest))
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_of(target)}")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from monai_brain.io import Case, UnreadableCase, find_cases
-from monai_brain.io.read import read_image
+from monai_brain.io.read import read_image, read_mask
 
 MASK_SUFFIX = "_mask"
 """At the end of a mask's stem, in the layout of the LGG segmentation data set."""
@@ -255,19 +255,6 @@ def _check(folder: Path, image: str, mask: str) -> int | str:
     if pixels.shape != shape:
         raise UnusablePairs(f"{image} is {shape[0]}x{shape[1]}, {mask} is {pixels.shape[0]}x{pixels.shape[1]}")
     return int(pixels.sum())
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """A mask as bool (H, W): its brighter value.
-
-    Raises:
-        UnreadableCase: it cannot be read, or has more than two values (`not_a_mask`).
-    """
-    pixels = read_image(path, constant=True).pixels
-    values = np.unique(pixels[0])
-    if len(values) > 2 or not all(np.array_equal(pixels[0], channel) for channel in pixels[1:]):
-        raise UnreadableCase("not_a_mask", f"holds {len(values)} values; a mask has two, such as 0 and 255")
-    return pixels[0] > 0
 
 
 def _patient(image: str, pattern: str | None) -> str:

@@ -21,8 +21,9 @@ def classification_metrics(
         class_names: K names.
 
     Returns:
-        `accuracy`, `macro_f1`, `macro_auc` (one against the rest, mean over classes; None where a class is
-        absent), `per_class` with sensitivity (recall), specificity, precision, f1, auc and number of images,
+        `accuracy`; `macro_f1`, `macro_precision` and `macro_sensitivity`, means over the classes that are there,
+        and `absent_classes`; `macro_auc` (one against the rest; None where a class is absent); `per_class`
+        with sensitivity (recall), specificity, precision, f1, auc and number of images,
         and `confusion_matrix` (rows are the reference).
 
     Raises:
@@ -43,14 +44,15 @@ def classification_metrics(
 
 
 def macro_f1(labels: np.ndarray, predicted: np.ndarray, num_classes: int = len(CLASS_NAMES)) -> float:
-    """Mean over all classes of F1; a class that is neither there nor predicted counts 0.
+    """Mean of F1 over the classes that the reference holds.
 
     Args:
         labels: class indices, (N,).
         predicted: class indices, (N,).
         num_classes: K.
     """
-    return float(sk.f1_score(labels, predicted, labels=range(num_classes), average="macro", zero_division=0))
+    present = [index for index in range(num_classes) if (np.asarray(labels) == index).any()]
+    return float(sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0))
 
 
 def macro_f1_of_logits(logits: torch.Tensor, labels: torch.Tensor) -> float:
@@ -82,12 +84,14 @@ def _by_class(
         }
         for index, name in enumerate(class_names)
     }
+    present = number > 0
     known = [value for value in auc if value is not None]
     return {
-        "macro_f1": float(f1.mean()),
+        "macro_f1": float(f1[present].mean()),
         "macro_auc": float(np.mean(known)) if len(known) == len(auc) else None,
-        "macro_precision": float(precision.mean()),
-        "macro_sensitivity": float(recall.mean()),
+        "macro_precision": float(precision[present].mean()),
+        "macro_sensitivity": float(recall[present].mean()),
+        "absent_classes": [name for index, name in enumerate(class_names) if not present[index]],
         "per_class": per_class,
     }
 

@@ -17,6 +17,7 @@ __all__ = [
     "read_bytes",
     "read_case",
     "read_image",
+    "read_mask",
 ]
 
 SIGNATURES = (
@@ -83,6 +84,19 @@ def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS, constant: bool = 
     if path.suffix.lower() not in USUAL_SUFFIXES[found]:
         image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
     return image
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask as bool (H, W): its brighter value.
+
+    Raises:
+        UnreadableCase: it cannot be read, or has more than two values (`not_a_mask`).
+    """
+    pixels = read_image(path, constant=True).pixels
+    values = np.unique(pixels[0])
+    if len(values) > 2 or not all(np.array_equal(pixels[0], channel) for channel in pixels[1:]):
+        raise UnreadableCase("not_a_mask", f"holds {len(values)} values; a mask has two, such as 0 and 255")
+    return pixels[0] > 0
 
 
 def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

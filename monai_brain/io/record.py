@@ -44,8 +44,8 @@ class UnreadableCase(ValueError):
     """A case that cannot be used, with a stable code for tables and a message for people.
 
     Codes: `empty_file`, `not_an_image`, `unsupported_format`, `truncated`, `damaged`, `too_large`, `too_small`,
-    `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `no_permission`,
-    `vanished`, `changed`, `unreadable`.
+    `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `not_a_mask`,
+    `no_permission`, `vanished`, `changed`, `unreadable`.
     """
 
     def __init__(self, code: str, message: str) -> None:

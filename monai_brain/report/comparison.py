@@ -76,6 +76,12 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
             Path(p).name for p in read[0].paths
         ]:
             raise NotComparable(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
+    names = [label(run) for run in read]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise NotComparable(
+            f"{twice} is there twice; seeds are compared, so give each recipe a name of its own (--name)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     rows = [run.row for run in read]
     write_csv(folder / "comparison.csv", list(COLUMNS), rows)
@@ -113,6 +119,8 @@ def read_run(path: Path) -> Run:
             f"{path}: was not evaluated on the test part; python -m monai.bundle run evaluating ... --run_dir {path}"
         )
     metrics = _json(evaluation / "metrics.json")
+    if _json(evaluation / "run.json")["options"]["weights_sha256"] != manifest["result"]["weights_sha256"]:
+        raise NotComparable(f"{path}: was trained on after its evaluation; evaluate it again")
     with (path / "metrics.csv").open(encoding="utf-8", newline="") as file:
         history = list(csv.DictReader(file))
     with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as file:
@@ -161,9 +169,10 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
 
 def _over_seeds(name: str, runs: Sequence[Run]) -> list[str]:
     test = [run.row["macro_f1"] for run in runs]
-    validation = [run.row["val_macro_f1"] for run in runs]
+    validation = [run.row["val_macro_f1"] for run in runs if run.row["val_macro_f1"] is not None]
     deviation = f"{statistics.stdev(test):.4f}" if len(test) > 1 else ""
-    return [name, str(len(runs)), f"{statistics.mean(test):.4f}", deviation, f"{statistics.mean(validation):.4f}"]
+    shown = f"{statistics.mean(validation):.4f}" if validation else "undefined"
+    return [name, str(len(runs)), f"{statistics.mean(test):.4f}", deviation, shown]
 
 
 def _paired(one: Run, other: Run) -> list[str]:
@@ -177,10 +186,11 @@ def _row(path: Path, name: str, seed: int, manifest: dict[str, Any], metrics: di
     settings = read_settings(path) or manifest["settings"]
     network = build_without_weights(settings["network_def"])
     low, high = model["intervals"]["macro_f1"]
+    trained_on = manifest["options"].get("training_part", "training")
     return {
         "network": name,
         "seed": seed,
-        "val_macro_f1": result["best_val_macro_f1"],
+        "val_macro_f1": result["best_val_macro_f1"] if "validation" not in trained_on else None,
         **{key: model[key] for key in ("macro_f1", "accuracy", "macro_auc", "macro_precision", "macro_sensitivity")},
         "interval": f"{low:.3f} to {high:.3f}",
         "parameters": sum(p.numel() for p in network.parameters()) / 1e6,

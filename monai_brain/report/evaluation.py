@@ -76,9 +76,10 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
         ]
         for name, source in (("model", model), ("1-nearest-neighbor on thumbnails", neighbor))
     ]
+    absent = f"; no image of {', '.join(model['absent_classes'])}" if model.get("absent_classes") else ""
     return [
         Table(
-            f"{model['images']} images in {metrics['groups']} groups ({metrics['bootstrap']})",
+            f"{model['images']} images in {metrics['groups']} groups ({metrics['bootstrap']}){absent}",
             ["", "accuracy", "macro-F1", "macro-AUC"],
             summary,
         ),

@@ -19,37 +19,43 @@ DOTS_PER_INCH = 150
 TRAINING_COLOR, VALIDATION_COLOR, ACCURACY_COLOR = "#56B4E9", "#D55E00", "#009E73"
 
 
-def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, key: str = "val_macro_f1") -> None:
     """Loss and validation metrics by epoch, side by side; the best epoch is marked.
 
     Args:
         rows: of a run's `metrics.csv`.
         path: PNG file.
+        key: the metric that chooses the best epoch.
     """
     figure = _figure(9, 3.6)
     losses, scores = figure.subplots(1, 2)
     marker = "o" if len(rows) < 2 else None
     trained = [row["train_loss"] for row in rows]
     losses.plot([row["epoch"] for row in rows], trained, color=TRAINING_COLOR, label="training", marker=marker)
-    losses.set(title="Loss", xlabel="epoch", ylabel="cross-entropy")
+    losses.set(title="Loss", xlabel="epoch", ylabel="loss")
     scores.set(title="Validation", xlabel="epoch", ylabel="score")
-    validated = [row for row in rows if "val_macro_f1" in row]  # not every epoch need be
+    validated = [row for row in rows if key in row]  # not every epoch need be
     if validated:
         epochs = [row["epoch"] for row in validated]
-        f1 = [row["val_macro_f1"] for row in validated]
-        accuracy = [row["val_accuracy"] for row in validated]
         loss = [row["val_loss"] for row in validated]
         losses.plot(epochs, loss, color=VALIDATION_COLOR, label="validation", marker=marker)
-        scores.plot(epochs, f1, color=VALIDATION_COLOR, label="macro-F1", marker=marker)
-        scores.plot(epochs, accuracy, color=ACCURACY_COLOR, label="accuracy", linestyle="--", marker=marker)
-        best = int(np.argmax(f1))
+        others = [name for name in validated[0] if name.startswith("val_") and name not in ("val_loss", key)]
+        for name, color, style in zip([key, *others], (VALIDATION_COLOR, ACCURACY_COLOR), ("-", "--"), strict=False):
+            values = [row[name] for row in validated]
+            scores.plot(epochs, values, color=color, label=_readable(name), linestyle=style, marker=marker)
+        values = [row[key] for row in validated]
+        best = int(np.argmax(values))
         scores.axvline(epochs[best], color="#999999", linewidth=1)
-        scores.set(title=f"Validation (best macro-F1 {f1[best]:.3f} in epoch {epochs[best]})")
+        scores.set(title=f"Validation (best {_readable(key)} {values[best]:.3f} in epoch {epochs[best]})")
     for axes in (losses, scores):
         if axes.lines:
             axes.legend(frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
+
+
+def _readable(metric: str) -> str:
+    return metric.removeprefix("val_").replace("_", " ").replace("macro f1", "macro-F1")
 
 
 def draw_confusion_matrix(matrix: Sequence[Sequence[int]], path: Path, title: str) -> None:
@@ -101,7 +107,9 @@ def draw_score_bars(
     values = np.array([value for _, value, _ in scores])
     ends = np.array([interval for _, _, interval in scores])
     errors = np.abs(ends.T - values)
-    axes.barh(names, values, xerr=errors, color=TRAINING_COLOR, ecolor="#333333", capsize=3, height=0.6)
+    places = range(len(names))
+    axes.barh(places, values, xerr=errors, color=TRAINING_COLOR, ecolor="#333333", capsize=3, height=0.6)
+    axes.set_yticks(places, names)
     axes.axvline(baseline[1], color=VALIDATION_COLOR, linestyle="--", label=f"{baseline[0]} ({baseline[1]:.3f})")
     for row, value in enumerate(values):
         axes.text(ends[row, 1] + 0.003, row, f"{value:.3f}", va="center", fontsize=9)

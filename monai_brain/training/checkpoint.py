@@ -57,6 +57,7 @@ class Checkpoints:
             {
                 **{name: thing.state_dict() for name, thing in self.state.items()},
                 "epoch": trainer.state.epoch,
+                "key_metric_name": str(best.key_metric_name),
                 "best_metric": float(best.best_metric),
                 "best_metric_epoch": int(best.best_metric_epoch),
             },

@@ -1,15 +1,21 @@
 """What a network's frozen first layers make of every slice: computed once, kept on disk, read by training."""
 
+import contextlib
 import hashlib
+import inspect
 import json
 import logging
 import os
+import platform
+import re
+import secrets
 import shutil
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import monai
 import numpy as np
@@ -18,9 +24,10 @@ from ignite import distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines.utils import default_prepare_batch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 import monai_brain
+from monai_brain.networks.autocast import PRECISIONS
 from monai_brain.training.reproducibility import CachedSlices
 
 BATCH = 64
@@ -31,23 +38,31 @@ GIGABYTE = 1_000_000_000
 KEPT_FREE = 2 * GIGABYTE
 """What is left of the disk, at least."""
 
+FINISHED = re.compile(r"[0-9a-f]{32}\.npy")
+PARTIAL = re.compile(r"[0-9a-f]{32}\.(?P<host>[\w-]*)\.(?P<process>\d+)\.[0-9a-f]+\.partial")
+"""Names of this cache's files; whatever else lies in the folder is somebody else's."""
+
 SECONDS_OF_A_DAY = 86_400
 
 logger = logging.getLogger(__name__)
+
+
+class UnusableViews(ValueError):
+    """A number of views that makes no sense."""
 
 
 class FrozenFeatures:
     """Lets training read the output of the frozen first layers from disk instead of computing it every epoch.
 
     At the start of every epoch it looks how many of the network's `stages` are frozen. While some are, each
-    training slice has `num_views` views instead of a new one per epoch, whether they are cached or
-    not, so that the switch changes speed alone: results are the same to rounding (what is cached is bfloat16).
-    When a phase unfreezes deeper layers, training goes on behind the layers that are still frozen; a stage
-    that a later phase needs is kept on the way, so no slice passes a layer twice.
+    training slice has `num_views` views instead of a new one per epoch, whether they are cached or not, so
+    that the switch changes speed alone: results are the same to rounding. When a phase unfreezes deeper
+    layers, training goes on behind the layers that are still frozen; a stage that a later phase needs is kept
+    on the way where there is room, so no slice passes a layer twice.
 
     A file holds one view of one set of slices, is named by the hash of everything that it was made from, is
-    written under another name and renamed, and is shared by all runs. The least recently used files go when
-    there is no room.
+    written under another name and renamed, and is shared by runs. The least recently used files go when there
+    is no room. What cannot be kept is computed in every epoch, and a warning says so.
 
     Args:
         network: `stages()` gives its first layers, and its `forward` takes `first`; networks without train as ever.
@@ -57,8 +72,12 @@ class FrozenFeatures:
         transforms: plain data that describes the random and intensity transforms, for the hash.
         num_views: views per slice: as it is, and augmented ones.
         enabled: keep files; otherwise the frozen layers are computed each time.
-        max_gigabytes: of all files in `folder`. What does not fit is not cached, and a warning says so.
+        max_gigabytes: of all files of this cache in `folder`.
+        precision: `bf16` or `fp32`, in which the frozen layers compute and are kept.
         device: where the network is.
+
+    Raises:
+        UnusableViews: `num_views` is below 1.
     """
 
     def __init__(
@@ -71,8 +90,11 @@ class FrozenFeatures:
         num_views: int = 4,
         enabled: bool = True,
         max_gigabytes: float = 20.0,
+        precision: str = "bf16",
         device: torch.device | str = "cpu",
     ) -> None:
+        if num_views < 1:
+            raise UnusableViews(f"num_views is {num_views}; give 1 for slices as they are, more for augmented ones too")
         self.network = network
         self.training = training
         self.validation = validation
@@ -81,9 +103,12 @@ class FrozenFeatures:
         self.num_views = num_views
         self.enabled = enabled
         self.max_bytes = int(max_gigabytes * GIGABYTE)
+        self.dtype = PRECISIONS[precision] or torch.float32
         self.device = torch.device(device)
         self.first = 0
         self.later: list[int] = []
+        self._tried = 0
+        self._kept: set[int] = set()
         self._contents: dict[int, str] = {}
         self._weights: dict[int, str] = {}
 
@@ -103,18 +128,18 @@ class FrozenFeatures:
     def _begin_epoch(self, engine: Engine) -> None:
         frozen = self._frozen_stages({name for name, p in self.network.named_parameters() if not p.requires_grad})
         self.training.num_views = self.num_views if frozen else 0
-        first = frozen if self.enabled else 0
-        if first == self.first:
+        wanted = frozen if self.enabled else 0
+        if wanted == self._tried:
             return
+        self._tried, self.first = wanted, 0
         self.training.features, self.validation.features, self.validation.num_views = None, None, 0
-        self.first = 0
         self._weights.clear()
-        if first and self._has_room(first):
-            with torch.random.fork_rng(devices=[]):  # a run with a warm cache draws the same numbers
-                self.training.features = self._features(self.training, self.num_views, first)
-                self.validation.features = self._features(self.validation, 1, first)
+        if wanted and self._fill(wanted):
+            self.training.features = [read_features(path) for path in self._paths(self.training, wanted)]
+            self.validation.features = [read_features(path) for path in self._paths(self.validation, wanted)]
             self.validation.num_views = 1
-            self.first = first
+            self.first = wanted
+        idist.barrier()  # before anyone goes on, all have opened what another run may remove
 
     def _frozen_stages(self, frozen: set[str]) -> int:
         """How many of the first stages have no parameter to train."""
@@ -125,95 +150,118 @@ class FrozenFeatures:
         count = trained.index(True) if True in trained else len(stages)
         return count if any(parameters[:count]) else 0
 
-    def _features(self, dataset: CachedSlices, views: int, first: int) -> list[Tensor]:
-        paths = [self._path(dataset, view, first) for view in range(views)]
+    def _fill(self, first: int) -> bool:
+        """Whether all files of a stage are there, computed now if need be; the first process decides for all."""
+        done = 0.0
         if idist.get_rank() == 0:
-            for view, path in enumerate(paths):
-                if not path.is_file():
-                    logger.info("computing features of %d slices, view %d of %d", len(dataset), view + 1, views)
-                    self._compute(dataset, view, first)
-                os.utime(path)
-        idist.barrier()
-        return [read_features(path) for path in paths]
+            try:
+                done = float(self._make_room(first) and self._compute_missing(first))
+            except OSError as error:
+                logger.warning(
+                    "features of the frozen layers cannot be kept in %s (%s): they are computed in every epoch, which "
+                    "takes longer; set features_dir to another folder",
+                    self.folder,
+                    error,
+                )
+        return bool(idist.broadcast(done, src=0))
+
+    def _compute_missing(self, first: int) -> bool:
+        with torch.random.fork_rng(devices=[]):  # a run with a warm cache draws the same numbers
+            for dataset in (self.training, self.validation):
+                for view, path in enumerate(self._paths(dataset, first)):
+                    if not path.is_file():
+                        logger.info("computing features of %d slices, view %d", len(dataset), view + 1)
+                        self._compute(dataset, view, first)
+                    os.utime(path)
+        return True
 
     def _compute(self, dataset: CachedSlices, view: int, first: int) -> None:
         """Write one view at stage `first`, and at the stages before it that later phases begin with."""
-        stops = sorted({stage for stage in self.later if 0 < stage < first} | {first})
+        stops = sorted({stage for stage in self._kept if stage < first} | {first})
         done = [stage for stage in stops if self._path(dataset, view, stage).is_file()]
         begin = max(done, default=0)
         source: Dataset = (
             _View(dataset, view) if not begin else _Stored(read_features(self._path(dataset, view, begin)))
         )
-        writers = [_Writer(self._path(dataset, view, stop), len(dataset)) for stop in stops if stop > begin]
-        layers = stages_of(self.network)
         bounds = [begin, *(stop for stop in stops if stop > begin)]
+        layers = stages_of(self.network)
         self.network.eval()
-        for images in torch.utils.data.DataLoader(source, batch_size=BATCH):
-            features = images.to(self.device).contiguous(memory_format=torch.channels_last)
-            for writer, (low, high) in zip(writers, pairwise(bounds), strict=True):
-                with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16):
-                    features = nn.Sequential(*layers[low:high])(features)
-                writer.append(features)
-        for writer in writers:
-            writer.finish()
+        with contextlib.ExitStack() as files:
+            writers = [
+                files.enter_context(_writing(self._path(dataset, view, stop), len(dataset))) for stop in bounds[1:]
+            ]
+            for images in DataLoader(source, batch_size=BATCH):
+                features = images.to(self.device).contiguous(memory_format=torch.channels_last)
+                for writer, (low, high) in zip(writers, pairwise(bounds), strict=True):
+                    features = self._through(nn.Sequential(*layers[low:high]), features)
+                    writer.append(features.to(self.dtype))
 
-    def _path(self, dataset: CachedSlices, view: int, first: int) -> Path:
+    def _through(self, layers: nn.Module, features: Tensor) -> Tensor:
+        with (
+            torch.no_grad(),
+            torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16),
+        ):
+            return layers(features)
+
+    def _paths(self, dataset: CachedSlices, stage: int) -> list[Path]:
+        views = self.num_views if dataset is self.training else 1
+        return [self._path(dataset, view, stage) for view in range(views)]
+
+    def _path(self, dataset: CachedSlices, view: int, stage: int) -> Path:
         if id(dataset) not in self._contents:
             self._contents[id(dataset)] = dataset.content_hash()
-        stages = nn.ModuleList(stages_of(self.network)[:first])
-        if first not in self._weights:
-            self._weights[first] = _hash_of_state(stages)
+        layers = nn.ModuleList(stages_of(self.network)[:stage])
+        if stage not in self._weights:
+            self._weights[stage] = _hash_of_state(layers)
         made_from = {
             "slices": self._contents[id(dataset)],
-            "layers": [str(stage) for stage in stages],
-            "weights": self._weights[first],
+            "layers": [str(layer) for layer in layers],
+            "code": _source(type(self.network)),
+            "weights": self._weights[stage],
             "transforms": self.transforms,
             "augmented": dataset is self.training,
             "view": view,
+            "example": _hash(dataset.view(0, view)["image"]),  # as the transforms' code is now
+            "precision": str(self.dtype),
             "versions": [monai_brain.__version__, monai.__version__, torch.__version__, self.device.type],
         }
         name = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
         return self.folder / f"{name}.npy"
 
-    def _has_room(self, first: int) -> bool:
-        """Make room for all files of one stage, if that can be done; the first process decides for all."""
-        return bool(idist.broadcast(float(self._make_room(first)) if idist.get_rank() == 0 else 0.0, src=0))
-
     def _make_room(self, first: int) -> bool:
-        stages = {first, *(stage for stage in self.later if 0 < stage < first)}
-        views = [(self.training, view) for view in range(self.num_views)] + [(self.validation, 0)]
-        wanted = {self._path(dataset, view, stage) for stage in stages for dataset, view in views}
-        present = sum(path.stat().st_size for path in wanted if path.is_file())
-        if all(path.is_file() for path in wanted):
+        """Whether there is room for a stage; with the earlier stages that later phases begin with, or without."""
+        if all(path.is_file() for d in (self.training, self.validation) for path in self._paths(d, first)):
             return True
-        size = self._bytes(stages)
+        sizes = self._sizes(first)
         self.folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(self.folder)
-        _forget_oldest(self.folder, keep=wanted, room=self.max_bytes - size)
-        free = shutil.disk_usage(self.folder).free - KEPT_FREE
-        if size <= self.max_bytes and size - present <= free:
-            return True
+        earlier = {stage for stage in self.later if 0 < stage < first}
+        for self._kept in (earlier, set()):
+            stages = {first, *self._kept}
+            wanted = {path for s in stages for d in (self.training, self.validation) for path in self._paths(d, s)}
+            missing = sum(sizes[stage] for stage in stages) - sum(_size(path) for path in wanted)
+            if missing <= 0 or _free(self.folder, wanted, sum(sizes[s] for s in stages), missing, self.max_bytes):
+                return True
         logger.warning(
-            "features of the frozen layers need %.1f GB in %s; %.1f are allowed and %.1f free: they are computed "
-            "in every epoch instead, which takes longer. Raise max_feature_gigabytes, or set features_dir to another "
-            "disk",
-            size / GIGABYTE,
+            "features of the frozen layers need %.1f GB in %s, where %.1f are allowed and %.1f free: they are computed "
+            "in every epoch, which takes longer. Raise max_feature_gigabytes, or set features_dir to another disk",
+            sizes[first] / GIGABYTE,
             self.folder,
             self.max_bytes / GIGABYTE,
-            max(0, free) / GIGABYTE,
+            shutil.disk_usage(self.folder).free / GIGABYTE,
         )
         return False
 
-    def _bytes(self, stages: set[int]) -> int:
-        """What the files of some stages take."""
+    def _sizes(self, last: int) -> dict[int, int]:
+        """Bytes of all files of every stage up to `last`."""
         features = self.training.view(0, 0)["image"][None].to(self.device)
-        total = 0
+        slices = len(self.training) * self.num_views + len(self.validation)
+        sizes = {}
         self.network.eval()
-        with torch.no_grad():
-            for stage, layer in enumerate(stages_of(self.network)[: max(stages)], 1):
-                features = layer(features)
-                total += features.numel() * 2 * (stage in stages)
-        return total * (len(self.training) * self.num_views + len(self.validation))
+        for stage, layer in enumerate(stages_of(self.network)[:last], 1):
+            features = self._through(layer, features)
+            sizes[stage] = features.numel() * self.dtype.itemsize * slices
+        return sizes
 
 
 class _View(Dataset):
@@ -239,30 +287,35 @@ class _Stored(Dataset):
 
 
 class _Writer:
-    """Appends batches to a .npy file under another name, and gives it its own when it is whole."""
+    """Appends batches to a .npy file. Written and not mapped: a full disk is then an error and not a crash."""
 
-    def __init__(self, path: Path, slices: int) -> None:
-        self.path = path
-        self.slices = slices
-        self.partial = path.with_name(f"{path.stem}.{os.getpid()}.partial")
-        self.array: np.memmap | None = None
-        self.written = 0
+    def __init__(self, file: IO[bytes], slices: int) -> None:
+        self.file, self.slices, self.written = file, slices, 0
 
     def append(self, features: Tensor) -> None:
-        """(N, C, h, w) or (N, C), stored channels last as the bits of bfloat16."""
-        bits = _channels_last(features.to(torch.bfloat16)).contiguous().cpu().view(torch.int16).numpy()
-        if self.array is None:
-            self.partial.parent.mkdir(parents=True, exist_ok=True)
-            self.array = np.lib.format.open_memmap(self.partial, "w+", np.int16, (self.slices, *bits.shape[1:]))
-        self.array[self.written : self.written + len(bits)] = bits
-        self.written += len(bits)
+        """(N, C, h, w) or (N, C), stored channels last; bfloat16 as its bits."""
+        channels_last = features.permute(0, 2, 3, 1) if features.ndim == 4 else features
+        values = channels_last.contiguous().cpu()
+        array = (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()
+        if not self.written:
+            header = {"descr": array.dtype.str, "fortran_order": False, "shape": (self.slices, *array.shape[1:])}
+            np.lib.format.write_array_header_1_0(self.file, header)
+        self.file.write(array.tobytes())
+        self.written += len(array)
 
-    def finish(self) -> None:
-        assert self.array is not None
-        assert self.written == self.slices
-        self.array.flush()
-        self.array = None
-        self.partial.replace(self.path)
+
+@contextlib.contextmanager
+def _writing(path: Path, slices: int) -> Iterator[_Writer]:
+    partial = path.with_name(f"{path.stem}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.partial")
+    try:
+        with partial.open("wb") as file:
+            writer = _Writer(file, slices)
+            yield writer
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def stages_of(network: nn.Module) -> list[nn.Module]:
@@ -275,51 +328,81 @@ def read_features(path: Path) -> Tensor:
     """A file of the cache, memory-mapped.
 
     Returns:
-        (N, C, h, w) bfloat16, channels last in memory.
+        (N, C, h, w), channels last in memory, or (N, C); bfloat16 or float32.
     """
-    bits = torch.from_numpy(np.lib.format.open_memmap(path, "c"))  # copy on write: torch wants writable arrays
-    features = bits.view(torch.bfloat16)
+    values = torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))  # copy on write: torch wants writable arrays
+    features = values.view(torch.bfloat16) if values.dtype == torch.int16 else values
     return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
 
 
-def _channels_last(features: Tensor) -> Tensor:
-    return features.permute(0, 2, 3, 1) if features.ndim == 4 else features
-
-
 def _hash_of_state(module: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in module.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
+    return hashlib.sha256(
+        "".join(f"{name}{_hash(tensor)}" for name, tensor in module.state_dict().items()).encode()
+    ).hexdigest()
 
 
-def _forget_oldest(folder: Path, keep: set[Path], room: int) -> None:
-    """Remove the least recently used files until the others take no more than `room` bytes."""
-    others = sorted((p for p in folder.glob("*.npy") if p not in keep), key=lambda p: p.stat().st_mtime)
-    total = sum(path.stat().st_size for path in others)
+def _source(kind: type) -> str:
+    """The code of a class's module: what a layer prints does not tell what it computes."""
+    try:
+        return inspect.getsource(sys.modules[kind.__module__])
+    except (OSError, TypeError, KeyError):
+        return ""
+
+
+def _hash(tensor: Tensor) -> str:
+    values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return hashlib.sha256(values.tobytes()).hexdigest()
+
+
+def _free(folder: Path, keep: set[Path], total: int, missing: int, max_bytes: int) -> bool:
+    """Remove the least recently used files until `missing` more bytes fit; nothing, where that would not help."""
+    others = sorted((p for p in folder.iterdir() if FINISHED.fullmatch(p.name) and p not in keep), key=_used)
+    taken = sum(map(_size, others))
+    free = shutil.disk_usage(folder).free - KEPT_FREE
+    if total > max_bytes or missing > free + taken:
+        return False
     for path in others:
-        if total <= room:
-            return
-        total -= path.stat().st_size
+        if taken + total <= max_bytes and missing <= free:
+            break
+        taken, free = taken - _size(path), free + _size(path)
         path.unlink(missing_ok=True)
+    return True
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # another run removed it
+        return 0
+
+
+def _used(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _remove_abandoned(folder: Path) -> None:
     """Partial files of processes that are gone."""
-    for path in folder.glob("*.partial"):
-        if not _alive(path):
+    for path in folder.iterdir():
+        found = PARTIAL.fullmatch(path.name)
+        if found and not _alive(path, found["host"], int(found["process"])):
             path.unlink(missing_ok=True)
 
 
-def _alive(partial: Path) -> bool:
+def _alive(partial: Path, host: str, process: int) -> bool:
     """Whether the process that a partial file names may still write it."""
-    if os.name != "posix":  # there is no harmless way to ask
-        return time.time() - partial.stat().st_mtime < SECONDS_OF_A_DAY
+    if host != _host() or os.name != "posix":  # there is no harmless way to ask
+        return time.time() - _used(partial) < SECONDS_OF_A_DAY
     try:
-        os.kill(int(partial.name.split(".")[1]), 0)
-    except (ProcessLookupError, ValueError):
+        os.kill(process, 0)
+    except ProcessLookupError:
         return False
     except PermissionError:
         return True
     return True
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", platform.node())

@@ -107,7 +107,11 @@ class CachedSlices(Dataset):
 
     def _finished(self, transform: Compose, index: int) -> dict[str, Any]:
         item = transform(dict(self._filled()[index]))
-        return {"image": torch.as_tensor(item["image"]), "label": item["label"]}
+        label = item["label"]
+        return {
+            "image": torch.as_tensor(item["image"]),
+            "label": label if isinstance(label, int) else torch.as_tensor(label),
+        }
 
     def _prepare(self, item: Mapping[str, Any]) -> dict[str, Any]:
         try:

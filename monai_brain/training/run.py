@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 import time
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,12 @@ from monai_brain.io.write import atomic, manifest, sha256_of, write_csv, write_j
 from monai_brain.report.figures import draw_learning_curves
 from monai_brain.training.checkpoint import Checkpoints, newest_checkpoint
 
-COLUMNS = ("epoch", "train_loss", "val_loss", "val_accuracy", "val_macro_f1", "learning_rate", "seconds")
+METRICS = ("val_loss", "val_accuracy", "val_macro_f1")
+"""What a classifier's evaluator measures."""
+
+
+MAY_CHANGE = ("max_epochs", "patience", "weights", "cache_features")
+"""Options that a resumed run may have otherwise than before; weights were loaded when it began."""
 
 
 class RunExists(FileExistsError):
@@ -41,6 +48,7 @@ class TrainingRun:
         evaluator: its metrics are noted; the trainer must run it when an epoch completes.
         options: what the user chose, for the manifest.
         resume: go on where the newest whole checkpoint stands.
+        metrics: names of the evaluator's metrics that are noted, the columns of `metrics.csv`.
     """
 
     def __init__(
@@ -53,7 +61,9 @@ class TrainingRun:
         evaluator: Engine,
         options: Mapping[str, Any],
         resume: bool = False,
+        metrics: Sequence[str] = METRICS,
     ) -> None:
+        self.metrics = list(metrics)
         self.folder = Path(folder)
         self.datalist = Path(datalist)
         self.optimizer = optimizer
@@ -93,12 +103,21 @@ class TrainingRun:
             self._take_up(trainer)
         idist.barrier()  # no process may find what another has just begun
         self._write_beginning()
+        if self._is_over(trainer):
+            self._end(trainer)
+            _run_nothing(trainer)
+            return
         trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
         trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         # after the row is written: a checkpoint never knows more epochs than metrics.csv
         Checkpoints(self.folder, self.state, self.evaluator, recorded).attach(trainer)
         trainer.add_event_handler(Events.COMPLETED, self._end)
+
+    def _is_over(self, trainer: Engine) -> bool:
+        """Whether a resumed run was stopped after its last epoch, before it wrote its result."""
+        waited = any(getattr(t, "counter", 0) >= getattr(t, "patience", math.inf) for t in self.state.values())
+        return trainer.state.epoch > 0 and (trainer.state.epoch >= trainer.state.max_epochs or waited)
 
     @idist.one_rank_only()
     def _write_beginning(self) -> None:
@@ -114,9 +133,12 @@ class TrainingRun:
                 raise CannotResume(
                     f"{self.folder}: was begun with another {what}; give the same again, or another --output_dir"
                 )
-        for key in ("seed", "phases"):
-            if before["options"].get(key) != self.options.get(key):
-                raise CannotResume(f"{self.folder}: was begun with {key} {before['options'].get(key)}; give the same")
+        options = json.loads(json.dumps(self.options))
+        for key, value in before["options"].items():
+            if key in options and key not in MAY_CHANGE and options[key] != value:
+                raise CannotResume(f"{self.folder}: was begun with {key} {value}, not {options[key]}; give the same")
+        if options.get("annealing") == "cosine" and options.get("max_epochs") != before["options"].get("max_epochs"):
+            trainer.logger.warning("max_epochs has changed: the annealed learning rate goes on along another curve")
         if "result" in before and trainer.state.max_epochs <= before["options"].get("max_epochs", 0):
             raise CannotResume(f"{self.folder}: is finished; to train on, raise --max_epochs")
 
@@ -128,7 +150,7 @@ class TrainingRun:
             if damaged:
                 raise CannotResume(f"{self.folder}: no checkpoint is whole; start anew in another --output_dir")
             return  # it was stopped in its first epoch
-        if saved["epoch"] >= trainer.state.max_epochs:
+        if saved["epoch"] > trainer.state.max_epochs:
             raise CannotResume(f"{self.folder}: has {saved['epoch']} epochs already; to train on, raise --max_epochs")
         for name, thing in self.state.items():
             thing.load_state_dict(saved[name])
@@ -139,6 +161,7 @@ class TrainingRun:
                 "epoch_length": trainer.state.epoch_length,
             }
         )
+        self.evaluator.state.key_metric_name = saved.get("key_metric_name", self.evaluator.state.key_metric_name)
         self.evaluator.state.best_metric = saved["best_metric"]
         self.evaluator.state.best_metric_epoch = saved["best_metric_epoch"]
         self.rows = [row for row in read_history(self.folder) if row["epoch"] <= saved["epoch"]]
@@ -157,18 +180,21 @@ class TrainingRun:
             {
                 "epoch": engine.state.epoch,
                 "train_loss": round(self.loss_sum / engine.state.epoch_length, 6),
-                **{name: round(float(metrics[name]), 6) for name in COLUMNS[2:5] if name in metrics},
+                **{name: round(float(metrics[name]), 6) for name in self.metrics if name in metrics},
                 "learning_rate": max(group["lr"] for group in self.optimizer.param_groups),
                 "seconds": round(time.perf_counter() - self.began, 2),
             }
         )
         if idist.get_rank() == 0:
-            write_csv(self.folder / "metrics.csv", COLUMNS, self.rows)
+            columns = ["epoch", "train_loss", *self.metrics, "learning_rate", "seconds"]
+            write_csv(self.folder / "metrics.csv", columns, self.rows)
 
     @idist.one_rank_only()
     def _end(self, engine: Engine) -> None:
         best = self.evaluator.state
-        draw_learning_curves(self.rows, self.folder / "curves.png")  # here: drawing costs half a second
+        draw_learning_curves(
+            self.rows, self.folder / "curves.png", best.key_metric_name
+        )  # here: drawing costs half a second
         model = self.folder / "model.safetensors"
         self.manifest["result"] = {
             "epochs": engine.state.epoch,
@@ -178,6 +204,19 @@ class TrainingRun:
             "weights_sha256": sha256_of(model) if model.is_file() else None,
         }
         write_json(self.folder / "run.json", self.manifest)
+
+
+def trained_part(run: str | Path) -> str:
+    """The parts of its datalist that a run was trained on, joined by `+`."""
+    path = Path(run) / "run.json"
+    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return str(manifest.get("options", {}).get("training_part", "training"))
+
+
+def _run_nothing(trainer: Engine) -> None:
+    """MONAI's workflow returns at once, with a warning, where an epoch has no length; ignite would begin anew."""
+    trainer.state.epoch_length = 0
+    warnings.filterwarnings("ignore", message="`dataloader` is empty")
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

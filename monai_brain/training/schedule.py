@@ -61,8 +61,8 @@ class Schedule:
     ) -> None:
         self.network = network
         self.optimizer = optimizer
-        self.rates = [rates_by_parameter(network, phase["layers"]) for phase in phases]
         self.starts = first_epochs(phases, max_epochs)
+        self.rates = [rates_by_parameter(network, phase["layers"]) for phase in phases]
         self.max_epochs = max_epochs
         self.annealing = annealing
         self.counters = [thing for thing in (plateau, early_stopping) if thing is not None]
@@ -73,7 +73,10 @@ class Schedule:
         if annealing not in ANNEALINGS:
             raise UnusableSchedule(f"annealing {annealing!r} is none of {', '.join(ANNEALINGS)}")
         if annealing != "none" and plateau is not None:
-            raise UnusableSchedule("annealing and lr_scheduler would both set the learning rate; set one to none/null")
+            raise UnusableSchedule(
+                "annealing and lr_scheduler would both set the learning rate; set --annealing none, or --lr_scheduler "
+                "'$None'"
+            )
         total = sum(1 for _ in network.parameters())
         for number, rates in enumerate(self.rates, 1):
             if weights == "none" and len(rates) < total:
@@ -160,13 +163,16 @@ def annealed(step: int, steps: int) -> float:
 
 
 def first_epochs(phases: Sequence[Mapping[str, Any]], max_epochs: int) -> list[int]:
-    """The first epoch, counted from 1, of every phase that begins within `max_epochs`.
+    """The first epoch, counted from 1, of every phase.
 
     Raises:
-        UnusableSchedule: there is no phase, or one but the last has no length.
+        UnusableSchedule: there is no phase, one but the last has no length, or one begins after the end.
     """
     if not phases:
         raise UnusableSchedule("there is no phase; give at least one: [{'layers': {'*': 1.0e-4}}]")
+    for number, phase in enumerate(phases, 1):
+        if not isinstance(phase, Mapping) or "layers" not in phase or not set(phase) <= {"layers", "epochs"}:
+            raise UnusableSchedule(f"phase {number} is {phase!r}; it takes layers, and epochs in all but the last")
     starts = [1]
     for number, phase in enumerate(phases[:-1], 1):
         if not phase.get("epochs"):
@@ -174,7 +180,13 @@ def first_epochs(phases: Sequence[Mapping[str, Any]], max_epochs: int) -> list[i
         starts.append(starts[-1] + int(phase["epochs"]))
     if "epochs" in phases[-1]:
         raise UnusableSchedule("the last phase lasts until max_epochs; leave its epochs out and set max_epochs")
-    return [start for start in starts if start <= max_epochs]
+    if starts[-1] > max_epochs:
+        late = next(number for number, start in enumerate(starts, 1) if start > max_epochs)
+        raise UnusableSchedule(
+            f"phase {late} would begin with epoch {starts[late - 1]}, and max_epochs is {max_epochs}; raise that, or "
+            "shorten phases"
+        )
+    return starts
 
 
 def parameter_groups(network: nn.Module, phases: Sequence[Mapping[str, Any]], **options: Any) -> list[dict[str, Any]]:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from monai_brain.io.write import write_json
+
 KEYS = ("dataset_dir", "datalist", "networks", "seeds", "options")
 
 
@@ -62,11 +64,17 @@ def read_study(path: Path, bundle: Path) -> Study:
         raise UnusableStudy(f"{path}: unknown key {unknown[0]!r}; it takes {', '.join(KEYS)}")
     known = {file.stem for file in (bundle / "configs" / "networks").glob("*.yaml")}
     datalist = str((path.parent / plan["datalist"]).resolve())
-    trainings = []
+    if not isinstance(plan["networks"], list):
+        raise UnusableStudy(f"{path}: networks is no list; write one overlay a line, each after a dash")
+    trainings: list[Training] = []
     for entry in plan["networks"]:
+        if not isinstance(entry, str | dict) or (isinstance(entry, dict) and len(entry) != 1):
+            raise UnusableStudy(f"{path}: networks has {entry!r}; expected a name, or one name with its options")
         name, own = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
         if name not in known:
             raise UnusableStudy(f"{path}: no overlay {name!r} in {bundle}; it has {', '.join(sorted(known))}")
+        if name in {training.overlay for training in trainings}:
+            raise UnusableStudy(f"{path}: {name} is there twice; a study of its options needs an overlay for each")
         options = {"datalist": datalist, **(plan.get("options") or {}), **(own or {})}
         trainings += [Training(name, int(seed), options) for seed in plan.get("seeds", [0])]
     return Study(bundle, (path.parent / plan["dataset_dir"]).resolve(), trainings)
@@ -85,19 +93,39 @@ def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda l
 
     Raises:
         StudyFailed: naming the log of what failed; what was finished before stays.
+        UnusableStudy: a run in `output` was begun with other options.
     """
     runs = []
     for number, training in enumerate(study.trainings, 1):
         run = output / training.overlay / f"seed_{training.seed}"
         runs.append(run)
+        _keep_options(training, run)
         place = f"{number} of {len(study.trainings)}: {training.overlay}, seed {training.seed}"
         if not _is_finished(run):
             told(f"training {place}")
             _train(study, training, run)
-        if not (run / "evaluation_test" / "metrics.json").is_file():
+        if not is_evaluated(run):
             told(f"evaluating {place}")
             _evaluate(study, run)
     return runs
+
+
+def is_evaluated(run: Path) -> bool:
+    """Whether the run's weights, as they are now, were scored on the test part."""
+    evaluation = run / "evaluation_test" / "run.json"
+    if not evaluation.is_file() or not (run / "evaluation_test" / "metrics.json").is_file():
+        return False
+    scored = json.loads(evaluation.read_text(encoding="utf-8"))["options"]["weights_sha256"]
+    return bool(scored == json.loads((run / "run.json").read_text(encoding="utf-8"))["result"]["weights_sha256"])
+
+
+def _keep_options(training: Training, run: Path) -> None:
+    """Write down what a run is trained with, or check that it is the same as when it began."""
+    path = run.parent / f"{run.name}_options.json"
+    if not path.is_file():
+        write_json(path, dict(training.options))
+    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(dict(training.options))):
+        raise UnusableStudy(f"{run}: was begun with the options in {path}; give those again, or another output folder")
 
 
 def _is_finished(run: Path) -> bool:
@@ -123,7 +151,7 @@ def _evaluate(study: Study, run: Path) -> None:
 def _bundle(what: str, files: Sequence[str], options: Mapping[str, Any], log: Path) -> None:
     command = [sys.executable, "-m", "monai.bundle", "run", what, "--config_file", str(list(files))]
     for key, value in options.items():
-        command += [f"--{key}", str(value)]
+        command += [f"--{key}", "$None" if value is None else str(value)]  # MONAI ignores a plain None
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         status = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode

@@ -10,7 +10,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from monai_brain.io import DEFAULT_LIMITS, Case, Limits, UnreadableCase, read_case
-from monai_brain.io.read import read_image
+from monai_brain.io.read import read_image, read_mask
 
 BRIGHT_PERCENTILE = 99.8
 """Where deeper images are cut to 8 bits: single bright voxels (vessels, fat) would darken all the rest."""
@@ -54,6 +54,24 @@ class LoadSliced(MapTransform):
             )
             out[key] = to_channels(to_8_bits(image.pixels), gray=self.gray)
             out[f"{key}_warnings"] = image.warnings
+        return out
+
+
+class LoadMaskd(MapTransform):
+    """Read a mask of two values, the brighter one being what is looked for.
+
+    Args:
+        keys: hold a path; afterwards uint8 (1, H, W), 0 or 1.
+
+    Raises:
+        UnreadableCase: see `io.read.read_mask`; inside a `Compose` as the cause of its RuntimeError.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Replace the paths by masks."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = read_mask(Path(out[key])).astype(np.uint8)[None]
         return out
 
 

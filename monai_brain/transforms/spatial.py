@@ -22,12 +22,13 @@ def crop_border(image: np.ndarray, border_pixels: int) -> np.ndarray:
     return image[..., rows : height - rows, columns : width - columns]
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """`image` (C, H, W) stretched to (C, size, size); pixel areas are averaged when it shrinks."""
+def resize(image: np.ndarray, size: int, *, nearest: bool = False) -> np.ndarray:
+    """`image` (C, H, W) stretched to (C, size, size); pixel areas are averaged when it shrinks, unless `nearest`."""
     height, width = image.shape[-2:]
     if (height, width) == (size, size):
         return image
     method = cv2.INTER_AREA if min(height, width) >= size else cv2.INTER_LINEAR
+    method = cv2.INTER_NEAREST_EXACT if nearest else method
     channels_last = np.ascontiguousarray(np.moveaxis(image, 0, -1))
     resized = cv2.resize(channels_last, (size, size), interpolation=method)
     return resized[None] if resized.ndim == 2 else np.moveaxis(resized, -1, 0)
@@ -66,15 +67,19 @@ class ResizeSliced(MapTransform):
     Args:
         keys: hold uint8 (C, H, W) arrays.
         size: height and width afterwards, pixels.
+        nearest: take the nearest pixel and mix none: for masks.
     """
 
-    def __init__(self, keys: KeysCollection, size: int, allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, size: int, nearest: bool = False, allow_missing_keys: bool = False
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.size = size
+        self.nearest = nearest
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Resize every key."""
         out = dict(data)
         for key in self.key_iterator(out):
-            out[key] = resize(out[key], self.size)
+            out[key] = resize(out[key], self.size, nearest=self.nearest)
         return out

@@ -1,12 +1,14 @@
 """Several networks trained and compared, as a user does it with a YAML file."""
 
 import csv
+import shutil
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
+from monai_brain.io.write import write_json
 from monai_brain.report.comparison import COLUMNS, NotComparable, write_comparison
 from monai_brain.training.study import StudyFailed, UnusableStudy, read_study, run_study
 from tests.conftest import BUNDLE, read
@@ -85,6 +87,9 @@ def test_failure_names_its_log(data, tmp_path):
     [
         ({"networks": ["vgg61"]}, "no overlay 'vgg61'.*vgg16"),
         ({"seed": [1]}, "unknown key 'seed'"),
+        ({"networks": ["cnn", {"cnn": {"batch_size": 8}}]}, "cnn is there twice"),
+        ({"networks": [{"cnn": {}, "vgg16": {}}]}, "expected a name, or one name"),
+        ({"networks": {"cnn": {}}}, "networks is no list"),
     ],
 )
 def test_plan_that_cannot_be_carried_out_is_refused(tmp_path, change, message):
@@ -104,3 +109,23 @@ def test_runs_that_cannot_stand_in_one_table_are_refused(trained, studied, tmp_p
         (other / path.name).write_bytes(path.read_bytes())
     with pytest.raises(NotComparable, match="was not evaluated on the test part"):
         write_comparison(tmp_path / "out", [run, other])
+
+
+@pytest.mark.slow
+def test_study_with_other_options_into_the_same_folder_is_refused(studied, data):
+    changed = write_plan(studied / "changed.yaml", data, options={**SMALL, "max_epochs": 9})
+    with pytest.raises(UnusableStudy, match="was begun with the options in"):
+        run_study(read_study(changed, BUNDLE), studied / "out")
+
+
+@pytest.mark.slow
+def test_evaluation_of_other_weights_and_the_same_run_twice_are_refused(studied, tmp_path):
+    run = studied / "out" / "cnn" / "seed_0"
+    with pytest.raises(NotComparable, match="cnn, seed 0 is there twice"):
+        write_comparison(tmp_path, [run, run])
+    shutil.copytree(run, tmp_path / "run")
+    manifest = read(tmp_path / "run" / "run.json")
+    manifest["result"]["weights_sha256"] = "0" * 64
+    write_json(tmp_path / "run" / "run.json", manifest)
+    with pytest.raises(NotComparable, match="trained on after its evaluation"):
+        write_comparison(tmp_path / "out", [tmp_path / "run"])

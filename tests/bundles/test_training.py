@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -154,6 +155,13 @@ def test_precision_is_an_option(data, tmp_path, precision):
         for n, t in read_weights(tmp_path / "run" / "model.safetensors").items()
         if "num" not in n
     )
+
+
+def test_last_batch_of_one_slice_is_left_out_for_batch_norm(data, tmp_path):
+    items = len(read(Path(data["datalist"]))["training"])
+    options = {**data, **SMALL, "batch_size": items - 1, "max_epochs": 1, "output_dir": str(tmp_path / "run")}
+    workflow("train.yaml", "networks/ann_optimized.yaml", **options).run()
+    assert (tmp_path / "run" / "model.safetensors").is_file()
 
 
 def test_evaluation_names_its_run_alone(evaluated):

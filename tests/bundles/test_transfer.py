@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ from ignite.engine import Events
 
 from monai_brain.io import settings
 from monai_brain.io.weights import read_checkpoint, read_weights, write_weights
-from monai_brain.io.write import sha256_of
+from monai_brain.io.write import sha256_of, write_json
 from monai_brain.networks.vgg import VGG
-from monai_brain.training.run import TrainingRun, read_history
+from monai_brain.training.run import TrainingRun, read_history, trained_part
 from tests.bundles.running import SMALL, cause, workflow
 from tests.conftest import REPOSITORY, read
 
@@ -134,6 +135,27 @@ def test_resume_with_other_phases_is_refused(finished, options):
     assert "was begun with phases" in str(cause(caught.value))
 
 
+@pytest.mark.parametrize("option", [{"batch_size": 8}, {"label_smoothing": 0.2}, {"train#random_transforms": []}])
+def test_resume_with_another_recipe_is_refused(finished, options, option):
+    run = workflow(*FILES, **{**options, **option}, max_epochs=5, output_dir=str(finished), resume=True)
+    with pytest.raises(RuntimeError) as caught:
+        run.run()
+    assert "was begun with" in str(cause(caught.value))
+
+
+def test_run_that_was_killed_before_it_wrote_its_result_gets_it_by_resuming(finished, options, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    manifest = read(run / "run.json")
+    result = manifest.pop("result")
+    write_json(run / "run.json", manifest)
+    (run / "curves.png").unlink()
+    workflow(*FILES, **options, max_epochs=4, output_dir=str(run), resume=True).run()
+    assert read(run / "run.json")["result"] == result
+    assert (run / "curves.png").is_file()
+    assert [row["epoch"] for row in read_history(run)] == [1, 2, 3, 4]
+
+
 def test_features_are_kept_where_the_environment_says(data, tmp_path, monkeypatch):
     monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "elsewhere"))
     run = workflow(*FILES, **data)
@@ -151,6 +173,7 @@ def test_final_model_is_trained_on_both_parts_and_is_that_of_the_last_epoch(opti
     last = read_checkpoint(run / "checkpoints" / "epoch_0003.pt")["model"]
     best = read_weights(run / "model.safetensors")
     assert all(torch.equal(tensor, best[name]) for name, tensor in last.items())
+    assert trained_part(run) == "training+validation"
 
 
 def test_published_weights_are_half_precision_with_settings_and_manifest(finished, tmp_path):

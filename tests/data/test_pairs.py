@@ -12,11 +12,11 @@ from monai_brain.data.pairs import (
     find_pairs,
     fold_of_patients,
     read_folds,
-    read_mask,
     segmentation_datalist,
     split_pairs,
 )
 from monai_brain.io import UnreadableCase
+from monai_brain.io.read import read_mask
 from tests.conftest import read
 
 

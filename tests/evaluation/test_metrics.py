@@ -29,10 +29,9 @@ def test_auc_is_the_share_of_ordered_pairs():
     assert classification_metrics(labels, probabilities)["per_class"]["meningioma"]["auc"] == pytest.approx(ordered)
 
 
-def test_absent_class_has_no_auc_and_counts_zero_in_macro_f1():
+def test_absent_class_has_no_auc():
     scores = classification_metrics(LABELS[:5], np.eye(4)[LABELS[:5]])
     assert scores["macro_auc"] is None
-    assert scores["macro_f1"] == 0.5
 
 
 def test_wrong_shapes_are_refused():
@@ -69,3 +68,13 @@ def test_interval_covers_about_as_often_as_it_says():
         low, high = group_bootstrap(lambda i, v=values: float(v[i].mean()), range(50), draws=200, seed=trial)
         hits += low < 0 < high
     assert 50 <= hits <= 60
+
+
+def test_class_without_images_is_named_and_counts_in_no_mean():
+    labels = np.array([0, 1, 3, 3])
+    perfect = np.eye(4)[labels]
+    metrics = classification_metrics(labels, perfect)
+    assert metrics["macro_f1"] == metrics["macro_precision"] == metrics["macro_sensitivity"] == 1
+    assert metrics["absent_classes"] == ["notumor"]
+    wrong = np.eye(4)[[2, 1, 3, 3]]  # called what nobody has
+    assert classification_metrics(labels, wrong)["macro_f1"] == pytest.approx(2 / 3)

@@ -12,7 +12,8 @@ from torch.utils.data import DataLoader
 from monai_brain.networks.autocast import AutocastInferer
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.vgg import VGG
-from monai_brain.training.features import FrozenFeatures
+from monai_brain.training import features
+from monai_brain.training.features import FrozenFeatures, UnusableViews, _host
 from monai_brain.training.reproducibility import CachedSlices, start
 from monai_brain.training.schedule import Schedule, parameter_groups
 from monai_brain.transforms.intensity import NormalizeChannelsd, ScaleToUnitd
@@ -155,26 +156,88 @@ def test_what_does_not_fit_is_computed_instead_and_said(phantom_folder, tmp_path
     assert not list(tmp_path.glob("*.npy"))
 
 
+OLD, NEWER = (f"{digit * 32}.npy" for digit in "ab")
+"""Names as the cache gives them."""
+
+
+def older_files(folder, count=20_000):
+    for age, name in ((100, OLD), (50, NEWER)):
+        np.save(folder / name, np.zeros(count, np.uint8))
+        os.utime(folder / name, (age, 1_000_000_000 - age))
+
+
 def test_least_recently_used_files_go_when_there_is_no_room(phantom_folder, tmp_path):
-    setting = Setting(phantom_folder, tmp_path).run(epochs=1)
+    Setting(phantom_folder, tmp_path).run(epochs=1)
     own = {path: path.stat().st_size for path in tmp_path.glob("*.npy")}
-    for age, name in ((100, "old"), (50, "newer")):
-        np.save(tmp_path / f"{name}.npy", np.zeros(20_000, np.uint8))
-        os.utime(tmp_path / f"{name}.npy", (age, 1_000_000_000 - age))
-    next(iter(own)).unlink()
+    older_files(tmp_path)
+    min(own, key=own.get).unlink()  # of the stage that is needed now
     room = (sum(own.values()) + 30_000) / 1e9
     setting = Setting(phantom_folder, tmp_path, max_gigabytes=room).run(epochs=1)
     assert setting.cache.first == 21
-    assert {path.name for path in set(tmp_path.glob("*.npy")) - set(own)} == {"newer.npy"}
+    assert {path.name for path in set(tmp_path.glob("*.npy")) - set(own)} == {NEWER}
+
+
+def test_nothing_goes_where_it_would_not_help(phantom_folder, tmp_path, caplog):
+    older_files(tmp_path)
+    setting = Setting(phantom_folder, tmp_path, max_gigabytes=1e-6).run(epochs=2)
+    assert setting.cache.first == 0
+    assert {path.name for path in tmp_path.iterdir()} == {OLD, NEWER}
+    assert caplog.text.count("max_feature_gigabytes") == 1, "said once, and not every epoch"
+
+
+def test_earlier_stages_are_not_kept_where_only_the_first_fits(phantom_folder, tmp_path):
+    last_stage = SLICES * 3 * 512 * 2 * 2 * 2
+    setting = Setting(phantom_folder, tmp_path, max_gigabytes=(last_stage + 1000) / 1e9).run(epochs=1)
+    assert setting.cache.first == 21
+    assert len(list(tmp_path.glob("*.npy"))) == 3
+
+
+def test_files_of_others_are_left_alone(phantom_folder, tmp_path):
+    np.save(tmp_path / "mine.npy", np.zeros(20_000))
+    (tmp_path / "data.1.partial").write_bytes(b"x")
+    own = SLICES * 3 * (512 * 2 * 2 + 512 * 4 * 4) * 2 / 1e9
+    assert Setting(phantom_folder, tmp_path, max_gigabytes=own * 1.01).run(epochs=1).cache.first == 21
+    assert (tmp_path / "mine.npy").is_file()
+    assert (tmp_path / "data.1.partial").is_file()
 
 
 def test_partial_files_of_dead_processes_are_removed_and_others_left(phantom_folder, tmp_path):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    (tmp_path / f"a.{dead.pid}.partial").write_bytes(b"x")
-    (tmp_path / f"b.{os.getppid()}.partial").write_bytes(b"x")
+    names = [
+        f"{'0' * 32}.{host}.{process}.12ab.partial"
+        for host, process in ((_host(), dead.pid), (_host(), os.getppid()), ("elsewhere", dead.pid))
+    ]
+    for name in names:
+        (tmp_path / name).write_bytes(b"x")
     Setting(phantom_folder, tmp_path).run(epochs=1)
-    assert [path.name for path in tmp_path.glob("*.partial")] == [f"b.{os.getppid()}.partial"]
+    assert {path.name for path in tmp_path.glob("*.partial")} == set(names[1:])
+
+
+def test_disk_that_fills_up_is_said_and_training_goes_on(phantom_folder, tmp_path, caplog, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features._Writer, "append", full)
+    setting = Setting(phantom_folder, tmp_path).run(epochs=1)
+    assert [(first, shape) for first, shape, _ in setting.batches] == [(0, (3, 64, 64))]
+    assert "No space left on device" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
+def test_single_precision_is_kept_as_such(phantom_folder, tmp_path):
+    setting = Setting(phantom_folder, tmp_path, precision="fp32").run(epochs=1)
+    image = setting.training.view(3, 1)["image"][None]
+    with torch.no_grad():
+        expected = setting.network.features(image)[0]
+    stored = setting.training.features[1][3]
+    assert stored.dtype == torch.float32
+    torch.testing.assert_close(stored, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_no_view_at_all_is_refused(phantom_folder, tmp_path):
+    with pytest.raises(UnusableViews, match="num_views is 0; give 1"):
+        Setting(phantom_folder, tmp_path, num_views=0)
 
 
 def test_views_are_the_same_for_every_seed_and_fresh_without_frozen_layers(phantom_folder, tmp_path):

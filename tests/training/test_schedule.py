@@ -131,6 +131,9 @@ def test_a_plus_means_this_layer_and_those_after_it(network):
         ([{"layers": {"*": "1e-4"}}], "expected a number above 0"),
         ([{"layers": {"*": 1.0}, "epochs": 3}], "last phase lasts until max_epochs"),
         ([{"layers": {"*": 1.0}}, {"layers": {"*": 0.1}}], "phase 1 of 2 has no epochs"),
+        ([{"layers": {"*": 1.0}, "epochs": 4}, {"layers": {"*": 0.1}}], "phase 2 would begin with epoch 5.*is 4"),
+        ([{"layers": {"*": 1.0}, "epoch": 4}], "it takes layers, and epochs"),
+        ([{"epochs": 4}], "it takes layers"),
     ],
 )
 def test_phases_that_do_not_fit_are_refused(phases, message):

@@ -1,0 +1,49 @@
+"""Which slices an epoch shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch.utils.data import Dataset, DistributedSampler
+
+
+class BalancedSlices(DistributedSampler):
+    """As many slices with tumor as without, drawn anew for every epoch, by (seed, epoch) alone.
+
+    An epoch is as long as the data set. Of the rarer kind every slice is shown about as often as the others; of
+    the more frequent kind another choice is shown in each epoch.
+
+    Args:
+        dataset: what is trained on.
+        items: its items, with `tumor_pixels`.
+        share: of slices with tumor.
+        options: of `torch.utils.data.DistributedSampler`.
+
+    Raises:
+        ValueError: there is only one kind.
+    """
+
+    def __init__(
+        self, dataset: Dataset, items: Sequence[Mapping[str, Any]], share: float = 0.5, **options: Any
+    ) -> None:
+        super().__init__(dataset, **options)
+        has_tumor = np.array([item["tumor_pixels"] > 0 for item in items])
+        self.positive, self.empty = np.flatnonzero(has_tumor), np.flatnonzero(~has_tumor)
+        self.share = share
+        if not (len(self.positive) and len(self.empty)):
+            raise ValueError("all slices have tumor, or none has: they cannot be balanced; use a plain sampler")
+
+    def __iter__(self) -> Iterator[int]:
+        """This process's part of the epoch."""
+        random = np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch]))
+        wanted = round(self.share * self.total_size)
+        drawn = np.concatenate(
+            [_draw(self.positive, wanted, random), _draw(self.empty, self.total_size - wanted, random)]
+        )
+        return iter(random.permutation(drawn)[self.rank : self.total_size : self.num_replicas].tolist())
+
+
+def _draw(indices: np.ndarray, count: int, random: np.random.Generator) -> np.ndarray:
+    """`count` of them, each as often as the others but for one."""
+    rounds = -(-count // len(indices))
+    return np.concatenate([random.permutation(indices) for _ in range(rounds)])[:count] if count else indices[:0]
