@@ -48,9 +48,12 @@ def read(folder: Path) -> Run:
     metrics = json.loads((folder / "evaluation_test" / "metrics.json").read_text(encoding="utf-8"))
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
+    options = training["options"]
     overlays = re.findall(r"networks/(\w+)\.yaml", " ".join(training["command"]))
-    name = overlays[-1] if overlays else "train.yaml"
-    return Run(name, training["options"]["seed"], training, datalist, metrics, epochs)
+    name = options.get("name") or overlays[-1]  # runs of before 0.1 had no name
+    if options.get("training_part", "training") != "training":
+        name += f", trained on {options['training_part']}"
+    return Run(name, options["seed"], training, datalist, metrics, epochs)
 
 
 def heading(runs: list[Run]) -> list[str]:
@@ -80,7 +83,7 @@ def table(runs: list[Run]) -> list[str]:
         low, high = model["intervals"]["macro_f1"]
         lines.append(
             f"| {run.name} | {run.seed} | {result['seconds'] / 60:.0f} | {result['epochs']} | "
-            f"{result['best_val_macro_f1']:.4f} | {model['macro_f1']:.4f} ({low:.3f} to {high:.3f}) | "
+            f"{validation_score(run)} | {model['macro_f1']:.4f} ({low:.3f} to {high:.3f}) | "
             f"{model['accuracy']:.4f} | {model['macro_auc']:.4f} |"
         )
     nearest = runs[0].metrics["nearest_neighbor"]
@@ -92,6 +95,13 @@ def table(runs: list[Run]) -> list[str]:
             mean, deviation = statistics.mean(scores), statistics.stdev(scores)
             lines += ["", f"{name}: test macro-F1 {mean:.4f}, standard deviation {deviation:.4f}, {len(scores)} seeds."]
     return [*lines, ""]
+
+
+def validation_score(run: Run) -> str:
+    """Undefined where the validation part was trained on."""
+    if "validation" in run.training["options"].get("training_part", ""):
+        return "undefined"
+    return f"{run.training['result']['best_val_macro_f1']:.4f}"
 
 
 def command(run: Run) -> list[str]:
@@ -108,7 +118,7 @@ def command(run: Run) -> list[str]:
         f"python -m monai.bundle run evaluating --config_file \"['{TRAIN}','{EVALUATE}']\" --dataset_dir IMAGES "
         "--run_dir RUN",
         "```",
-        f"Best validation macro-F1 {result['best_val_macro_f1']:.4f} in epoch {result['best_epoch']}. Weights: SHA-256 "
+        f"Best validation macro-F1 {validation_score(run)}; weights of epoch {result['best_epoch']}, SHA-256 "
         f"{result['weights_sha256']}.",
         "",
     ]

@@ -1,4 +1,4 @@
-"""Long trials by hand: what must hold however often it is interrupted. Results are recorded in docs/soak.md.
+"""Long trials by hand: what must hold however often it is interrupted.
 
 python scripts/soak.py training [--kills 50] [--seed 0]
 

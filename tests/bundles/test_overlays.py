@@ -16,7 +16,7 @@ from tests.bundles.running import CONFIGS, SMALL, workflow
 pytestmark = pytest.mark.slow
 
 OVERLAYS = sorted(path.stem for path in (CONFIGS / "networks").glob("*.yaml"))
-EPOCHS = 3
+EPOCHS = 4
 
 
 def parsed(name, *keys):
@@ -37,9 +37,18 @@ def trained(request, data, tmp_path_factory):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
     write_weights(network, folder / "start.safetensors")
     short = [{**phase, "epochs": 1} for phase in phases[:-1]] + [phases[-1]]
-    options = {**data, **SMALL, "phases": short, "num_views": 2, "features_dir": str(folder / "features")}
+    options = {
+        **data,
+        **SMALL,
+        "batch_size": 8,
+        "phases": short,
+        "num_views": 2,
+        "features_dir": str(folder / "features"),
+    }
     if weights != "none":
         options["weights"] = str(folder / "start.safetensors")
+    if name.endswith("_scratch"):  # its rate is for thousands of slices and not for twenty steps
+        options["phases"] = [{"layers": {"*": 5.0e-5}}]
     run = folder / "run"
     workflow("train.yaml", f"networks/{name}.yaml", **options, max_epochs=EPOCHS, output_dir=str(run)).run()
     yield name, folder, weights
