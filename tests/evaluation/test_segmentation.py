@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from monai_brain.evaluation.segmentation import Overlap, hausdorff_95, overlap, overlap_by_group
+from monai_brain.evaluation.segmentation import Overlap, best_threshold, hausdorff_95, overlap, overlap_by_group
 
 
 def square(top, left, size=4, shape=(16, 16)):
@@ -47,3 +47,19 @@ def test_distance_is_in_pixels_or_with_spacing_in_millimeters():
 def test_shapes_that_differ_are_refused():
     with pytest.raises(ValueError, match="different shapes"):
         overlap(EMPTY, EMPTY[:8])
+
+
+def test_threshold_is_chosen_by_the_mean_over_patients():
+    """Two slices of one patient like a high threshold, one slice each of two others a low one."""
+    reference = square(0, 0)
+    high = np.where(reference, 0.9, 0.6)
+    low = np.where(reference, 0.4, 0.1)
+    probabilities, groups = [high, high, low, low], ["a", "a", "b", "c"]
+    threshold, dice = best_threshold(probabilities, [reference] * 4, groups, (0.3, 0.5, 0.7))
+    assert threshold == 0.3
+    assert dice == pytest.approx((2 * 16 / (16 + 256) + 2) / 3)
+
+
+def test_of_equal_thresholds_the_one_in_the_middle_is_taken():
+    reference = square(0, 0)
+    assert best_threshold([reference.astype(float)], [reference], ["a"])[0] == 0.5
