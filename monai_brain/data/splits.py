@@ -105,7 +105,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
 
 
 def load_datalist(path: str | Path, dataset_dir: str | Path, part: str) -> list[dict[str, Any]]:
-    """One part of a datalist, with image paths made absolute.
+    """One part of a datalist, with the paths of images and masks made absolute.
 
     Args:
         path: the datalist.
@@ -121,13 +121,19 @@ def load_datalist(path: str | Path, dataset_dir: str | Path, part: str) -> list[
         if not datalist.get(name):
             has = ", ".join(p for p in PARTS if datalist.get(p))
             raise UnusableDatalist(f"{path}: part {name!r} is missing or empty; it has {has}")
-        items += [{**item, "image": str(Path(dataset_dir, item["image"]))} for item in datalist[name]]
+        items += [_with_paths(item, Path(dataset_dir)) for item in datalist[name]]
     if not Path(items[0]["image"]).is_file():
         raise UnusableDatalist(
             f"{items[0]['image']}: not there; give the folder that the datalist's paths are relative to "
             "as --dataset_dir (or MONAI_BRAIN_DATA)"
         )
     return items
+
+
+def _with_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Image, and a label that is a mask, below the folder of the data."""
+    paths = {key: str(folder / item[key]) for key in ("image", "label") if isinstance(item.get(key), str)}
+    return {**item, **paths}
 
 
 def check_hashes(datalist: Mapping[str, Any], dataset_dir: Path) -> list[str]:

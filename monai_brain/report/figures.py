@@ -249,6 +249,32 @@ def overlay(gray: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.nda
     return np.rint(gray[..., None] * (1 - weight) + colors * weight).astype(np.uint8)
 
 
+def mask_panel(gray: np.ndarray, reference: np.ndarray, predicted: np.ndarray, caption: str) -> np.ndarray:
+    """A slice, and beside it the outlines of the reference (orange, thick) and of the prediction (blue).
+
+    Args:
+        gray: uint8 (H, W).
+        reference: bool (H, W).
+        predicted: bool (H, W).
+        caption: one line above.
+
+    Returns:
+        uint8 RGB, (rows, columns, 3).
+    """
+    height = 256
+    size = (round(gray.shape[1] * height / gray.shape[0]), height)
+    shown = np.repeat(cv2.resize(gray, size, interpolation=cv2.INTER_AREA)[..., None], 3, axis=2)
+    outlined = shown.copy()
+    for mask, color, width in ((reference, (213, 94, 0), 3), (predicted, (86, 180, 233), 1)):
+        large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+        lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(outlined, lines, -1, color, width)
+    row = np.hstack([shown, np.zeros((height, 6, 3), np.uint8), outlined])
+    header = np.zeros((24, row.shape[1], 3), np.uint8)
+    cv2.putText(header, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
+    return np.vstack([header, row])
+
+
 def explanation_panel(gray: np.ndarray, heat: np.ndarray, caption: str) -> np.ndarray:
     """Slice and overlay side by side with a color bar and a caption above.
 

@@ -5,6 +5,27 @@ import torch
 from ignite.engine import Engine, Events
 
 
+class CollectMasks:
+    """A handler that keeps the probability of every pixel, in the order of the slices."""
+
+    def __init__(self) -> None:
+        self._batches: list[torch.Tensor] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Listen to an evaluator whose batches stay whole (`decollate: false`)."""
+        engine.add_event_handler(Events.STARTED, lambda _: self._batches.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Keep a batch."""
+        self._batches.append(torch.sigmoid(engine.state.output["pred"].float()).cpu()[:, 0])
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(N, H, W), float32, of the network's size."""
+        return torch.cat(self._batches).numpy()
+
+
 class CollectProbabilities:
     """A handler that keeps the softmax of every batch's `pred`, in the order of the images."""
 

@@ -34,3 +34,15 @@ def test_every_shape_becomes_a_square_of_the_same_kind(shape):
 def test_negative_border_is_refused():
     with pytest.raises(ValueError, match="border_pixels is -1"):
         CropBorderd("image", border_pixels=-1)
+
+
+@pytest.mark.parametrize("size", [8, 16, 24, 31])
+def test_mask_stays_where_it_is_and_has_two_values(size):
+    mask = np.zeros((1, 16, 16), np.uint8)
+    mask[0, 4:12, 4:12] = 1
+    resized = ResizeSliced("label", size, is_mask=True)({"label": mask})["label"]
+    assert set(np.unique(resized)) == {0, 1}
+    assert resized.dtype == np.uint8
+    for turned in (resized[:, ::-1], resized[..., ::-1]):  # no shift to any side
+        assert np.array_equal(turned, resized)
+    assert resized.mean() == pytest.approx(0.25, abs=0.05)

@@ -1,0 +1,213 @@
+"""Write what an evaluation of a segmenter found: by patient, by slice, by institution; pictures and one page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+
+from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
+from monai_brain.evaluation.segmentation import EMPTY_RULE, Overlap, hausdorff_95, overlap, overlap_by_group
+from monai_brain.io.read import read_image, read_mask
+from monai_brain.io.write import manifest, write_csv, write_json, write_png
+from monai_brain.report.figures import mask_panel
+from monai_brain.report.html import Block, Gallery, Table, write_page
+from monai_brain.transforms.load import to_8_bits, to_channels
+
+PATIENT_COLUMNS = (
+    "patient",
+    "institution",
+    "slices",
+    "dice",
+    "iou",
+    "sensitivity",
+    "precision",
+    "reference_pixels",
+    "predicted_pixels",
+)
+SLICE_COLUMNS = ("path", "patient", "dice", "iou", "sensitivity", "precision", "hd95_pixels")
+
+SHOWN = 3
+"""Patients in each of best, middle and worst."""
+
+
+class Scored(NamedTuple):
+    """A slice with its masks and what they have in common."""
+
+    item: Mapping[str, Any]
+    predicted: np.ndarray
+    reference: np.ndarray
+    overlap: Overlap
+
+
+def write_segmentation_evaluation(
+    folder: str | Path,
+    items: Sequence[Mapping[str, Any]],
+    predicted: Sequence[np.ndarray],
+    *,
+    part: str,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Score masks against their references, in the references' own size; write everything into `folder`.
+
+    Args:
+        folder: gets `metrics.json`, `patients.csv`, `slices.csv`, `pictures/`, `report.html`, `run.json`.
+        items: slices with `image`, `label` (mask) and `group` (patient), N of them.
+        predicted: bool masks, each of its reference's size.
+        part: name of the evaluated part.
+        options: for the manifest.
+
+    Returns:
+        What stands in `metrics.json`.
+    """
+    folder = Path(folder)
+    scored = [_score(item, mask) for item, mask in zip(items, predicted, strict=True)]
+    patients = _patients(scored)
+    slices = [_slice_row(one) for one in scored]
+    metrics: dict[str, Any] = {
+        "part": part,
+        "patients": _summary([row["dice"] for row in patients]),
+        "by_institution": {
+            name: _summary([row["dice"] for row in patients if row["institution"] == name])
+            for name in sorted({row["institution"] for row in patients})
+        },
+        "slices": {"number": len(slices)}
+        | {
+            name: _mean([row[name] for row in slices])
+            for name in ("dice", "iou", "sensitivity", "precision", "hd95_pixels")
+        },
+        "empty_masks": EMPTY_RULE,
+        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of patients",
+    }
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "run.json", manifest("evaluation", options))
+    write_csv(folder / "patients.csv", PATIENT_COLUMNS, patients)
+    write_csv(folder / "slices.csv", SLICE_COLUMNS, slices)
+    galleries = _write_pictures(folder, scored, patients)
+    write_page(folder / "report.html", f"Segmentation, {part}", [*_tables(metrics, patients), *galleries])
+    return metrics
+
+
+def in_size_of(probabilities: np.ndarray, item: Mapping[str, Any]) -> np.ndarray:
+    """A probability map (h, w) in the size of the slice's reference mask."""
+    height, width = read_mask(Path(item["label"])).shape
+    return cv2.resize(probabilities, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _score(item: Mapping[str, Any], predicted: np.ndarray) -> Scored:
+    reference = read_mask(Path(item["label"]))
+    return Scored(item, predicted, reference, overlap(predicted, reference))
+
+
+def _patients(scored: Sequence[Scored]) -> list[dict[str, Any]]:
+    groups = [one.item["group"] for one in scored]
+    institutions = {one.item["group"]: one.item.get("institution", "") for one in scored}
+    rows = [
+        {
+            "patient": group,
+            "institution": institutions[group],
+            "slices": groups.count(group),
+            **_figures(own),
+            "reference_pixels": own.both + own.only_reference,
+            "predicted_pixels": own.both + own.only_predicted,
+        }
+        for group, own in overlap_by_group([one.overlap for one in scored], groups).items()
+    ]
+    return sorted(rows, key=lambda row: -row["dice"])
+
+
+def _slice_row(one: Scored) -> dict[str, Any]:
+    distance = hausdorff_95(one.predicted, one.reference)
+    return {"path": one.item["image"], "patient": one.item["group"], **_figures(one.overlap), "hd95_pixels": distance}
+
+
+def _figures(own: Overlap) -> dict[str, float | None]:
+    return {"dice": own.dice, "iou": own.iou, "sensitivity": own.sensitivity, "precision": own.precision}
+
+
+def _summary(dice: Sequence[float]) -> dict[str, Any]:
+    values = np.array(dice)
+    everyone = range(len(values))
+    return {
+        "number": len(values),
+        "mean_dice": float(values.mean()),
+        "median_dice": float(np.median(values)),
+        "mean_interval": list(group_bootstrap(lambda i: float(values[i].mean()), everyone)),
+        "median_interval": list(group_bootstrap(lambda i: float(np.median(values[i])), everyone)),
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _tables(metrics: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -> list[Block]:
+    groups = {"all": metrics["patients"], **{k: v for k, v in metrics["by_institution"].items() if k}}
+    rows = [
+        [
+            name,
+            str(own["number"]),
+            f"{own['mean_dice']:.3f} ({own['mean_interval'][0]:.3f} to {own['mean_interval'][1]:.3f})",
+            f"{own['median_dice']:.3f} ({own['median_interval'][0]:.3f} to {own['median_interval'][1]:.3f})",
+        ]
+        for name, own in groups.items()
+    ]
+    slices = metrics["slices"]
+    return [
+        Table(
+            f"Patients, all slices of one together ({metrics['bootstrap']})",
+            ["institution", "patients", "mean Dice", "median Dice"],
+            rows,
+        ),
+        Table(
+            f"Means over slices. {metrics['empty_masks']}",
+            ["slices", "Dice", "IoU", "sensitivity", "precision", "HD95, pixels"],
+            [
+                [
+                    str(slices["number"]),
+                    *map(_shown, (slices[k] for k in ("dice", "iou", "sensitivity", "precision", "hd95_pixels"))),
+                ]
+            ],
+        ),
+        Table(
+            "Every patient, the best first",
+            ["patient", "institution", "slices", "Dice", "sensitivity", "precision"],
+            [
+                [
+                    row["patient"],
+                    row["institution"],
+                    str(row["slices"]),
+                    *map(_shown, (row["dice"], row["sensitivity"], row["precision"])),
+                ]
+                for row in patients
+            ],
+        ),
+    ]
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _write_pictures(folder: Path, scored: Sequence[Scored], patients: Sequence[Mapping[str, Any]]) -> list[Gallery]:
+    middle = max(0, (len(patients) - SHOWN) // 2)
+    chosen = {
+        "Best": patients[:SHOWN],
+        "In the middle": patients[middle : middle + SHOWN],
+        "Worst": patients[-SHOWN:],
+    }
+    galleries = []
+    for title, rows in chosen.items():
+        pictures = []
+        for row in rows:
+            own = [one for one in scored if one.item["group"] == row["patient"]]
+            largest = max(own, key=lambda one: int((one.predicted | one.reference).sum()))
+            path = f"pictures/{row['patient']}.png"
+            caption = f"{row['patient']}: Dice {row['dice']:.3f}"
+            gray = to_channels(to_8_bits(read_image(Path(largest.item["image"])).pixels), gray=True)[0]
+            write_png(folder / path, mask_panel(gray, largest.reference, largest.predicted, caption))
+            pictures.append((path, caption))
+        galleries.append(Gallery(f"{title}: reference orange, prediction blue, largest slice", pictures))
+    return galleries

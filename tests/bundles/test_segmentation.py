@@ -1,0 +1,117 @@
+"""Training and evaluation of the segmenter by the shipped configs, on phantoms with masks."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from monai_brain.data.pairs import find_pairs, split_pairs
+from monai_brain.io.weights import read_checkpoint, write_weights
+from monai_brain.io.write import write_json
+from monai_brain.networks.vgg import VGG
+from tests.bundles.running import cause
+from tests.conftest import REPOSITORY, draw_phantom, read
+
+pytestmark = pytest.mark.slow
+
+BUNDLE = REPOSITORY / "bundles" / "brain_tumor_segmentation"
+SMALL = {"image_size": 32, "batch_size": 8, "max_epochs": 4, "learning_rate": 1.0e-3}
+
+
+def workflow(*files, **overrides):
+    names = [str(BUNDLE / "configs" / file) for file in files]
+    run = ConfigWorkflow(config_file=names, workflow_type="train", logging_file=False, **overrides)
+    run.initialize()
+    return run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Twelve patients of two institutions, four slices each, one of them without tumor; and weights to start from."""
+    folder = tmp_path_factory.mktemp("lgg")
+    for number in range(12):
+        patient = f"TCGA_{('CS', 'DU')[number % 2]}_{4000 + number}_19970222"
+        (folder / patient).mkdir()
+        for index in range(4):
+            image = draw_phantom(0 if index else 2, 10 * number + index)
+            mask = ((image >= 230) * 255).astype(np.uint8)
+            cv2.imwrite(str(folder / patient / f"{patient}_{index}.tif"), np.repeat(image[..., None], 3, axis=2))
+            cv2.imwrite(str(folder / patient / f"{patient}_{index}_mask.tif"), mask)
+    write_json(folder / "datalist.json", split_pairs(find_pairs(folder).pairs, folds=4))
+    torch.manual_seed(0)
+    encoder = VGG(16, 1000, "pooled")
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    write_weights(encoder, folder / "vgg16.safetensors", dtype=torch.float16)
+    return {"dataset_dir": str(folder), "weights": str(folder / "vgg16.safetensors")}
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("segmentation") / "run"
+    workflow("train.yaml", **data, **SMALL, output_dir=str(folder)).run()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, data):
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(trained)}
+    workflow("train.yaml", "evaluate.yaml", **options).run()
+    return trained / "evaluation_test"
+
+
+def rows(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_loss_falls_and_dice_of_patients_chooses_the_model(trained):
+    history = rows(trained / "metrics.csv")
+    assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
+    scores = [float(row["val_patient_dice"]) for row in history]
+    result = read(trained / "run.json")["result"]
+    assert result["best_val_patient_dice"] == pytest.approx(max(scores), abs=1e-6)
+    assert (trained / "curves.png").stat().st_size > 5000
+
+
+def test_evaluation_scores_patients_slices_and_institutions(evaluated, data):
+    metrics = read(evaluated / "metrics.json")
+    patients = rows(evaluated / "patients.csv")
+    assert metrics["patients"]["number"] == len(patients) == 3
+    assert metrics["patients"]["mean_dice"] == pytest.approx(np.mean([float(row["dice"]) for row in patients]))
+    low, high = metrics["patients"]["mean_interval"]
+    assert low <= metrics["patients"]["mean_dice"] <= high
+    assert set(metrics["by_institution"]) == {row["institution"] for row in patients}
+    assert metrics["slices"]["number"] == len(rows(evaluated / "slices.csv")) == 12
+    assert "empty" in metrics["empty_masks"]
+    page = (evaluated / "report.html").read_text()
+    assert all(row["patient"] in page for row in patients)
+    assert len(list((evaluated / "pictures").glob("*.png"))) == 3
+
+
+def test_threshold_and_smallest_component_are_options(trained, data, tmp_path):
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(trained), "output_dir": str(tmp_path / "out")}
+    workflow("train.yaml", "evaluate.yaml", **options, smallest_pixels=10_000).run()
+    assert all(int(row["predicted_pixels"]) == 0 for row in rows(tmp_path / "out" / "patients.csv"))
+
+
+def test_resumed_training_equals_the_uninterrupted_one(trained, data, tmp_path):
+    options = {**data, **SMALL, "output_dir": str(tmp_path / "run")}
+    workflow("train.yaml", **{**options, "max_epochs": 2}).run()
+    workflow("train.yaml", **options, resume=True).run()
+    one, other = (read_checkpoint(run / "checkpoints" / "epoch_0004.pt") for run in (trained, tmp_path / "run"))
+    assert all(torch.equal(tensor, other["model"][name]) for name, tensor in one["model"].items())
+
+
+def test_misspelt_option_is_refused(data, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        workflow("train.yaml", **data, max_epoch=1, output_dir=str(tmp_path / "run")).run()
+    assert "did you mean max_epochs?" in str(cause(caught.value))
+
+
+def test_properties_of_the_model_zoo_are_there(data):
+    assert workflow("train.yaml", **data).check_properties() == []
