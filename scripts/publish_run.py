@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 TRAIN = "bundles/brain_tumor_classification/configs/train.yaml"
 EVALUATE = "bundles/brain_tumor_classification/configs/evaluate.yaml"
+ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]]+/)*([^\s'\",/\]]+)")
 PLACEHOLDERS = {"--dataset_dir": "IMAGES", "--datalist": "SPLIT", "--output_dir": "RUN", "--features_dir": "CACHE"}
 
 
@@ -46,6 +47,9 @@ def read(folder: Path) -> Run:
     training = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     datalist = json.loads((folder / "datalist.json").read_text(encoding="utf-8"))
     metrics = json.loads((folder / "evaluation_test" / "metrics.json").read_text(encoding="utf-8"))
+    scored = json.loads((folder / "evaluation_test" / "run.json").read_text(encoding="utf-8"))["options"]
+    if scored["weights_sha256"] != training["result"]["weights_sha256"]:
+        raise SystemExit(f"{folder}: was trained on after its evaluation; evaluate it again")
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
     options = training["options"]
@@ -66,7 +70,7 @@ def heading(runs: list[Run]) -> list[str]:
         "",
         f"Split `{datalist['name']}`: {counts}. Grouping: {datalist['grouping']}.",
         f"SHA-256 {runs[0].training['datalist_sha256']}. Python {versions['python']}, torch {versions['torch']}, monai "
-        f"{versions['monai']}, {runs[0].training['machine']['cores']} cores, no GPU. Epochs and schedules were",
+        f"{versions['monai']}, {runs[0].training['machine']['cores']} cores. Epochs and schedules were",
         "chosen on validation; the test part was looked at once per run. Minutes count everything from the first",
         "epoch's start, the filling of the feature cache too, unless an earlier run had filled it.",
         "",
@@ -84,7 +88,7 @@ def table(runs: list[Run]) -> list[str]:
         lines.append(
             f"| {run.name} | {run.seed} | {result['seconds'] / 60:.0f} | {result['epochs']} | "
             f"{validation_score(run)} | {model['macro_f1']:.4f} ({low:.3f} to {high:.3f}) | "
-            f"{model['accuracy']:.4f} | {model['macro_auc']:.4f} |"
+            f"{model['accuracy']:.4f} | {shown(model['macro_auc'], 4)} |"
         )
     nearest = runs[0].metrics["nearest_neighbor"]
     scores = f"{nearest['macro_f1']:.4f} | {nearest['accuracy']:.4f}"
@@ -104,17 +108,21 @@ def validation_score(run: Run) -> str:
     return f"{run.training['result']['best_val_macro_f1']:.4f}"
 
 
+def shown(value: float | None, decimals: int = 3) -> str:
+    return "undefined" if value is None else f"{value:.{decimals}f}"
+
+
 def command(run: Run) -> list[str]:
     words, before = ["python -m monai.bundle", *run.training["command"][1:]], ""
-    shown = []
+    line: list[str] = []
     for word in words:
-        value = PLACEHOLDERS.get(before, Path(word).name if word.startswith("/") else word)
-        shown.append(f'"{value}"' if "'" in value else value)
+        value = PLACEHOLDERS.get(before, ABSOLUTE.sub(r"\1", word))
+        line.append(f'"{value}"' if "'" in value else value)
         before = word
     result = run.training["result"]
     return [
         "```",
-        " ".join(shown),
+        " ".join(line),
         f"python -m monai.bundle run evaluating --config_file \"['{TRAIN}','{EVALUATE}']\" --dataset_dir IMAGES "
         "--run_dir RUN",
         "```",
@@ -144,7 +152,7 @@ def figures(metrics: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name, s in metrics["model"]["per_class"].items():
-        values = " | ".join(f"{s[key]:.3f}" for key in ("sensitivity", "specificity", "precision", "f1", "auc"))
+        values = " | ".join(shown(s[key]) for key in ("sensitivity", "specificity", "precision", "f1", "auc"))
         lines.append(f"| {name} | {s['images']} | {values} |")
     lines.append("")
     for name, scores in metrics["nearest_neighbor"]["model_accuracy_by_likeness"].items():

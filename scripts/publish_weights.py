@@ -5,6 +5,7 @@ python scripts/publish_weights.py RUN BUNDLE
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from monai_brain.io.settings import read
 from monai_brain.io.write import atomic, sha256_of, write_json
 
 LARGEST_BYTES = 32_000_000
+
+ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]]+/)*([^\s'\",/\]]+)")
+"""A path from the root on; its last part is kept."""
 
 
 def main() -> int:
@@ -44,12 +48,7 @@ def main() -> int:
 
 def without_paths(manifest: dict) -> dict:
     """Folders of the machine that trained become their names' last parts."""
-    manifest["command"] = [Path(word).name if word.startswith("/") else word for word in manifest["command"]]
-    options = manifest["options"]
-    manifest["options"] = {
-        k: Path(v).name if isinstance(v, str) and v.startswith("/") else v for k, v in options.items()
-    }
-    return manifest
+    return json.loads(ABSOLUTE.sub(r"\1", json.dumps(manifest)))
 
 
 if __name__ == "__main__":

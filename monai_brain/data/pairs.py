@@ -69,8 +69,8 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
             a patient is not known, or there is no pair at all.
     """
     cases = {case.id: case.files[0] for case in find_cases(folder) if isinstance(case, Case)}
-    masks = {_place_of(identity): identity for identity in cases if _is_mask(identity)}
-    images = {_place_of(identity): identity for identity in cases if not _is_mask(identity)}
+    masks = _by_place(identity for identity in cases if _is_mask(identity))
+    images = _by_place(identity for identity in cases if not _is_mask(identity))
     _refuse_lonely(folder, images, masks)
     if not images:
         raise UnusablePairs(
@@ -85,7 +85,7 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
             refused[image] = tumor_pixels
             continue
         patient = _patient(image, patient_pattern)
-        found = TCGA.match(patient)
+        found = TCGA.match(PurePosixPath(patient).name)
         pairs.append(Pair(image, masks[place], patient, found[1] if found else "", tumor_pixels))
     return Pairs(pairs, refused)
 
@@ -232,6 +232,15 @@ def _place_of(identity: str) -> str:
     return (folder / path.stem.removesuffix(MASK_SUFFIX)).as_posix()
 
 
+def _by_place(identities: Iterable[str]) -> dict[str, str]:
+    places: dict[str, str] = {}
+    for identity in identities:
+        other = places.setdefault(_place_of(identity), identity)
+        if other != identity:
+            raise UnusablePairs(f"{other} and {identity} would be one slice; take one of them out")
+    return places
+
+
 def _refuse_lonely(folder: Path, images: Mapping[str, str], masks: Mapping[str, str]) -> None:
     for own, other, lacks in ((images, masks, "mask"), (masks, images, "slice")):
         lonely = sorted(own[place] for place in set(own) - set(other))
@@ -263,7 +272,7 @@ def _patient(image: str, pattern: str | None) -> str:
         if found is None:
             raise UnusablePairs(f"{image}: the pattern {pattern!r} finds no patient in this path")
         return found[1] if found.groups() else found[0]
-    parent = PurePosixPath(_place_of(image)).parent.name
-    if not parent:
+    parent = PurePosixPath(_place_of(image)).parent.as_posix()
+    if parent == ".":
         raise UnusablePairs(f"{image}: which patient is it? Put slices into a folder per patient, or give a pattern")
     return parent

@@ -33,7 +33,14 @@ along slices, rows and columns. Heads look up or to the left, and their right is
 THICK = 1.3
 """Slices follow the axis whose spacing is this many times the next larger one; otherwise they are axial."""
 
-CHUNK = 16 * 1024**2
+MILLIMETERS = {"meter": 1000.0, "micron": 0.001}
+"""Of the header's units; files that name none are taken to be in millimeters, as everybody does."""
+
+CHUNK, BLOCK = 16 * 1024**2, 64 * 1024
+"""Bytes that are unpacked, and read, at once."""
+
+MOST_MEMBERS = 100_000
+"""Parts of a gzip file; bgzip makes one for every 64 KB, nobody makes empty ones."""
 
 
 class VolumeSource(NamedTuple):
@@ -71,19 +78,23 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
     kind, header = _header(content)
     shape = _checked_shape(header, limits)
     _check_length(header, content, shape)
-    with LoggingOutputSuppressor():
-        image = kind.from_bytes(content)
-        values = np.asarray(image.dataobj, np.float32).reshape(shape)
+    try:
+        with LoggingOutputSuppressor():
+            image = kind.from_bytes(content)
+            values = np.asarray(image.dataobj, np.float32).reshape(shape)
+            affine = np.asarray(image.affine, np.float64)
+    except (HeaderDataError, ValueError, OverflowError) as error:
+        raise UnreadableCase("damaged", f"the header makes no sense ({error})") from None
     if not np.isfinite(values).all():
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
     codes = (int(header["qform_code"]), int(header["sform_code"]))
-    affine = np.asarray(image.affine, np.float64)
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+    if not _is_usable(affine):
         raise UnreadableCase("bad_affine", "the affine is singular or not finite; which way is up is not known")
     warnings = [] if any(codes) else ["no_affine"]
     oriented, turned_affine, orientation, plane = _oriented(values, affine)
     if len(oriented) == 1:
         warnings.append("single_slice")
+    turned_affine[:3] *= MILLIMETERS.get(header.get_xyzt_units()[0], 1.0)
     spacing = tuple(float(v) for v in np.linalg.norm(turned_affine[:3, :3], axis=0))
     source = VolumeSource(tuple(header.get_data_shape()), affine, orientation, codes, plane)
     return Image(oriented[None], spacing, turned_affine, "volume", tuple(warnings), source)
@@ -125,22 +136,30 @@ def write_mask(path: Path, mask: np.ndarray, source: VolumeSource) -> None:
 
 def _decompressed(content: bytes, limits: Limits) -> bytes:
     """All members, to their ends, so that their checksums count."""
-    parts, size, rest = [], 0, content
-    while rest:
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            while not stream.eof:
-                part = stream.decompress(rest, CHUNK)
-                size += len(part)
-                if size > limits.max_bytes_unpacked:
-                    raise UnreadableCase("too_large", f"unpacks to more than {limits.max_bytes_unpacked} bytes")
-                parts.append(part)
-                rest = stream.unconsumed_tail
-                if not part and not rest and not stream.eof:
-                    raise UnreadableCase("truncated", "the compressed file ends too early")
-        except zlib.error as error:
-            raise UnreadableCase("damaged", f"the compressed file is damaged ({error})") from None
-        rest = stream.unused_data.lstrip(b"\0")  # some tapes pad with zeros
+    parts: list[bytes] = []
+    size, members, stream = 0, 0, None
+    for start in range(0, len(content), BLOCK):
+        block = content[start : start + BLOCK]
+        while block:
+            if stream is None:
+                block = block.lstrip(b"\0") if members else block  # some tapes pad with zeros
+                if not block:
+                    break
+                members, stream = members + 1, zlib.decompressobj(wbits=31)
+                if members > MOST_MEMBERS:
+                    raise UnreadableCase("damaged", f"the compressed file has more than {MOST_MEMBERS} parts")
+            try:
+                parts.append(stream.decompress(block, CHUNK))
+            except zlib.error as error:
+                raise UnreadableCase("damaged", f"the compressed file is damaged ({error})") from None
+            size += len(parts[-1])
+            if size > limits.max_bytes_unpacked:
+                raise UnreadableCase("too_large", f"unpacks to more than {limits.max_bytes_unpacked} bytes")
+            block = stream.unconsumed_tail
+            if stream.eof:
+                block, stream = stream.unused_data, None
+    if stream is not None:
+        raise UnreadableCase("truncated", "the compressed file ends too early")
     return b"".join(parts)
 
 
@@ -183,9 +202,9 @@ def _checked_shape(header: Any, limits: Limits) -> tuple[int, int, int]:
 
 
 def _check_length(header: Any, content: bytes, shape: tuple[int, ...]) -> None:
-    needed = int(header["vox_offset"]) + int(np.prod(shape)) * header.get_data_dtype().itemsize
     if not np.isfinite(float(header["vox_offset"])) or header["vox_offset"] < 0:
         raise UnreadableCase("damaged", "the header does not say where the voxels begin")
+    needed = int(header["vox_offset"]) + int(np.prod(shape)) * header.get_data_dtype().itemsize
     if len(content) < needed:
         raise UnreadableCase("truncated", f"{len(content)} bytes of {needed}")
 
@@ -197,6 +216,14 @@ def _oriented(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.nd
     turn = ornt_transform(orientation, axcodes2ornt(codes))
     turned = np.ascontiguousarray(apply_orientation(values, turn))
     return turned, affine @ inv_ornt_aff(turn, values.shape), orientation, plane
+
+
+def _is_usable(affine: np.ndarray) -> bool:
+    """Whether an affine is finite and its three axes are independent, whatever their unit."""
+    if not np.isfinite(affine).all():
+        return False
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(lengths.all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-4)
 
 
 def _slice_axis(shape: tuple[int, ...], affine: np.ndarray, world_axis: list[int]) -> int:

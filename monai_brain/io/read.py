@@ -96,7 +96,7 @@ def read_mask(path: Path) -> np.ndarray:
     values = np.unique(pixels[0])
     if len(values) > 2 or not all(np.array_equal(pixels[0], channel) for channel in pixels[1:]):
         raise UnreadableCase("not_a_mask", f"holds {len(values)} values; a mask has two, such as 0 and 255")
-    return pixels[0] > 0
+    return pixels[0] > (values[0] if len(values) == 2 else 0)
 
 
 def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

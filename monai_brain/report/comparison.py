@@ -56,6 +56,8 @@ class Run(NamedTuple):
     right: np.ndarray
     paths: list[str]
     datalist_sha256: str
+    recipe: dict[str, Any]
+    """Options that seeds of one network have in common."""
 
 
 def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
@@ -76,6 +78,13 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
             Path(p).name for p in read[0].paths
         ]:
             raise NotComparable(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
+    for run in read:
+        other = next(one for one in read if one.name == run.name)
+        odd = sorted(key for key in {**run.recipe, **other.recipe} if run.recipe.get(key) != other.recipe.get(key))
+        if odd:
+            raise NotComparable(
+                f"{label(run)} and {label(other)} have one name and another {odd[0]}; --name gives a recipe its own"
+            )
     names = [label(run) for run in read]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -125,7 +134,10 @@ def read_run(path: Path) -> Run:
         history = list(csv.DictReader(file))
     with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as file:
         predictions = list(csv.DictReader(file))
-    name, seed = manifest["options"].get("name", path.name), manifest["options"]["seed"]
+    options = manifest["options"]
+    part = options.get("training_part", "training")
+    name = options.get("name", path.name) + (f", trained on {part}" if part != "training" else "")
+    seed = options["seed"]
     return Run(
         name,
         seed,
@@ -135,6 +147,7 @@ def read_run(path: Path) -> Run:
         np.array([row["reference"] == row["label"] for row in predictions]),
         [row["path"] for row in predictions],
         manifest["datalist_sha256"],
+        {key: value for key, value in manifest["options"].items() if key not in ("seed", "cache_features")},
     )
 
 

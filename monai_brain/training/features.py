@@ -134,12 +134,20 @@ class FrozenFeatures:
         self._tried, self.first = wanted, 0
         self.training.features, self.validation.features, self.validation.num_views = None, None, 0
         self._weights.clear()
-        if wanted and self._fill(wanted):
-            self.training.features = [read_features(path) for path in self._paths(self.training, wanted)]
-            self.validation.features = [read_features(path) for path in self._paths(self.validation, wanted)]
+        if wanted and self._fill(wanted) and self._open(wanted):
             self.validation.num_views = 1
             self.first = wanted
-        idist.barrier()  # before anyone goes on, all have opened what another run may remove
+
+    def _open(self, first: int) -> bool:
+        """Map all files of a stage; whether every process could: another run may have removed one meanwhile."""
+        opened: list[list[Tensor]] = []
+        with contextlib.suppress(OSError):
+            opened = [[read_features(path) for path in self._paths(d, first)] for d in (self.training, self.validation)]
+        if idist.all_reduce(float(bool(opened)), op="MIN") == 0.0:
+            logger.warning("%s: files went away while others were written; features are computed instead", self.folder)
+            return False
+        self.training.features, self.validation.features = opened
+        return True
 
     def _frozen_stages(self, frozen: set[str]) -> int:
         """How many of the first stages have no parameter to train."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 import time
 import warnings
@@ -25,6 +26,9 @@ METRICS = ("val_loss", "val_accuracy", "val_macro_f1")
 
 MAY_CHANGE = ("max_epochs", "patience", "weights", "cache_features")
 """Options that a resumed run may have otherwise than before; weights were loaded when it began."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class RunExists(FileExistsError):
@@ -96,11 +100,16 @@ class TrainingRun:
             "settings": recorded,
             "trained_parameters": sum(p.numel() for group in self.optimizer.param_groups for p in group["params"]),
         }
+        self.was_finished = False
         if (self.folder / "run.json").exists():
             if not self.resume:
                 raise RunExists(f"{self.folder}: holds a run; add --resume true to go on, or give another --output_dir")
             self._refuse_other_run(trainer)
             self._take_up(trainer)
+            if self.was_finished and self._is_over(trainer):
+                raise CannotResume(
+                    f"{self.folder}: is finished; to train on, raise --max_epochs, and --patience if it stopped early"
+                )
         idist.barrier()  # no process may find what another has just begun
         self._write_beginning()
         if self._is_over(trainer):
@@ -139,8 +148,11 @@ class TrainingRun:
                 raise CannotResume(f"{self.folder}: was begun with {key} {value}, not {options[key]}; give the same")
         if options.get("annealing") == "cosine" and options.get("max_epochs") != before["options"].get("max_epochs"):
             trainer.logger.warning("max_epochs has changed: the annealed learning rate goes on along another curve")
-        if "result" in before and trainer.state.max_epochs <= before["options"].get("max_epochs", 0):
-            raise CannotResume(f"{self.folder}: is finished; to train on, raise --max_epochs")
+        self.was_finished = "result" in before
+        # what it began with is what it is; this command is one of those that went on
+        self.manifest["options"]["weights"] = before["options"].get("weights", self.options.get("weights"))
+        self.manifest["resumed"] = [*before.get("resumed", []), self.manifest["command"]]
+        self.manifest["command"] = before["command"]
 
     def _take_up(self, trainer: Engine) -> None:
         saved, damaged = newest_checkpoint(self.folder / "checkpoints")
@@ -208,9 +220,17 @@ class TrainingRun:
 
 def trained_part(run: str | Path) -> str:
     """The parts of its datalist that a run was trained on, joined by `+`."""
-    path = Path(run) / "run.json"
-    manifest = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return str(manifest.get("options", {}).get("training_part", "training"))
+    for path in (Path(run) / "run.json", Path(run) / "models" / "run.json"):  # a run, or a bundle with weights
+        if path.is_file():
+            options = json.loads(path.read_text(encoding="utf-8"))["options"]
+            return str(options.get("training_part", "training"))
+    return "training"
+
+
+def warn_of_trained_part(part: str, trained: str) -> None:
+    """Say so where a run is to be scored on slices that it was trained on."""
+    if set(part.split("+")) & set(trained.split("+")):
+        logger.warning("this run was trained on its %s part: the figures say nothing about other slices", part)
 
 
 def _run_nothing(trainer: Engine) -> None:

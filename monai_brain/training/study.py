@@ -63,6 +63,9 @@ def read_study(path: Path, bundle: Path) -> Study:
     if unknown:
         raise UnusableStudy(f"{path}: unknown key {unknown[0]!r}; it takes {', '.join(KEYS)}")
     known = {file.stem for file in (bundle / "configs" / "networks").glob("*.yaml")}
+    seeds, shared = plan.get("seeds", [0]), plan.get("options") or {}
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
+        raise UnusableStudy(f"{path}: seeds is {seeds!r}; expected a list of numbers, such as [0, 1, 2]")
     datalist = str((path.parent / plan["datalist"]).resolve())
     if not isinstance(plan["networks"], list):
         raise UnusableStudy(f"{path}: networks is no list; write one overlay a line, each after a dash")
@@ -75,8 +78,13 @@ def read_study(path: Path, bundle: Path) -> Study:
             raise UnusableStudy(f"{path}: no overlay {name!r} in {bundle}; it has {', '.join(sorted(known))}")
         if name in {training.overlay for training in trainings}:
             raise UnusableStudy(f"{path}: {name} is there twice; a study of its options needs an overlay for each")
-        options = {"datalist": datalist, **(plan.get("options") or {}), **(own or {})}
-        trainings += [Training(name, int(seed), options) for seed in plan.get("seeds", [0])]
+        if not isinstance(shared, dict) or not isinstance(own or {}, dict):
+            raise UnusableStudy(f"{path}: options are no keys with values; write them as max_epochs: 8")
+        reserved = sorted({"seed", "dataset_dir", "datalist", "output_dir"} & {*shared, *(own or {})})
+        if reserved:
+            raise UnusableStudy(f"{path}: {reserved[0]} is no option of a network here; the study itself sets it")
+        options = {"datalist": datalist, **shared, **(own or {})}
+        trainings += [Training(name, seed, options) for seed in seeds]
     return Study(bundle, (path.parent / plan["dataset_dir"]).resolve(), trainings)
 
 

@@ -14,14 +14,28 @@ HEADER = "# Benchmarks\n\nMade by the commands named; ratios are of one run, bot
 
 
 def record(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], notes: str, packages: Sequence[str]
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    notes: str,
+    packages: Sequence[str],
+    arguments: str = "IMAGES",
 ) -> None:
-    """Print the table; replace the section of this title in docs/benchmarks.md."""
+    """Print the table; replace the section of this title in docs/benchmarks.md.
+
+    Args:
+        title: of the section.
+        columns: of the table.
+        rows: of the table.
+        notes: below it.
+        packages: whose versions are given.
+        arguments: of the command, placeholders for paths.
+    """
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}", *(f"| {' | '.join(row)} |" for row in rows)]
     versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in packages)])
     script = Path(sys.argv[0]).resolve().relative_to(PAGE.parents[1])
     facts = [
-        f"Command: `python {script} IMAGES`",
+        f"Command: `python {script} {arguments}`",
         f"Machine: {processor()}, {os.cpu_count()} cores, {platform.system()}; {versions}; {datetime.now(UTC).date()}.",
         notes,
     ]

@@ -90,6 +90,9 @@ def test_failure_names_its_log(data, tmp_path):
         ({"networks": ["cnn", {"cnn": {"batch_size": 8}}]}, "cnn is there twice"),
         ({"networks": [{"cnn": {}, "vgg16": {}}]}, "expected a name, or one name"),
         ({"networks": {"cnn": {}}}, "networks is no list"),
+        ({"networks": ["cnn"], "seeds": 3}, "expected a list of numbers"),
+        ({"networks": ["cnn"], "options": ["a"]}, "options are no keys with values"),
+        ({"networks": ["cnn"], "options": {"output_dir": "x"}}, "output_dir is no option of a network here"),
     ],
 )
 def test_plan_that_cannot_be_carried_out_is_refused(tmp_path, change, message):
@@ -123,6 +126,12 @@ def test_evaluation_of_other_weights_and_the_same_run_twice_are_refused(studied,
     run = studied / "out" / "cnn" / "seed_0"
     with pytest.raises(NotComparable, match="cnn, seed 0 is there twice"):
         write_comparison(tmp_path, [run, run])
+    with pytest.raises(NotComparable, match="have one name and another learning_rate"):
+        other = shutil.copytree(studied / "out" / "cnn" / "seed_1", tmp_path / "other")
+        manifest = read(other / "run.json")
+        manifest["options"]["learning_rate"] = 1.0
+        write_json(other / "run.json", manifest)
+        write_comparison(tmp_path, [run, other])
     shutil.copytree(run, tmp_path / "run")
     manifest = read(tmp_path / "run" / "run.json")
     manifest["result"]["weights_sha256"] = "0" * 64

@@ -81,7 +81,12 @@ def test_resume_is_exact_within_and_across_the_phases(finished, options, tmp_pat
         with pytest.raises(RuntimeError):
             workflow(*FILES, **options, max_epochs=4, output_dir=str(run)).run()
     assert read_history(run)[-1]["epoch"] == stopped_after
-    workflow(*FILES, **options, max_epochs=4, output_dir=str(run), resume=True).run()
+    began = read(run / "run.json")
+    elsewhere = {**options, "weights": str(shutil.copy(options["weights"], tmp_path / "same.safetensors"))}
+    workflow(*FILES, **elsewhere, max_epochs=4, output_dir=str(run), resume=True).run()
+    manifest = read(run / "run.json")
+    assert (manifest["command"], manifest["options"]["weights"]) == (began["command"], began["options"]["weights"])
+    assert len(manifest["resumed"]) == 1
     one, other = final(finished), final(run)
     for name, tensor in one["model"].items():
         assert torch.equal(tensor, other["model"][name]), name

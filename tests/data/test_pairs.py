@@ -106,9 +106,21 @@ def test_empty_mask_is_a_mask_and_its_brighter_value_is_tumor(tmp_path):
     assert not read_mask(tmp_path / "m.png").any()
     draw(tmp_path / "m.png", 0, spot(2) // 255)
     assert read_mask(tmp_path / "m.png").sum() == 20
+    draw(tmp_path / "m.png", 0, spot(2) // 255 + 1)  # 1 and 2
+    assert read_mask(tmp_path / "m.png").sum() == 20
     (tmp_path / "m.png").write_bytes(b"")
     with pytest.raises(UnreadableCase):
         read_mask(tmp_path / "m.png")
+
+
+def test_patients_of_the_same_name_in_two_folders_are_two_and_two_files_of_one_place_are_refused(tmp_path):
+    for site in ("a", "b"):
+        draw(tmp_path / site / "p1" / "0.tif", 1)
+        draw(tmp_path / site / "p1" / "0_mask.tif", 0, spot(2))
+    assert {pair.patient for pair in find_pairs(tmp_path).pairs} == {"a/p1", "b/p1"}
+    draw(tmp_path / "a" / "p1" / "0.png", 2)
+    with pytest.raises(UnusablePairs, match=r"a/p1/0\.png and a/p1/0\.tif would be one slice"):
+        find_pairs(tmp_path)
 
 
 def test_folds_are_even_in_size_and_institution(lgg):

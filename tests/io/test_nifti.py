@@ -168,6 +168,36 @@ def test_flipped_bit_in_a_compressed_file_is_noticed(place):
     assert refusal(bytes(content)) in ("damaged", "truncated")
 
 
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [(108, np.nan), (108, np.inf), (108, -5.0), (116, np.nan), (256, 5.0)],
+    ids=["offset NaN", "offset infinite", "offset negative", "intercept NaN", "impossible quaternion"],
+)
+def test_header_that_makes_no_sense_is_refused_with_a_code(place, value):
+    content = bytearray(packed(head(), straight(), compress=False))
+    content[112:116] = np.float32(1).tobytes()  # a slope, so that the intercept counts
+    content[252:256] = np.array([1, 0], np.int16).tobytes()  # the quaternion counts
+    content[place : place + 4] = np.float32(value).tobytes()
+    assert refusal(bytes(content)) == "damaged"
+
+
+def test_units_of_the_header_count():
+    affine = straight()
+    affine[:3] /= 1000
+    image = nib.Nifti1Image(head(), affine)
+    image.header.set_xyzt_units("meter")
+    found = read_nifti(image.to_bytes(), DEFAULT_LIMITS)
+    assert found.spacing_mm == pytest.approx((5.0, 1.1, 0.9), rel=1e-4)
+    np.testing.assert_allclose(found.source.affine_ras, affine, atol=1e-6)
+
+
+def test_many_members_are_one_file_and_endless_ones_are_refused():
+    content = packed(head(), straight(), compress=False)
+    members = b"".join(gzip.compress(content[start : start + 100]) for start in range(0, len(content), 100))
+    assert np.array_equal(read_nifti(members, DEFAULT_LIMITS).pixels, read_nifti(content, DEFAULT_LIMITS).pixels)
+    assert refusal(gzip.compress(content) + gzip.compress(b"") * 150_000) == "damaged"
+
+
 def test_renamed_uncompressed_file_is_refused():
     assert refusal(packed(head(), straight(), compress=False), named_gz=True) == "damaged"
 
