@@ -140,12 +140,12 @@ def figures(metrics: dict[str, Any]) -> list[str]:
     lines += ["| | accuracy | macro-F1 | macro-AUC |", "|---|---|---|---|"]
     for key, name in (("model", "model"), ("nearest_neighbor", "1-nearest-neighbor on thumbnails")):
         scores = metrics[key]
-        shown = [
+        columns = [
             f"{scores[s]:.4f} ({scores['intervals'][s][0]:.3f} to {scores['intervals'][s][1]:.3f})"
             for s in ("accuracy", "macro_f1")
         ]
         auc = f"{scores['macro_auc']:.4f}" if scores["macro_auc"] is not None else "undefined"
-        lines.append(f"| {name} | {' | '.join(shown)} | {auc} |")
+        lines.append(f"| {name} | {' | '.join(columns)} | {auc} |")
     lines += [
         "",
         "| class | images | sensitivity | specificity | precision | F1 | AUC |",
