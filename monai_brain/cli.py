@@ -150,14 +150,20 @@ def predict(
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Write a Grad-CAM overlay per case.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Classifier: write a Grad-CAM overlay per case.")] = False,
+    masks: Annotated[
+        bool | None, typer.Option("--masks/--no-masks", help="Segmenter: write a mask per case; by default it does.")
+    ] = None,
+    overlays: Annotated[
+        bool, typer.Option("--overlays", help="Segmenter: write a picture per case with a tumor.")
+    ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
 ) -> None:
-    """Classify every slice of a folder; bad files become rows with a code."""
+    """Classify or segment every slice and volume of a folder (or of a cases.csv); bad files become rows with a code."""
     from monai_brain.inference.apply import predict_folder
 
     status = predict_folder(
@@ -165,7 +171,9 @@ def predict(
         output,
         bundle=bundle,
         weights=str(weights) if weights else None,
-        explain=explain,
+        explain=explain or None,
+        masks=masks,
+        overlays=overlays or None,
         overwrite=overwrite,
         batch_size=batch_size,
         precision=precision,

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from monai_brain.io.settings import read
 from monai_brain.io.write import atomic, sha256_of, write_json
 
-LARGEST_BYTES = 32_000_000
+LARGEST_BYTES = 40_000_000
 
 ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]]+/)*([^\s'\",/\]]+)")
 """A path from the root on; its last part is kept."""

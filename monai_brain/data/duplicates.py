@@ -13,8 +13,8 @@ import PIL.Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from monai_brain.io import Case, UnreadableCase, read_case
-from monai_brain.io.read import read_bytes
+from monai_brain.io import Case, UnreadableCase
+from monai_brain.io.read import read_bytes, read_image
 from monai_brain.transforms.load import to_8_bits, to_channels
 from monai_brain.transforms.spatial import resize
 
@@ -48,7 +48,7 @@ def fingerprint(case: Case) -> Fingerprint:
     """SHA-256 and perceptual hash (DCT, 256 bits; imagehash.phash) of a slice."""
     try:
         digest = hashlib.sha256(read_bytes(case.files[0])).hexdigest()
-        gray = to_channels(to_8_bits(read_case(case).pixels), gray=True)
+        gray = to_channels(to_8_bits(read_image(case.files[0]).pixels), gray=True)
     except UnreadableCase as refusal:
         return Fingerprint("", np.zeros(HASH_SIZE**2 // 8, np.uint8), refusal)
     picture = PIL.Image.fromarray(resize(gray, HASHED_SIZE_PIXELS)[0])

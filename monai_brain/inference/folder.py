@@ -1,35 +1,26 @@
-"""Classify every case of a folder: a row for each file found, overlays on request, nothing lost."""
+"""Apply a network to every case of a folder: a row for each file found, files on request, nothing lost."""
 
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import Progress
 
-from monai_brain.explain.cam import GradCAMExplainer, NoSuchLayer
-from monai_brain.inference.dataset import CaseDataset
-from monai_brain.inference.prediction import COLUMNS, Prediction, page_blocks, summary
-from monai_brain.io import Skipped
+from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, page_blocks, summary
+from monai_brain.inference.stream import CaseStream
+from monai_brain.inference.task import Task
+from monai_brain.io import Case, Skipped
 from monai_brain.io.weights import find_weights
-from monai_brain.io.write import manifest, sha256_of, write_csv, write_json, write_png
-from monai_brain.labels import CLASS_NAMES
-from monai_brain.report.figures import explanation_panel
+from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
 from monai_brain.report.html import write_page
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
 OUTPUTS = ("predictions.csv", "predictions.jsonl", "run.json", "report.html")
-
-LONGEST_NAME_BYTES = 240
-"""File systems take 255; the overlay's suffix needs room."""
 
 
 class UnusableOutput(ValueError):
@@ -41,10 +32,9 @@ class FolderRun:
 
     Args:
         folder: that was searched.
-        output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html` and `overlays/`.
-        dataset: what the evaluator's loader reads.
-        explain: write a Grad-CAM overlay per case.
-        cam_layer: layer that Grad-CAM looks at.
+        output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html` and the task's folders.
+        stream: what the evaluator's loader reads.
+        task: what becomes of the network's outputs.
         overwrite: replace the results of an earlier run.
         console: for the progress bar; by default the standard error output.
     """
@@ -53,35 +43,32 @@ class FolderRun:
         self,
         folder: str | Path | None,
         output_dir: str | Path,
-        dataset: CaseDataset,
+        stream: CaseStream,
+        task: Task,
         *,
-        explain: bool = False,
-        cam_layer: str | None = None,
         overwrite: bool = False,
         console: Console | None = None,
     ) -> None:
         self.folder = folder
         self.output = Path(output_dir)
-        self.dataset = dataset
-        self.explain = explain
-        self.cam_layer = cam_layer
+        self.stream = stream
+        self.task = task
         self.overwrite = overwrite
         self.predictions: dict[str, Prediction] = {}
         self.manifest: dict[str, Any] = {}
         self.progress = Progress(console=console or Console(stderr=True))
-        self.explainer: GradCAMExplainer | None = None
+        self.bar = self.progress.add_task(task.verb, total=len(stream.cases))
+        stream.choose = task.choose
 
     def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
         """Check the folders and note what is about to be done; called in `run:`, before the evaluator.
 
         Raises:
             UnusableOutput: no input was named, or the output would mix with the input or another run.
-            NoSuchLayer: an explanation is asked for, and the network has no layer for it.
         """
-        if self.explain and self.cam_layer is None:
-            raise NoSuchLayer("this network has no convolution that Grad-CAM could look at; leave --explain out")
         if self.folder is None:
             raise UnusableOutput("no input: name the folder of scans with --input_dir")
+        self.task.begin(self.output, self.stream.cases)
         source, target = Path(self.folder).resolve(), self.output.resolve()
         if source.is_relative_to(target) or target.is_relative_to(source):
             raise UnusableOutput(
@@ -92,7 +79,8 @@ class FolderRun:
         self.output.mkdir(parents=True, exist_ok=True)
         for name in OUTPUTS:  # an old table under a new manifest would lie
             (self.output / name).unlink(missing_ok=True)
-        shutil.rmtree(self.output / "overlays", ignore_errors=True)
+        for name in self.task.folders:
+            shutil.rmtree(self.output / name, ignore_errors=True)
         file = find_weights(Path(weights))
         self.manifest = {**manifest("prediction", options), "weights_sha256": sha256_of(file)}
         write_json(self.output / "run.json", self.manifest)
@@ -106,19 +94,27 @@ class FolderRun:
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop_and_raise)
 
     def __call__(self, engine: Engine) -> None:
-        """Write down a batch."""
+        """Take in a batch; write down the cases that it completes."""
         batch = engine.state.batch
-        logits = engine.state.output["pred"].detach().float().cpu()
-        probabilities = torch.softmax(logits, dim=1).numpy()
-        overlays = self._explained(engine, probabilities.argmax(axis=1)) if self.explain else {}
-        rows = [
-            self._prediction(position, int(index), batch, probabilities[position], overlays)
-            for position, index in enumerate(batch["index"])
+        indices, positions = batch["case"].tolist(), batch["slice"].tolist()
+        # a case that was refused half-way has slices here that nobody waits for
+        known = [self.stream.open.get(index) for index in indices]
+        waiting = [opened for opened in known if opened is not None]
+        if len(waiting) < len(known):
+            keep = [place for place, opened in enumerate(known) if opened is not None]
+            engine.state.output = {
+                name: value[keep] for name, value in engine.state.output.items() if value is not None
+            }
+            indices, positions = [indices[place] for place in keep], [positions[place] for place in keep]
+        kept = self.task.keep(engine, waiting) if waiting else []
+        for opened, position, own in zip(waiting, positions, kept, strict=True):
+            opened.outputs[position] = own
+        done = [
+            self.task.finish(self.stream.open.pop(index), engine)
+            for index in dict.fromkeys(indices)
+            if self.stream.open[index].is_complete
         ]
-        with (self.output / "predictions.jsonl").open("a", encoding="utf-8", errors="surrogateescape") as journal:
-            journal.writelines(json.dumps(prediction._asdict(), ensure_ascii=True) + "\n" for prediction in rows)
-        self.predictions |= {prediction.path: prediction for prediction in rows}
-        self.progress.advance(self.task, len(rows))
+        self._write([*done, *self._refused()])
 
     def end(self) -> int:
         """Write table, page and manifest.
@@ -126,77 +122,43 @@ class FolderRun:
         Returns:
             Exit status: 0 all good, 2 nothing to do, 3 some cases failed.
         """
-        everything = [
-            Prediction(entry.id, "skipped", entry.code) if isinstance(entry, Skipped) else self.predictions[entry.id]
-            for entry in self.dataset.found
-        ]
-        write_csv(self.output / "predictions.csv", COLUMNS, (prediction.row() for prediction in everything))
+        self._write(self._refused())
+        everything = [self._row_of(entry) for entry in self.stream.found]
+        columns = (*FIRST_COLUMNS, *self.task.columns, *LAST_COLUMNS)
+        rows = (prediction.row(self.task.columns) for prediction in everything)
+        write_csv(self.output / "predictions.csv", columns, rows)
         counts = summary(everything)
         write_json(self.output / "run.json", {**self.manifest, "counts": counts})
-        write_page(self.output / "report.html", "Predictions", page_blocks(everything, counts))
+        blocks = page_blocks(everything, counts, self.task.on_page, self.task.pictures)
+        write_page(self.output / "report.html", "Predictions", blocks)
         if counts["status"].get("error") or counts["code"].get("unreadable_folder"):
             return EXIT_FINDINGS
-        return EXIT_GOOD if self.dataset.cases else EXIT_NOTHING
+        return EXIT_GOOD if self.stream.cases else EXIT_NOTHING
 
-    def _prediction(
-        self,
-        position: int,
-        index: int,
-        batch: Mapping[str, Any],
-        probabilities: np.ndarray,
-        overlays: Mapping[int, str],
-    ) -> Prediction:
-        path, code = self.dataset.cases[index].id, batch["code"][position]
-        warnings = tuple(batch["warnings"][position].split())
-        if not code and not np.isfinite(probabilities).all():
-            code = "non_finite_output"
-        if code:
-            return Prediction(path, "error", code, warnings=warnings)
-        label = CLASS_NAMES[int(probabilities.argmax())]
-        shown = tuple(round(float(value), 6) for value in probabilities)
-        return Prediction(path, "ok", "", label, shown, warnings, overlays.get(position, ""))
+    def _row_of(self, entry: Case | Skipped) -> Prediction:
+        if isinstance(entry, Skipped):
+            return Prediction(entry.id, "skipped", entry.code)
+        return self.predictions[entry.id]
 
-    def _explained(self, engine: Engine, classes: np.ndarray) -> dict[int, str]:
-        """Overlay paths by position in the batch."""
-        batch = engine.state.batch
-        good = [position for position, code in enumerate(batch["code"]) if not code]
-        if not good:
-            return {}
-        if self.explainer is None:
-            assert self.cam_layer is not None  # `begin` saw to it
-            self.explainer = GradCAMExplainer(engine.network, self.cam_layer)
-        images = engine.state.output["image"][good]
-        maps = self.explainer(images, torch.as_tensor(classes[good], device=images.device)).cpu().numpy()
-        written = {}
-        for position, image, heat in zip(good, images.cpu().numpy(), maps, strict=True):
-            name = _overlay_name(self.dataset.cases[int(batch["index"][position])].id)
-            caption = f"Grad-CAM for {CLASS_NAMES[classes[position]]}"
-            write_png(self.output / name, explanation_panel(_as_seen(image), heat[0], caption))
-            written[position] = name
-        return written
+    def _refused(self) -> list[Prediction]:
+        """Rows of the cases that were refused since the last time."""
+        refused, self.stream.refused = self.stream.refused, {}
+        return [Prediction(self.stream.cases[index].id, "error", why.code) for index, why in refused.items()]
+
+    def _write(self, rows: list[Prediction]) -> None:
+        with (self.output / "predictions.jsonl").open("a", encoding="utf-8", errors="surrogateescape") as journal:
+            journal.writelines(json.dumps(prediction._asdict(), ensure_ascii=True) + "\n" for prediction in rows)
+        self.predictions |= {prediction.path: prediction for prediction in rows}
+        if rows:
+            self.progress.advance(self.bar, len(rows))
 
     def _start(self, engine: Engine) -> None:
-        self.task = self.progress.add_task("classifying", total=len(self.dataset))
         self.progress.start()
 
     def _stop(self, engine: Engine) -> None:
         self.progress.stop()
-        if self.explainer is not None:
-            self.explainer.close()
+        self.task.close()
 
     def _stop_and_raise(self, engine: Engine, error: BaseException) -> None:
         self._stop(engine)
         raise error
-
-
-def _overlay_name(case_id: str) -> str:
-    """Where a case's overlay goes: under its own relative path, or a hash where that name would be too long."""
-    if len(os.fsencode(case_id.rpartition("/")[2])) > LONGEST_NAME_BYTES:
-        case_id = hashlib.sha256(os.fsencode(case_id)).hexdigest()
-    return f"overlays/{case_id}.png"
-
-
-def _as_seen(image: np.ndarray) -> np.ndarray:
-    """The network's input (C, H, W) as an 8-bit gray picture: its first channel, stretched."""
-    low, high = image[0].min(), image[0].max()
-    return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

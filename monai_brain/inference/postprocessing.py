@@ -1,24 +1,37 @@
-"""From probabilities to a mask: a threshold, and no specks."""
+"""From probabilities to a mask: the slice's own size, a threshold, and no specks."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
 
+from monai_brain.evaluation.segmentation import best_threshold
+from monai_brain.io.read import read_mask
+from monai_brain.transforms.spatial import to_size_before
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_THRESHOLD = 0.5
+
 
 def to_mask(
     probabilities: np.ndarray,
-    threshold: float = 0.5,
+    threshold: float = DEFAULT_THRESHOLD,
     smallest: float = 0.0,
     spacing_mm: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """Where the probability is above the threshold, without components that are too small.
+    """Where the probability, (H, W) or (D, H, W), is above the threshold; see `without_specks`."""
+    return without_specks(probabilities > threshold, smallest, spacing_mm)
 
-    Pixels that touch at a corner belong to one component.
+
+def without_specks(mask: np.ndarray, smallest: float, spacing_mm: Sequence[float] | None = None) -> np.ndarray:
+    """A mask without components that are too small; pixels that touch at a corner belong to one.
 
     Args:
-        probabilities: (H, W) or (D, H, W) in [0, 1].
-        threshold: of the probability.
+        mask: bool (H, W) or (D, H, W).
         smallest: size of the smallest component that stays: square millimeters for a slice, cubic ones for a
             volume; pixels or voxels where the spacing is not known.
         spacing_mm: of the axes.
@@ -29,7 +42,6 @@ def to_mask(
     Raises:
         ValueError: the spacing has another number of axes than the array.
     """
-    mask = probabilities > threshold
     if smallest <= 0 or not mask.any():
         return mask
     if spacing_mm is not None and len(spacing_mm) != mask.ndim:
@@ -40,3 +52,49 @@ def to_mask(
     stays = sizes >= smallest
     stays[0] = False  # the background
     return stays[labels]
+
+
+def in_size_of_mask(
+    probabilities: np.ndarray, items: Sequence[Mapping[str, Any]], transforms: Sequence[Any]
+) -> list[np.ndarray]:
+    """The network's maps (N, h, w) in the sizes of the slices' reference masks.
+
+    Args:
+        probabilities: of N slices.
+        items: the slices, with `label`, the mask's path.
+        transforms: the deterministic ones that the slices went through.
+    """
+    sizes = [read_mask(Path(item["label"])).shape for item in items]
+    return [to_size_before(own, transforms, size) for own, size in zip(probabilities, sizes, strict=True)]
+
+
+def chosen_threshold(
+    threshold: float | None,
+    evaluator: Any,
+    outputs: Any,
+    items: Sequence[Mapping[str, Any]],
+    transforms: Sequence[Any],
+    trained_part: str = "training",
+) -> float:
+    """The threshold that was given, or the best one for the validation part.
+
+    Args:
+        threshold: None to have it chosen.
+        evaluator: runs the network over the validation part.
+        outputs: `training.evaluating.CollectMasks` of that evaluator.
+        items: slices of the validation part.
+        transforms: the deterministic ones.
+        trained_part: what the network was trained on; where that holds the validation part, nothing can be chosen
+            there and the default is taken.
+    """
+    if threshold is not None:
+        return threshold
+    if "validation" in trained_part.split("+"):
+        logger.warning("trained on the validation part too: the threshold is %s", DEFAULT_THRESHOLD)
+        return DEFAULT_THRESHOLD
+    evaluator.run()
+    maps = in_size_of_mask(outputs.probabilities, items, transforms)
+    references = [read_mask(Path(item["label"])) for item in items]
+    chosen, dice = best_threshold(maps, references, [item["group"] for item in items])
+    logger.info("threshold %s: mean Dice %.4f of the validation patients", chosen, dice)
+    return chosen

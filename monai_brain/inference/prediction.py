@@ -4,18 +4,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.html import Gallery, Table
 
-COLUMNS = (
-    "path",
-    "status",
-    "code",
-    "label",
-    *(f"prob_{name}" for name in CLASS_NAMES),
-    "warnings",
-    "overlay",
-)
+FIRST_COLUMNS, LAST_COLUMNS = ("path", "status", "code", "label"), ("warnings", "overlay")
+"""Of every table; a task's own stand between them."""
 
 PICTURES_ON_PAGE = 60
 """The report stays quick to open; the table has all cases."""
@@ -29,21 +21,26 @@ class Prediction(NamedTuple):
     """`ok`, `error` or `skipped`."""
     code: str = ""
     label: str = ""
-    probabilities: tuple[float, ...] = ()
-    """In the order of `labels.CLASS_NAMES`; empty unless `ok`."""
+    certainty: float = 0.0
+    """In [0, 1]; the least certain are shown first."""
+    values: Mapping[str, Any] = {}
+    """A task's own columns, by name; empty unless `ok`."""
     warnings: tuple[str, ...] = ()
     overlay: str = ""
-    """Path of the explanation, relative to the output folder."""
+    """Path of the picture, relative to the output folder."""
 
-    def row(self) -> dict[str, str]:
-        """As written to `predictions.csv`."""
-        shown = [f"{value:.6f}" for value in self.probabilities] or [""] * len(CLASS_NAMES)
+    def row(self, columns: Sequence[str]) -> dict[str, Any]:
+        """As written to `predictions.csv`.
+
+        Args:
+            columns: the task's own.
+        """
         return {
             "path": self.path,
             "status": self.status,
             "code": self.code,
             "label": self.label,
-            **{f"prob_{name}": value for name, value in zip(CLASS_NAMES, shown, strict=True)},
+            **{name: self.values.get(name, "") for name in columns},
             "warnings": " ".join(self.warnings),
             "overlay": self.overlay,
         }
@@ -59,18 +56,35 @@ def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
     }
 
 
-def page_blocks(predictions: Sequence[Prediction], counts: Mapping[str, Any]) -> list[Table | Gallery]:
-    """What the page of a folder run shows: counts, overlays, and the rows to look at first."""
+def page_blocks(
+    predictions: Sequence[Prediction], counts: Mapping[str, Any], shown: Sequence[str], pictures_caption: str
+) -> list[Table | Gallery]:
+    """What the page of a folder run shows: counts, pictures, and the rows to look at first.
+
+    Args:
+        predictions: all of them.
+        counts: their `summary`.
+        shown: those of the task's columns that stand on the page.
+        pictures_caption: what the pictures show.
+    """
     counted = [[kind, name, str(n)] for kind in ("status", "label", "code") for name, n in sorted(counts[kind].items())]
-    first = sorted(predictions, key=lambda p: (p.status == "ok", max(p.probabilities, default=0.0)))[:PICTURES_ON_PAGE]
-    rows = [[p.path, p.status, p.code, p.label, _percent(p), " ".join(p.warnings)] for p in first]
+    first = sorted(predictions, key=lambda p: (p.status == "ok", p.certainty))[:PICTURES_ON_PAGE]
+    rows = [
+        [p.path, p.status, p.code, p.label, _percent(p), *(str(p.values.get(n, "")) for n in shown), *_codes(p)]
+        for p in first
+    ]
     blocks: list[Table | Gallery] = [Table(f"{counts['cases']} files", ["", "", "number"], counted)]
     pictures = [(p.overlay, f"{p.path}: {p.label} {_percent(p)}") for p in first if p.overlay]
     if pictures:
-        blocks.append(Gallery("What the network saw, and where it found its evidence; least certain first", pictures))
+        blocks.append(Gallery(f"{pictures_caption}; least certain first", pictures))
     caption = f"Failures and least certain first ({len(first)} of {counts['cases']}; all are in predictions.csv)"
-    return [*blocks, Table(caption, ["path", "status", "code", "label", "probability", "warnings"], rows)]
+    columns = ["path", "status", "code", "label", "probability", *(name.replace("_", " ") for name in shown)]
+    return [*blocks, Table(caption, [*columns, "warnings"], rows)]
+
+
+def _codes(prediction: Prediction) -> list[str]:
+    return [" ".join(prediction.warnings)]
 
 
 def _percent(prediction: Prediction) -> str:
-    return f"{max(prediction.probabilities):.1%}" if prediction.probabilities else ""
+    return f"{prediction.certainty:.1%}" if prediction.status == "ok" else ""

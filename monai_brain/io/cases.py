@@ -5,7 +5,11 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+
+from monai_brain.io.record import Case, Skipped
+from monai_brain.io.sequences import gather, read_table
+
+__all__ = ["Case", "Skipped", "find_cases"]
 
 SIDECAR_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "license", "readme"})
 """Files that systems and data sets leave beside images; compared in lower case."""
@@ -31,23 +35,8 @@ SIDECAR_SUFFIXES = frozenset(
 """Notes, tables and reports. Everything else is opened and judged by its content."""
 
 
-class Case(NamedTuple):
-    """What one row of a result table is about."""
-
-    id: str
-    """Path relative to the folder that was searched, with `/` between its parts; unique in it."""
-    files: tuple[Path, ...]
-    kind: str
-    """`slice` or `volume`."""
-
-
-class Skipped(NamedTuple):
-    """A file that is no case, with the reason as a stable code."""
-
-    id: str
-    code: str
-    """`sidecar`, `special_file` (FIFO, socket, device), `dangling_link`, `link_loop`, `link_out` (of the folder),
-    `linked_folder` (inside the folder: its files are found where they lie), `unreadable_folder`."""
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+"""Names that announce a volume; what a file is, its content decides."""
 
 
 def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
@@ -57,14 +46,16 @@ def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
     what it is. Links that leave the folder are not followed.
 
     Args:
-        folder: folder to search, with everything below it; or one file.
+        folder: folder to search, with everything below it; or one file; or a table of cases (`.csv`, see
+            `io.sequences.read_table`).
 
     Raises:
         FileNotFoundError: there is no such folder.
+        UnusableTable: the table is wrong.
     """
     top = Path(folder)
     if top.is_file():
-        yield Case(top.name, (top,), "slice")
+        yield from read_table(top) if top.suffix.lower() == ".csv" else [_case(top.name, top)]
         return
     if not top.is_dir():
         raise FileNotFoundError(f"{top}: no such folder; give the folder that holds the scans")
@@ -76,13 +67,19 @@ def _walk(top: Path, real_top: Path) -> Iterator[Case | Skipped]:
     for folder, folder_names, file_names in os.walk(top, onerror=unreadable.append):
         folder_names.sort()
         here = Path(folder)
+        entries: list[Case | Skipped] = []
         for name in sorted(file_names + [n for n in folder_names if (here / n).is_symlink()]):
             path = here / name
             identity = path.relative_to(top).as_posix()
             code = _reason_to_skip(path, real_top)
-            yield Skipped(identity, code) if code else Case(identity, (path,), "slice")
+            entries.append(Skipped(identity, code) if code else _case(identity, path))
+        yield from gather(entries)
     for error in unreadable:  # a folder that may not be listed would hide its files silently
         yield Skipped(Path(error.filename).relative_to(top).as_posix(), "unreadable_folder")
+
+
+def _case(identity: str, path: Path) -> Case:
+    return Case(identity, (path,), "volume" if path.name.lower().endswith(VOLUME_SUFFIXES) else "slice")
 
 
 def _reason_to_skip(path: Path, real_top: Path) -> str | None:

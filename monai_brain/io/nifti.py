@@ -97,7 +97,8 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
     turned_affine[:3] *= MILLIMETERS.get(header.get_xyzt_units()[0], 1.0)
     spacing = tuple(float(v) for v in np.linalg.norm(turned_affine[:3, :3], axis=0))
     source = VolumeSource(tuple(header.get_data_shape()), affine, orientation, codes, plane)
-    return Image(oriented[None], spacing, turned_affine, "volume", tuple(warnings), source)
+    known = spacing if any(codes) else None
+    return Image(oriented[None], known, turned_affine, "volume", tuple(warnings), source=source)
 
 
 def is_nifti(content: bytes) -> bool:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from monai_brain.io import images
-from monai_brain.io.cases import Case
-from monai_brain.io.record import DEFAULT_LIMITS, Image, Limits, UnreadableCase
+from monai_brain.io.nifti import is_nifti, read_nifti
+from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
+from monai_brain.io.sequences import stacked
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -41,10 +42,11 @@ SIGNATURES = (
 READERS = {"jpeg": images.read_jpeg, "png": images.read_png, "bmp": images.read_bmp, "tiff": images.read_tiff}
 
 USUAL_SUFFIXES = {
-    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif"},
-    "png": {".png"},
-    "bmp": {".bmp", ".dib"},
-    "tiff": {".tif", ".tiff"},
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "png": (".png",),
+    "bmp": (".bmp", ".dib"),
+    "tiff": (".tif", ".tiff"),
+    "nifti": (".nii", ".nii.gz"),
 }
 
 
@@ -56,12 +58,16 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
         limits: sizes beyond which a file is refused, before it is decoded.
 
     Returns:
-        Pixels as stored (uint8, uint16 or float32), oriented; what was converted stands in `warnings`.
+        A slice's pixels as stored (uint8, uint16 or float32), a volume's as float32, oriented; what was converted
+        stands in `warnings`.
 
     Raises:
         UnreadableCase: with a stable code; never another exception because of a file's content.
     """
-    return read_image(case.files[0], limits=limits)
+    if not case.sequences:
+        return _read_file(case.files[0], limits)
+    volumes = {name: _read_volume(path, limits) for name, path in zip(case.sequences, case.files, strict=True)}
+    return stacked(volumes)
 
 
 def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS, constant: bool = False) -> Image:
@@ -72,16 +78,38 @@ def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS, constant: bool = 
         limits: as `read_case`.
         constant: take images of one value too: masks may be empty.
     """
+    image = _read_file(path, limits, constant)
+    if image.kind != "slice":
+        raise UnreadableCase(
+            "unsupported_format", "the content is a volume; a slice is expected here (PNG, JPEG, TIFF)"
+        )
+    return image
+
+
+def _read_volume(path: Path, limits: Limits) -> Image:
+    image = _read_file(path, limits)
+    if image.kind != "volume":
+        raise UnreadableCase("unsupported_format", "the content is a slice; a head in several sequences takes volumes")
+    return image
+
+
+def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     content = read_bytes(path, limits)
     found = format_of(content)
     if found is None:
         raise UnreadableCase("not_an_image", "the content is no known image format")
-    if found not in READERS:
-        raise UnreadableCase("unsupported_format", f"the content is {found}; convert it to PNG, JPEG, BMP or TIFF")
-    image = READERS[found](content, limits)
+    if found == "nifti":
+        image = read_nifti(content, limits, named_gz=path.suffix.lower() == ".gz")
+        _check_sides(image.pixels, limits)
+    elif found in READERS:
+        image = READERS[found](content, limits)
+    else:
+        raise UnreadableCase(
+            "unsupported_format", f"the content is {found}; convert it to PNG, JPEG, BMP, TIFF or NIfTI"
+        )
     if not constant:
         _check_signal(image.pixels)
-    if path.suffix.lower() not in USUAL_SUFFIXES[found]:
+    if not path.name.lower().endswith(USUAL_SUFFIXES[found]):
         image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
     return image
 
@@ -125,16 +153,23 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 def format_of(content: bytes) -> str | None:
     """Name of the format that the first bytes show, or None."""
+    if is_nifti(content) or content[344:348] == b"ni1\x00":
+        return "nifti"
     for signature, name in SIGNATURES:
         if content.startswith(signature):
             return name
     if content[128:132] == b"DICM":
         return "dicom"
-    if content[344:348] in (b"n+1\x00", b"ni1\x00"):
-        return "nifti"
     if b"<svg" in content[:1024]:
         return "svg"
     return None
+
+
+def _check_sides(volume: np.ndarray, limits: Limits) -> None:
+    height, width = volume.shape[-2:]
+    if min(height, width) < limits.min_side_pixels:
+        least = limits.min_side_pixels
+        raise UnreadableCase("too_small", f"slices of {height}x{width} pixels; at least {least}x{least} are needed")
 
 
 def _check_signal(pixels: np.ndarray) -> None:

@@ -1,8 +1,34 @@
-"""What reading gives: a small record, or a coded refusal."""
+"""Small records: what is found, what reading gives, and a coded refusal."""
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+SEQUENCES = ("t1", "flair", "t1c")
+"""Channels of a head in several sequences, in the order of the LGG data: before contrast, FLAIR, after contrast."""
+
+
+class Case(NamedTuple):
+    """What one row of a result table is about."""
+
+    id: str
+    """Path relative to the folder that was searched, with `/` between its parts; unique in it."""
+    files: tuple[Path, ...]
+    kind: str
+    """`slice` or `volume`: what its name announces."""
+    sequences: tuple[str, ...] = ()
+    """Of `SEQUENCES`, what each of several files shows; empty for one file."""
+
+
+class Skipped(NamedTuple):
+    """A file that is no case, with the reason as a stable code."""
+
+    id: str
+    code: str
+    """`sidecar`, `special_file` (FIFO, socket, device), `dangling_link`, `link_loop`, `link_out` (of the folder),
+    `linked_folder` (inside the folder: its files are found where they lie), `unreadable_folder`,
+    `unused_sequence` (T2), `reference_mask`: of a head in several sequences."""
 
 
 class Limits(NamedTuple):
@@ -31,11 +57,13 @@ class Image(NamedTuple):
     spacing_mm: tuple[float, ...] | None
     """Distance between neighboring pixels along H, W (or D, H, W); None where the file does not say."""
     affine_ras: np.ndarray | None
-    """(4, 4) voxel indices to millimeters right, anterior, superior; None where the file does not say."""
+    """(4, 4) voxel indices (D, H, W) to millimeters right, anterior, superior; None where the file does not say."""
     kind: str
     """`slice` or `volume`."""
     warnings: tuple[str, ...] = ()
     """Stable codes of what was converted on the way."""
+    channels: tuple[str, ...] = ()
+    """Of `SEQUENCES`, what each channel shows; empty where that is not known."""
     source: Any = None
     """What leads back to the file's own orientation: a volume's `VolumeSource`; None for a slice."""
 
@@ -44,8 +72,8 @@ class UnreadableCase(ValueError):
     """A case that cannot be used, with a stable code for tables and a message for people.
 
     Codes: `empty_file`, `not_an_image`, `unsupported_format`, `truncated`, `damaged`, `too_large`, `too_small`,
-    `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `not_a_mask`,
-    `no_permission`, `vanished`, `changed`, `unreadable`.
+    `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `geometry_mismatch`,
+    `not_a_mask`, `no_permission`, `vanished`, `changed`, `unreadable`.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -35,3 +35,24 @@ class AutocastInferer(SimpleInferer):
             return network(inputs.float(), *args, **kwargs)  # cached features come as bf16
         with torch.autocast(inputs.device.type, dtype=self.dtype):
             return network(inputs, *args, **kwargs).float()
+
+
+class FlippedInferer(AutocastInferer):
+    """The mean of what a segmenter says of a slice and of its mirror image, left to right.
+
+    Args:
+        precision: as `AutocastInferer`.
+        flips: False: the slice alone.
+    """
+
+    def __init__(self, precision: str = "fp32", flips: bool = True) -> None:
+        super().__init__(precision)
+        self.flips = flips
+
+    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Logits (N, K, H, W), float32."""
+        logits = super().__call__(inputs, network, *args, **kwargs)
+        if not self.flips:
+            return logits
+        mirrored = super().__call__(inputs.flip(-1), network, *args, **kwargs)
+        return (logits + mirrored.flip(-1)) / 2

@@ -275,6 +275,27 @@ def mask_panel(gray: np.ndarray, reference: np.ndarray, predicted: np.ndarray, c
     return np.vstack([header, row])
 
 
+def outline_panel(gray: np.ndarray, mask: np.ndarray, aspect: float = 1.0) -> np.ndarray:
+    """A slice, and beside it the outline of a mask (blue).
+
+    Args:
+        gray: uint8 (H, W).
+        mask: bool (H, W).
+        aspect: height of a pixel over its width.
+
+    Returns:
+        uint8 RGB, (rows, columns, 3).
+    """
+    height = 256
+    size = (max(1, round(gray.shape[1] * height / (gray.shape[0] * aspect))), height)
+    shown = np.repeat(cv2.resize(gray, size, interpolation=cv2.INTER_AREA)[..., None], 3, axis=2)
+    outlined = shown.copy()
+    large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(outlined, lines, -1, (86, 180, 233), 1)
+    return np.hstack([shown, np.zeros((height, 6, 3), np.uint8), outlined])
+
+
 def explanation_panel(gray: np.ndarray, heat: np.ndarray, caption: str) -> np.ndarray:
     """Slice and overlay side by side with a color bar and a caption above.
 

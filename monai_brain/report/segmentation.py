@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 
 from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
@@ -87,12 +86,6 @@ def write_segmentation_evaluation(
     galleries = _write_pictures(folder, scored, patients)
     write_page(folder / "report.html", f"Segmentation, {part}", [*_tables(metrics, patients), *galleries])
     return metrics
-
-
-def in_size_of(probabilities: np.ndarray, item: Mapping[str, Any]) -> np.ndarray:
-    """A probability map (h, w) in the size of the slice's reference mask."""
-    height, width = read_mask(Path(item["label"])).shape
-    return cv2.resize(probabilities, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _score(item: Mapping[str, Any], predicted: np.ndarray) -> Scored:

@@ -9,18 +9,23 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from monai_brain.io import DEFAULT_LIMITS, Case, Limits, UnreadableCase, read_case
+from monai_brain.io import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase, read_case
 from monai_brain.io.read import read_image, read_mask
+from monai_brain.io.record import SEQUENCES
 
 BRIGHT_PERCENTILE = 99.8
 """Where deeper images are cut to 8 bits: single bright voxels (vessels, fat) would darken all the rest."""
+
+GRAY_PREFERENCE = ("t1c", "t1", "flair")
+"""Of a head in several sequences, what a network of gray slices sees: the public sets are mostly T1 with contrast."""
 
 
 class LoadSliced(MapTransform):
     """Read a slice and bring it to 8 bits; MR slices are gray, so colors are reduced to gray by default.
 
     Args:
-        keys: hold a path or an `io.Case`; afterwards uint8 (1, H, W), or (3, H, W) with `gray=False`.
+        keys: hold a path, an `io.Case` or an `io.Image` of a slice; afterwards uint8 (1, H, W), or (3, H, W) with
+            `gray=False`.
         gray: one channel by the luma weights of ITU-R BT.601; for slices whose channels are three
             sequences, say False.
         limits: sizes beyond which a file is refused.
@@ -46,15 +51,19 @@ class LoadSliced(MapTransform):
         """Replace the paths by pixels."""
         out = dict(data)
         for key in self.key_iterator(out):
-            place = out[key]
-            image = (
-                read_case(place, limits=self.limits)
-                if isinstance(place, Case)
-                else read_image(Path(place), limits=self.limits)
-            )
-            out[key] = to_channels(to_8_bits(image.pixels), gray=self.gray)
-            out[f"{key}_warnings"] = image.warnings
+            image = as_8_bits(self._read(out[key]))
+            out[key], notes = to_network_channels(image, gray=self.gray)
+            out[f"{key}_warnings"] = (*image.warnings, *notes)
         return out
+
+    def _read(self, place: Any) -> Image:
+        if isinstance(place, Image):
+            return place
+        return (
+            read_case(place, limits=self.limits)
+            if isinstance(place, Case)
+            else read_image(Path(place), limits=self.limits)
+        )
 
 
 class LoadMaskd(MapTransform):
@@ -88,6 +97,43 @@ def to_8_bits(pixels: np.ndarray) -> np.ndarray:
         high = float(pixels.max())
     scaled = (pixels.astype(np.float32) - low) * np.float32(255 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+
+
+def as_8_bits(image: Image) -> Image:
+    """The same image as uint8; each sequence of a volume for itself, all its slices together."""
+    if image.kind == "slice":
+        return image._replace(pixels=to_8_bits(image.pixels))
+    return image._replace(pixels=np.stack([to_8_bits(channel) for channel in image.pixels]))
+
+
+def slices_of(image: Image) -> list[Image]:
+    """The slices of a volume, or the slice itself; the volume's warnings are not repeated."""
+    if image.kind == "slice":
+        return [image]
+    spacing = image.spacing_mm[1:] if image.spacing_mm else None
+    return [
+        Image(image.pixels[:, index], spacing, None, "slice", channels=image.channels)
+        for index in range(image.pixels.shape[1])
+    ]
+
+
+def to_network_channels(image: Image, *, gray: bool) -> tuple[np.ndarray, tuple[str, ...]]:
+    """What a network sees of a slice, and codes of what was done for it.
+
+    Args:
+        image: of a slice, uint8 (C, H, W).
+        gray: (1, H, W): colors by their luma, of several sequences the one that `GRAY_PREFERENCE` names first.
+            Otherwise (3, H, W) in `SEQUENCES`' order; what is missing is replaced by FLAIR, as in the LGG data.
+    """
+    if not image.channels:
+        alone = not gray and image.pixels.shape[0] == 1
+        return to_channels(image.pixels, gray=gray), ("one_sequence_replicated",) if alone else ()
+    if gray:
+        best = next(name for name in GRAY_PREFERENCE if name in image.channels)
+        return image.pixels[image.channels.index(best)][None], ()
+    chosen = [image.channels.index(name if name in image.channels else "flair") for name in SEQUENCES]
+    missing = len(image.channels) < len(SEQUENCES)
+    return image.pixels[chosen], ("missing_sequence_replaced",) if missing else ()
 
 
 def to_channels(pixels: np.ndarray, *, gray: bool) -> np.ndarray:

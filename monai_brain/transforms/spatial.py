@@ -1,7 +1,7 @@
-"""Crop and resize uint8 slices."""
+"""Crop, pad and resize uint8 slices; and the way back, for maps of what the network saw."""
 
-from collections.abc import Hashable, Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -12,14 +12,65 @@ DEFAULT_BORDER_PIXELS = 12
 """Of 224: what the sources of the public sets leave as frames, which tell a network the class (evaluation)."""
 
 
-def crop_border(image: np.ndarray, border_pixels: int) -> np.ndarray:
-    """`image` (C, H, W) without its outermost rows and columns.
+Size = tuple[int, int]
+"""Height and width, pixels."""
 
-    At most an eighth of a side is cut at each end, so that small images keep their brain.
+
+@runtime_checkable
+class Undoable(Protocol):
+    """A transform that changes a slice's size, and knows the way back."""
+
+    def size_after(self, size: Size) -> Size:
+        """What becomes of a slice's size."""
+
+    def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
+        """A float map (h, w) of the transformed slice as one of the slice before, whose size is given."""
+
+
+def to_size_before(array: np.ndarray, transforms: Sequence[Any], size: Size) -> np.ndarray:
+    """A map of what the network saw, as a map of the slice as it was read.
+
+    Args:
+        array: float32 (h, w), such as the probability of every pixel.
+        transforms: that the slice went through; those that are not `Undoable` must leave its size alone.
+        size: of the slice as it was read.
+
+    Returns:
+        (H, W); 0 where the network saw nothing.
+
+    Raises:
+        ValueError: the transforms do not lead from `size` to the map's size.
     """
+    before = []
+    for transform in transforms:
+        if isinstance(transform, Undoable):
+            before.append((transform, size))
+            size = transform.size_after(size)
+    if size != array.shape:
+        names = ", ".join(type(transform).__name__ for transform in transforms)
+        raise ValueError(f"the way back from {array.shape} is not known: {names} lead to {size}")
+    for transform, earlier in reversed(before):
+        array = transform.undo(array, earlier)
+    return array
+
+
+def border_of(size: Size, border_pixels: int) -> Size:
+    """Rows and columns that are cut at each end: at most an eighth of a side, so that small images keep their brain."""
+    return min(border_pixels, size[0] // 8), min(border_pixels, size[1] // 8)
+
+
+def crop_border(image: np.ndarray, border_pixels: int) -> np.ndarray:
+    """`image` (C, H, W) without its outermost rows and columns; see `border_of`."""
     height, width = image.shape[-2:]
-    rows, columns = min(border_pixels, height // 8), min(border_pixels, width // 8)
+    rows, columns = border_of((height, width), border_pixels)
     return image[..., rows : height - rows, columns : width - columns]
+
+
+def margins_to_square(size: Size) -> tuple[Size, Size]:
+    """Rows above and below, columns left and right, that make a square; the odd one is below or right."""
+    side = max(size)
+    (rows, columns) = (side - size[0], side - size[1])
+    return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
@@ -67,6 +118,42 @@ class CropBorderd(MapTransform):
             out[key] = crop_border(out[key], self.border_pixels)
         return out
 
+    def size_after(self, size: Size) -> Size:
+        """See `Undoable`."""
+        rows, columns = border_of(size, self.border_pixels)
+        return size[0] - 2 * rows, size[1] - 2 * columns
+
+    def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
+        """See `Undoable`; zeros where the border was."""
+        rows, columns = border_of(size, self.border_pixels)
+        return np.pad(array, ((rows, rows), (columns, columns)))
+
+
+class PadToSquared(MapTransform):
+    """Zeros at the shorter sides, as many at both ends, so that resizing does not stretch.
+
+    Args:
+        keys: hold (C, H, W) arrays.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Pad every key."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            margins = margins_to_square(out[key].shape[-2:])
+            if any(map(any, margins)):
+                out[key] = np.pad(out[key], ((0, 0), *margins))
+        return out
+
+    def size_after(self, size: Size) -> Size:
+        """See `Undoable`."""
+        return max(size), max(size)
+
+    def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
+        """See `Undoable`."""
+        (above, _), (left, _) = margins_to_square(size)
+        return array[above : above + size[0], left : left + size[1]]
+
 
 class ResizeSliced(MapTransform):
     """Stretch to a square by OpenCV, on uint8; see `resize`.
@@ -90,3 +177,13 @@ class ResizeSliced(MapTransform):
         for key in self.key_iterator(out):
             out[key] = self.resize(out[key], self.size)
         return out
+
+    def size_after(self, size: Size) -> Size:
+        """See `Undoable`."""
+        return self.size, self.size
+
+    def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
+        """See `Undoable`; linear."""
+        if array.shape == size:
+            return array
+        return cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=cv2.INTER_LINEAR)

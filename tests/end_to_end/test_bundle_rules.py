@@ -31,7 +31,13 @@ def test_metadata_fits_the_published_schema(bundle):
 
 
 @pytest.mark.parametrize(
-    ("bundle", "config"), [(BUNDLES[0], "train.yaml"), (BUNDLES[0], "inference.yaml"), (BUNDLES[1], "train.yaml")]
+    ("bundle", "config"),
+    [
+        (BUNDLES[0], "train.yaml"),
+        (BUNDLES[0], "inference.yaml"),
+        (BUNDLES[1], "train.yaml"),
+        (BUNDLES[1], "inference.yaml"),
+    ],
 )
 def test_network_takes_and_gives_what_the_metadata_says(bundle, config):
     result = monai_bundle(

@@ -1,0 +1,132 @@
+"""From class logits of slices to a class for every case."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+from torch import Tensor
+
+from monai_brain.explain.cam import GradCAMExplainer, NoSuchLayer
+from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.stream import OpenCase
+from monai_brain.inference.task import Task, short_name
+from monai_brain.io import Case
+from monai_brain.io.write import write_png
+from monai_brain.labels import CLASS_NAMES
+from monai_brain.report.figures import explanation_panel
+
+FOREGROUND = 25
+"""Of 255: brighter pixels are head."""
+
+ENOUGH_HEAD = 0.5
+"""Of the largest slice's area: smaller slices of a volume are the crown and the neck, which no class shows in."""
+
+VOLUME_RULE = "mean of the probabilities of the slices whose head is at least half as large as the largest slice's"
+"""How a volume gets its class; no labelled volumes were there to learn a better rule from."""
+
+
+class _Seen(NamedTuple):
+    probabilities: np.ndarray
+    image: Tensor | None = None
+    """The network's input, of cases that are explained."""
+    heat: np.ndarray | None = None
+    """Grad-CAM for the slice's own class, (h, w); of volumes it is made at the end, for one slice."""
+
+
+class Classification(Task):
+    """A class with its probabilities; for volumes by `VOLUME_RULE`, which is experimental.
+
+    Args:
+        explain: write a Grad-CAM overlay per case; of a volume, for the slice that speaks most clearly.
+        cam_layer: layer that Grad-CAM looks at.
+    """
+
+    columns = (*(f"prob_{name}" for name in CLASS_NAMES), "slices", "agreement", "deciding_slice")
+    on_page = ("agreement",)
+    folders = ("overlays",)
+    pictures = "What the network saw, and where it found its evidence"
+    verb = "classifying"
+
+    def __init__(self, explain: bool = False, cam_layer: str | None = None) -> None:
+        self.explain = explain
+        self.cam_layer = cam_layer
+        self.explainer: GradCAMExplainer | None = None
+
+    def begin(self, output: Path, cases: Iterable[Case]) -> None:
+        """See `Task`.
+
+        Raises:
+            NoSuchLayer: an explanation is asked for, and the network has no layer for it.
+        """
+        super().begin(output, cases)
+        if self.explain and self.cam_layer is None:
+            raise NoSuchLayer("this network has no convolution that Grad-CAM could look at; leave --explain out")
+
+    def choose(self, volume: np.ndarray) -> Sequence[int]:
+        """See `VOLUME_RULE`."""
+        area = (volume.max(axis=0) > FOREGROUND).sum(axis=(1, 2))
+        return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
+
+    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[_Seen]:
+        """Probabilities, and where it is explained the input and, of slices, the map."""
+        logits = engine.state.output["pred"].detach().float().cpu()
+        probabilities = torch.softmax(logits, dim=1).numpy()
+        if not self.explain:
+            return [_Seen(own) for own in probabilities]
+        images = engine.state.output["image"]
+        slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
+        heat: dict[int, np.ndarray] = {}
+        if slices:
+            maps = self._maps(engine, images[slices], probabilities[slices].argmax(axis=1))
+            heat = dict(zip(slices, maps, strict=True))
+        return [_Seen(own, images[place].cpu(), heat.get(place)) for place, own in enumerate(probabilities)]
+
+    def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
+        """See `Task`."""
+        case, warnings = opened.case, tuple(opened.warnings)
+        order = sorted(opened.outputs)
+        every = np.stack([opened.outputs[position].probabilities for position in order])
+        if not np.isfinite(every).all():
+            return Prediction(case.id, "error", "non_finite_output", warnings=warnings)
+        mean = every.mean(axis=0)
+        chosen = int(mean.argmax())
+        deciding = order[int(every[:, chosen].argmax())]
+        values: dict[str, Any] = {f"prob_{name}": f"{value:.6f}" for name, value in zip(CLASS_NAMES, mean, strict=True)}
+        if opened.image.kind == "volume":
+            warnings = (*warnings, "volume_experimental")
+            agreement = f"{(every.argmax(axis=1) == chosen).mean():.3f}"
+            values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
+        overlay = self._explained(opened, deciding, chosen, engine) if self.explain else ""
+        return Prediction(case.id, "ok", "", CLASS_NAMES[chosen], float(mean[chosen]), values, warnings, overlay)
+
+    def close(self) -> None:
+        """Take Grad-CAM's hooks off the network."""
+        if self.explainer is not None:
+            self.explainer.close()
+
+    def _maps(self, engine: Engine, images: Tensor, labels: np.ndarray) -> np.ndarray:
+        """Grad-CAM of a batch, (N, h, w)."""
+        if self.explainer is None:
+            assert self.cam_layer is not None  # `begin` saw to it
+            self.explainer = GradCAMExplainer(engine.network, self.cam_layer)
+        return self.explainer(images, torch.as_tensor(labels, device=images.device)).cpu().numpy()[:, 0]
+
+    def _explained(self, opened: OpenCase, position: int, label: int, engine: Engine) -> str:
+        """Path of the overlay of one slice."""
+        seen = opened.outputs[position]
+        heat = seen.heat
+        if heat is None:
+            heat = self._maps(engine, seen.image[None].to(engine.state.device), np.array([label]))[0]
+        name = f"overlays/{short_name(opened.case.id)}.png"
+        caption = f"Grad-CAM for {CLASS_NAMES[label]}"
+        write_png(self.output / name, explanation_panel(_as_seen(seen.image.numpy()), heat, caption))
+        return name
+
+
+def _as_seen(image: np.ndarray) -> np.ndarray:
+    """The network's input (C, H, W) as an 8-bit gray picture: its first channel, stretched."""
+    low, high = image[0].min(), image[0].max()
+    return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

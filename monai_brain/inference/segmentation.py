@@ -1,0 +1,155 @@
+"""From logits of pixels to a mask for every case."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine
+
+from monai_brain.inference.postprocessing import DEFAULT_THRESHOLD, without_specks
+from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.stream import OpenCase
+from monai_brain.inference.task import Task, short_name
+from monai_brain.io import Case
+from monai_brain.io.nifti import write_mask
+from monai_brain.io.write import write_png
+from monai_brain.report.figures import outline_panel
+from monai_brain.transforms.load import to_network_channels
+from monai_brain.transforms.spatial import to_size_before
+
+MILLILITER = 1000.0
+"""Cubic millimeters."""
+
+LABELS = {False: "no tumor", True: "tumor"}
+
+
+class Segmentation(Task):
+    """The tumor's mask and size.
+
+    Areas and volumes are given only where the file says how large a pixel is; otherwise there are only pixels and the
+    warning `spacing_unknown`.
+
+    Args:
+        transforms: the deterministic ones that a slice goes through.
+        threshold: of the probability of a pixel.
+        smallest_area: of a slice's component that stays, square millimeters; pixels where the spacing is not known.
+        smallest_volume: of a volume's component that stays, cubic millimeters; voxels likewise.
+        masks: write a mask per case: PNG for a slice, NIfTI for a volume.
+        overlays: write a picture per case that has a tumor: its outline on the slice, or on the slice of a volume
+            that shows most of it.
+    """
+
+    columns = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml", "largest_slice", "mask")
+    on_page = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml")
+    folders = ("masks", "overlays")
+    pictures = "The slice, and the outline of what was found"
+    verb = "segmenting"
+
+    def __init__(
+        self,
+        transforms: Sequence[Any],
+        *,
+        threshold: float = DEFAULT_THRESHOLD,
+        smallest_area: float = 0.0,
+        smallest_volume: float = 0.0,
+        masks: bool = True,
+        overlays: bool = False,
+    ) -> None:
+        self.transforms = transforms
+        self.threshold = threshold
+        self.smallest = {"slice": smallest_area, "volume": smallest_volume}
+        self.masks = masks
+        self.overlays = overlays
+
+    def begin(self, output: Path, cases: Iterable[Case]) -> None:
+        """See `Task`."""
+        super().begin(output, cases)
+        self.stems = Counter(_stem(case.id) for case in cases)
+
+    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[tuple[np.ndarray, float]]:
+        """The mask of each slice, in the slice's own size, before small components go; and how clear it is."""
+        probabilities = torch.sigmoid(engine.state.output["pred"].detach().float()).cpu().numpy()[:, 0]
+        kept = []
+        for own, opened in zip(probabilities, cases, strict=True):
+            if not np.isfinite(own).all():
+                kept.append((np.zeros(opened.size, bool), float("nan")))
+                continue
+            mask = to_size_before(own, self.transforms, opened.size) > self.threshold
+            kept.append((mask, float(own[own > self.threshold].mean() if mask.any() else 1 - own.max())))
+        return kept
+
+    def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
+        """See `Task`."""
+        case, kind = opened.case, opened.image.kind
+        clear = {position: own[1] for position, own in opened.outputs.items()}
+        if not np.isfinite(list(clear.values())).all():
+            return Prediction(case.id, "error", "non_finite_output", warnings=tuple(opened.warnings))
+        mask = without_specks(self._assembled(opened), self.smallest[kind], opened.image.spacing_mm)
+        found = bool(mask.any())
+        warnings = (*opened.warnings, *(() if opened.image.spacing_mm else ("spacing_unknown",)))
+        values: dict[str, Any] = {"tumor_pixels": int(mask.sum()), **_size(mask, opened.image.spacing_mm)}
+        largest = int(mask.reshape(len(mask), -1).sum(axis=1).argmax()) if kind == "volume" else 0
+        if kind == "volume" and found:
+            values["largest_slice"] = largest
+        if self.masks:
+            values["mask"] = self._write_mask(opened, mask)
+        overlay = self._write_overlay(opened, mask, largest) if self.overlays and found else ""
+        certainty = clear.get(largest, 1.0) if found else min(clear.values())
+        return Prediction(case.id, "ok", "", LABELS[found], certainty, values, warnings, overlay)
+
+    def _assembled(self, opened: OpenCase) -> np.ndarray:
+        if opened.image.kind == "slice":
+            return opened.outputs[0][0]
+        mask = np.zeros(opened.image.pixels.shape[1:], bool)
+        for position, (own, _) in opened.outputs.items():
+            mask[position] = own
+        return mask
+
+    def _write_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
+        stem = _stem(opened.case.id)
+        if self.stems[stem] > 1:  # a.png and a.jpg
+            stem = opened.case.id
+        name = f"masks/{short_name(stem)}"
+        if opened.image.kind == "slice":
+            write_png(self.output / f"{name}.png", mask.astype(np.uint8) * 255)
+            return f"{name}.png"
+        write_mask(self.output / f"{name}.nii.gz", mask, opened.image.source)
+        return f"{name}.nii.gz"
+
+    def _write_overlay(self, opened: OpenCase, mask: np.ndarray, largest: int) -> str:
+        image, own = opened.image, mask
+        if image.kind == "volume":
+            image, own = image._replace(pixels=image.pixels[:, largest], kind="slice"), mask[largest]
+        gray = (
+            image.pixels[image.channels.index("flair")]
+            if image.channels
+            else to_network_channels(image, gray=True)[0][0]
+        )
+        name = f"overlays/{short_name(opened.case.id)}.png"
+        write_png(self.output / name, outline_panel(gray, own, _aspect(opened)))
+        return name
+
+
+def _size(mask: np.ndarray, spacing_mm: Sequence[float] | None) -> dict[str, str]:
+    if spacing_mm is None:
+        return {}
+    size = float(mask.sum()) * float(np.prod(spacing_mm))
+    if mask.ndim == 2:
+        return {"tumor_area_mm2": f"{size:.1f}"}
+    return {"tumor_volume_ml": f"{size / MILLILITER:.3f}"}
+
+
+def _stem(case_id: str) -> str:
+    """A case's path without the suffix of an image file."""
+    path = PurePosixPath(case_id)
+    name = path.name.removesuffix(".gz") if path.name.lower().endswith(".nii.gz") else path.name
+    return str(path.with_name(PurePosixPath(name).stem or path.name))
+
+
+def _aspect(opened: OpenCase) -> float:
+    """Height of a pixel over its width."""
+    spacing = opened.image.spacing_mm
+    return spacing[-2] / spacing[-1] if spacing else 1.0

@@ -1,0 +1,67 @@
+"""What a network is applied for: what it is shown of a case, and what becomes of its outputs."""
+
+import hashlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ignite.engine import Engine
+
+from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.stream import OpenCase, slices_with_signal
+from monai_brain.io import Case
+
+LONGEST_NAME_BYTES = 240
+"""File systems take 255; suffixes need room."""
+
+
+class Task(ABC):
+    """One kind of result: a class, or a mask.
+
+    Attributes:
+        columns: its own in the table.
+        on_page: those of them that the page shows.
+        folders: that it writes into, in the output folder.
+        pictures: what its pictures show.
+        verb: for the progress bar.
+    """
+
+    columns: Sequence[str]
+    on_page: Sequence[str] = ()
+    folders: Sequence[str]
+    pictures: str
+    verb: str
+
+    def begin(self, output: Path, cases: Iterable[Case]) -> None:
+        """Take note of where results go and what is coming; refuse what cannot be done."""
+        self.output = output
+
+    def choose(self, volume: np.ndarray) -> Sequence[int]:
+        """Which slices of a volume, uint8 (C, D, H, W), the network is shown."""
+        return slices_with_signal(volume)
+
+    @abstractmethod
+    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Any]:
+        """What is kept of each item of a batch.
+
+        Args:
+            engine: in whose state batch and output are.
+            cases: that each item is a slice of.
+        """
+
+    @abstractmethod
+    def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
+        """The row of a case whose slices all came back; its files are written."""
+
+    def close(self) -> None:  # noqa: B027
+        """The run is over."""
+
+
+def short_name(case_id: str) -> str:
+    """A case's own relative path, or a hash where that name would be too long for a file system."""
+    if len(os.fsencode(case_id.rpartition("/")[2])) > LONGEST_NAME_BYTES:
+        return hashlib.sha256(os.fsencode(case_id)).hexdigest()
+    return case_id

@@ -1,0 +1,219 @@
+"""Masks by the shipped inference config, on phantoms in every layout that is read."""
+
+import itertools
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from monai_brain.inference.apply import predict_folder
+from monai_brain.io.weights import write_weights
+from monai_brain.networks.unet_vgg16 import UNetVGG16
+from tests.bundles.running import cause, table
+from tests.conftest import REPOSITORY, draw_phantom
+
+pytestmark = pytest.mark.slow
+
+BUNDLE = REPOSITORY / "bundles" / "brain_tumor_segmentation"
+SPACING = (0.9, 0.8, 6.0)
+MILLILITERS = float(np.prod(SPACING)) / 1000
+
+
+class Bright(UNetVGG16):
+    """A UNet-VGG16 whose weights make of it: tumor is what is bright."""
+
+    def __init__(self):
+        super().__init__()
+        for parameter in self.parameters():
+            torch.nn.init.zeros_(parameter)
+        self.features[0].weight.data[:3, :, 1, 1] = torch.eye(3)  # full resolution, channel by channel
+        self.features[2].weight.data[:3, :3, 1, 1] = torch.eye(3)
+        last = self.decoder[-1].convs
+        for block in (last.conv_0, last.conv_1):
+            block.adn.N.weight.data.fill_(1.0)
+        last.conv_0.conv.weight.data[0, :3, 1, 1] = 1 / 3
+        last.conv_1.conv.weight.data[0, 0, 1, 1] = 1.0
+        self.output.weight.data[0, 0] = 40.0
+        self.output.bias.data[0] = -40.0 * 1.85  # (0.9 - mean) / deviation
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "bright.safetensors"
+    write_weights(Bright(), path)
+    return path
+
+
+def predict(folder, output, weights, **options):
+    status = predict_folder(folder, output, bundle=BUNDLE, weights=str(weights), image_size=64, **options)
+    return status, table(output)
+
+
+def head():
+    """(40, 44, 7) voxels; a bright box in four slices."""
+    values = np.zeros((40, 44, 7), np.float32)
+    values[4:36, 4:40, :] = 100
+    values[4:36, 4:40, 0] = 0
+    values[10:20, 22:34, 2:6] = 400
+    return values
+
+
+REFERENCE = head() == 400
+
+
+def affine():
+    turned = np.diag([*SPACING, 1.0])
+    c, s = np.cos(0.2), np.sin(0.2)
+    tilt = np.eye(4)
+    tilt[:2, :2] = [[c, -s], [s, c]]
+    turned[:3, 3] = (-10, 20, 30)
+    return tilt @ turned
+
+
+def save(values, path, matrix=None):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(values, affine() if matrix is None else matrix), path)
+    return path
+
+
+def dice(one, other):
+    return 2 * (one & other).sum() / (one.sum() + other.sum())
+
+
+def test_mask_lies_where_the_tumor_is_in_the_sources_own_grid(weights, tmp_path):
+    source = nib.load(save(head(), tmp_path / "scans" / "sub" / "head.nii.gz"))
+    status, rows = predict(tmp_path / "scans", tmp_path / "out", weights, overlays=True)
+    row = rows["sub/head.nii.gz"]
+    mask = nib.load(tmp_path / "out" / row["mask"])
+    assert (status, row["label"], row["mask"]) == (0, "tumor", "masks/sub/head.nii.gz")
+    assert mask.shape == source.shape
+    np.testing.assert_allclose(mask.affine, source.affine, atol=1e-5)
+    found = np.asarray(mask.dataobj) > 0
+    assert dice(found, REFERENCE) > 0.85
+    assert float(row["tumor_volume_ml"]) == pytest.approx(found.sum() * MILLILITERS, abs=1e-3)
+    assert row["largest_slice"] in {"2", "3", "4", "5"} | {"1"}
+    assert row["warnings"] == "one_sequence_replicated"
+    assert (tmp_path / "out" / row["overlay"]).is_file()
+
+
+def test_axis_orders_and_flips_do_not_move_the_mask_in_the_world(weights, tmp_path):
+    original = nib.Nifti1Image(head(), affine())
+    orders = [
+        np.array([[axis, flip] for axis, flip in zip(axes, flips, strict=True)])
+        for axes in itertools.permutations(range(3))
+        for flips in ((1, 1, 1), (-1, 1, -1))
+    ]
+    (tmp_path / "scans").mkdir()
+    for number, order in enumerate(orders):
+        nib.save(original.as_reoriented(order), tmp_path / "scans" / f"{number:02d}.nii.gz")
+    _, rows = predict(tmp_path / "scans", tmp_path / "out", weights)
+    masks = [nib.as_closest_canonical(nib.load(tmp_path / "out" / row["mask"])) for row in rows.values()]
+    for mask in masks[1:]:
+        assert np.array_equal(np.asarray(mask.dataobj), np.asarray(masks[0].dataobj))
+        np.testing.assert_allclose(mask.affine, masks[0].affine, atol=1e-4)
+
+
+def test_slices_get_a_png_of_their_size_under_their_own_name(weights, tmp_path):
+    image = draw_phantom(0, 1, size=120)
+    (tmp_path / "scans" / "a").mkdir(parents=True)
+    for name in ("a/one.png", "a/one.jpg", "two.tif"):
+        cv2.imwrite(str(tmp_path / "scans" / name), image[:, :100])
+    status, rows = predict(tmp_path / "scans", tmp_path / "out", weights)
+    assert status == 0
+    assert [rows[name]["mask"] for name in ("a/one.png", "a/one.jpg", "two.tif")] == [
+        "masks/a/one.png.png",
+        "masks/a/one.jpg.png",
+        "masks/two.png",
+    ]
+    mask = cv2.imread(str(tmp_path / "out" / "masks" / "two.png"), cv2.IMREAD_UNCHANGED)
+    assert mask.shape == (120, 100)
+    assert set(np.unique(mask)) <= {0, 255}
+    assert int(rows["two.tif"]["tumor_pixels"]) == (mask > 0).sum()
+    assert rows["two.tif"]["tumor_area_mm2"] == ""
+    assert "spacing_unknown" in rows["two.tif"]["warnings"]
+
+
+def test_odd_volumes_have_their_own_result_or_code(weights, tmp_path):
+    scans = tmp_path / "scans"
+    save(head()[:, :, 3:4], scans / "single.nii.gz")
+    save(np.stack([head()] * 2, -1), scans / "series.nii.gz")
+    save(np.zeros((40, 44, 7), np.float32), scans / "black.nii.gz")
+    save(head(), scans / "cut.nii.gz")
+    content = (scans / "cut.nii.gz").read_bytes()
+    (scans / "cut.nii.gz").write_bytes(content[: len(content) // 2])
+    unknown = nib.Nifti1Image(head(), None)
+    nib.save(unknown, scans / "unknown.nii.gz")
+    status, rows = predict(scans, tmp_path / "out", weights)
+    assert status == 3
+    assert {name: row["code"] for name, row in rows.items() if row["status"] == "error"} == {
+        "series.nii.gz": "several_volumes",
+        "black.nii.gz": "no_signal",
+        "cut.nii.gz": "truncated",
+    }
+    assert "single_slice" in rows["single.nii.gz"]["warnings"]
+    assert nib.load(tmp_path / "out" / "masks" / "single.nii.gz").shape == (40, 44, 1)
+    assert rows["unknown.nii.gz"]["tumor_volume_ml"] == ""
+    assert "no_affine" in rows["unknown.nii.gz"]["warnings"]
+    assert "spacing_unknown" in rows["unknown.nii.gz"]["warnings"]
+
+
+def test_case_without_tumor_has_an_empty_mask_and_no_picture(weights, tmp_path):
+    save(head(), tmp_path / "scans" / "head.nii.gz")
+    status, rows = predict(tmp_path / "scans", tmp_path / "out", weights, smallest_volume=1e6, overlays=True)
+    row = rows["head.nii.gz"]
+    assert (status, row["label"], float(row["tumor_volume_ml"]), row["overlay"]) == (0, "no tumor", 0, "")
+    mask = nib.load(tmp_path / "out" / row["mask"])
+    assert mask.shape == (40, 44, 7)
+    assert not np.asarray(mask.dataobj).any()
+
+
+def test_table_of_cases_gives_one_mask_each(weights, tmp_path):
+    for name in ("f", "c"):
+        save(head(), tmp_path / "scans" / f"{name}.nii.gz")
+    save(head()[:, :, :6], tmp_path / "scans" / "short.nii.gz")
+    listed = tmp_path / "cases.csv"
+    listed.write_text("case,flair,t1c\nwhole,scans/f.nii.gz,scans/c.nii.gz\nodd,scans/f.nii.gz,scans/short.nii.gz\n")
+    status, rows = predict(listed, tmp_path / "out", weights)
+    assert status == 3
+    assert rows["odd"]["code"] == "geometry_mismatch"
+    assert rows["whole"]["warnings"] == "missing_sequence_replaced"
+    assert dice(np.asarray(nib.load(tmp_path / "out" / "masks" / "whole.nii.gz").dataobj) > 0, REFERENCE) > 0.85
+
+
+def test_small_components_go_by_their_size_in_millimeters(weights, tmp_path):
+    values = head()
+    values[30:33, 8:11, 4] = 400
+    save(values, tmp_path / "scans" / "head.nii.gz")
+    counted = []
+    for smallest in (0, 300, 1_000_000):
+        _, rows = predict(tmp_path / "scans", tmp_path / f"out{smallest}", weights, smallest_volume=smallest)
+        counted.append(int(rows["head.nii.gz"]["tumor_pixels"]))
+    assert counted[0] > counted[1] > counted[2] == 0
+
+
+def test_masks_can_be_left_out_and_batches_do_not_matter(weights, tmp_path):
+    save(head(), tmp_path / "scans" / "head.nii.gz")
+    tables = []
+    for size in (1, 5):
+        output = tmp_path / f"out{size}"
+        tables.append(predict(tmp_path / "scans", output, weights, batch_size=size, masks=False)[1])
+        assert not (output / "masks").exists()
+    assert tables[0] == tables[1]
+
+
+def test_explanation_is_not_offered(weights, tmp_path):
+    save(head(), tmp_path / "scans" / "head.nii.gz")
+    with pytest.raises(RuntimeError) as caught:
+        predict(tmp_path / "scans", tmp_path / "out", weights, explain=True)
+    assert "explain" in str(cause(caught.value))
+
+
+def test_properties_of_the_model_zoo_are_there():
+    run = ConfigWorkflow(
+        config_file=str(BUNDLE / "configs" / "inference.yaml"), workflow_type="infer", logging_file=False
+    )
+    run.initialize()
+    assert run.check_properties() == []
