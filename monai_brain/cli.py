@@ -48,27 +48,28 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @app.command("demo-data")
 def demo_data(
-    output: Annotated[Path, typer.Argument(help="New folder for the synthetic slices.")],
-    patients: Annotated[int, typer.Option(min=4, help="The classes in turn.")] = 60,
-    slices: Annotated[int, typer.Option(min=1, help="Per patient.")] = 10,
+    output: Annotated[Path, typer.Argument(help="New folder for the synthetic images.")],
+    patients: Annotated[int, typer.Option(min=1, help="Of class folders, the classes in turn.")] = 60,
+    slices: Annotated[int, typer.Option(min=1, help="Per patient, of class folders.")] = 10,
+    layout: Annotated[
+        str, typer.Option(help="classes (folders of slices), nifti (volumes with masks) or slices (with masks).")
+    ] = "classes",
     seed: Annotated[int, typer.Option(help="Of everything: the same seed gives the same pixels.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
 ) -> None:
-    """Make class folders of synthetic MR slices, without any download."""
+    """Make synthetic MR: class folders of slices, or heads in three sequences with masks; without any download."""
     from rich.progress import Progress
 
-    from monai_brain.data.demo import write_demo_slices
+    from monai_brain.data.demo import write_demo_slices, write_demo_volumes
 
     with Progress(console=errors) as progress:
         task = progress.add_task("rendering patients", total=patients)
-        count = write_demo_slices(
-            output,
-            patients=patients,
-            seed=seed,
-            slices_per_patient=slices,
-            workers=workers or os.cpu_count() or 1,
-            told=lambda: progress.advance(task),
-        )
+        options: dict[str, Any] = {"patients": patients, "seed": seed, "workers": workers or os.cpu_count() or 1}
+        options["told"] = lambda: progress.advance(task)
+        if layout == "classes":
+            count = write_demo_slices(output, slices_per_patient=slices, **options)
+        else:
+            count = write_demo_volumes(output, layout=layout, **options)
     console.print(f"{count} synthetic slices of {patients} patients in {output}", soft_wrap=True)
 
 
@@ -216,6 +217,26 @@ def index_pairs(
         errors.print(f"left out: {path} ({code})", markup=False)
     if found.refused:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def pool(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of trainings on the folds, evaluated on their test parts.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figures, table and page.")],
+) -> None:
+    """Put the folds of a segmenter's cross-validation together: every patient once."""
+    from monai_brain.report.segmentation import write_pooled
+
+    metrics = write_pooled(output, runs)
+    table = Table("institution", "patients", "mean Dice", "median Dice")
+    for name, own in {"all": metrics["patients"], **metrics["by_institution"]}.items():
+        low, high = own["mean_interval"]
+        mean = f"{own['mean_dice']:.3f} ({low:.3f} to {high:.3f})"
+        table.add_row(name, str(own["number"]), mean, f"{own['median_dice']:.3f}")
+    console.print(table)
+    console.print(f"Page: {output / 'report.html'}", soft_wrap=True, markup=False)
 
 
 @app.command()

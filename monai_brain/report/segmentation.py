@@ -1,5 +1,7 @@
 """Write what an evaluation of a segmenter found: by patient, by slice, by institution; pictures and one page."""
 
+import csv
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,8 +29,15 @@ PATIENT_COLUMNS = (
 )
 SLICE_COLUMNS = ("path", "patient", "dice", "iou", "sensitivity", "precision", "hd95_pixels")
 
+NUMBERS = ("dice", "iou", "sensitivity", "precision")
+"""Columns that are read back as numbers; empty where they are undefined."""
+
 SHOWN = 3
 """Patients in each of best, middle and worst."""
+
+
+class UnusableFolds(ValueError):
+    """Runs that do not make up a cross-validation."""
 
 
 class Scored(NamedTuple):
@@ -66,18 +75,12 @@ def write_segmentation_evaluation(
     slices = [_slice_row(one) for one in scored]
     metrics: dict[str, Any] = {
         "part": part,
-        "patients": _summary([row["dice"] for row in patients]),
-        "by_institution": {
-            name: _summary([row["dice"] for row in patients if row["institution"] == name])
-            for name in sorted({row["institution"] for row in patients})
-        },
+        **_by_patient(patients),
         "slices": {"number": len(slices)}
         | {
             name: _mean([row[name] for row in slices])
             for name in ("dice", "iou", "sensitivity", "precision", "hd95_pixels")
         },
-        "empty_masks": EMPTY_RULE,
-        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of patients",
     }
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "run.json", manifest("evaluation", options))
@@ -86,6 +89,59 @@ def write_segmentation_evaluation(
     galleries = _write_pictures(folder, scored, patients)
     write_page(folder / "report.html", f"Segmentation, {part}", [*_tables(metrics, patients), *galleries])
     return metrics
+
+
+def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
+    """Put the test patients of a cross-validation's folds together: every patient once, by a model that never saw it.
+
+    Args:
+        folder: gets `metrics.json`, `patients.csv`, `report.html`, `run.json`.
+        runs: trained on the folds, each evaluated on its test part.
+
+    Returns:
+        What stands in `metrics.json`.
+
+    Raises:
+        UnusableFolds: a run was not evaluated, or a patient was tested twice.
+    """
+    folder = Path(folder)
+    patients: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        table = run / "evaluation_test" / "patients.csv"
+        if not table.is_file():
+            raise UnusableFolds(f"{run}: has no evaluation_test; run the evaluating workflow on it first")
+        with table.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file):
+                if row["patient"] in patients:
+                    raise UnusableFolds(f"{run}: {row['patient']} was tested by another run too; give each fold once")
+                numbers = {key: float(row[key]) if row[key] else None for key in NUMBERS}
+                patients[row["patient"]] = {**row, **numbers, "run": run.name}
+    rows = sorted(patients.values(), key=lambda row: -row["dice"])
+    metrics = {"part": f"test parts of {len(runs)} runs", **_by_patient(rows)}
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "run.json", manifest("pooling", {"runs": [_identity(run) for run in runs]}))
+    write_csv(folder / "patients.csv", (*PATIENT_COLUMNS, "run"), rows)
+    write_page(folder / "report.html", "Segmentation, all folds", [_patient_table(metrics), _every_patient(rows)])
+    return metrics
+
+
+def _identity(run: Path) -> dict[str, Any]:
+    """What a run scored, by hashes."""
+    options = json.loads((run / "evaluation_test" / "run.json").read_text(encoding="utf-8"))["options"]
+    kept = ("threshold", "smallest_pixels", "average_flips", "weights_sha256", "datalist_sha256")
+    return {"run": run.name, **{key: options[key] for key in kept if key in options}}
+
+
+def _by_patient(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "patients": _summary([row["dice"] for row in rows]),
+        "by_institution": {
+            name: _summary([row["dice"] for row in rows if row["institution"] == name])
+            for name in sorted({row["institution"] for row in rows})
+        },
+        "empty_masks": EMPTY_RULE,
+        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of patients",
+    }
 
 
 def _score(item: Mapping[str, Any], predicted: np.ndarray) -> Scored:
@@ -137,23 +193,9 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _tables(metrics: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -> list[Block]:
-    groups = {"all": metrics["patients"], **{k: v for k, v in metrics["by_institution"].items() if k}}
-    rows = [
-        [
-            name,
-            str(own["number"]),
-            f"{own['mean_dice']:.3f} ({own['mean_interval'][0]:.3f} to {own['mean_interval'][1]:.3f})",
-            f"{own['median_dice']:.3f} ({own['median_interval'][0]:.3f} to {own['median_interval'][1]:.3f})",
-        ]
-        for name, own in groups.items()
-    ]
     slices = metrics["slices"]
     return [
-        Table(
-            f"Patients, all slices of one together ({metrics['bootstrap']})",
-            ["institution", "patients", "mean Dice", "median Dice"],
-            rows,
-        ),
+        _patient_table(metrics),
         Table(
             f"Means over slices. {metrics['empty_masks']}",
             ["slices", "Dice", "IoU", "sensitivity", "precision", "HD95, pixels"],
@@ -164,20 +206,37 @@ def _tables(metrics: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -
                 ]
             ],
         ),
-        Table(
-            "Every patient, the best first",
-            ["patient", "institution", "slices", "Dice", "sensitivity", "precision"],
-            [
-                [
-                    row["patient"],
-                    row["institution"],
-                    str(row["slices"]),
-                    *map(_shown, (row["dice"], row["sensitivity"], row["precision"])),
-                ]
-                for row in patients
-            ],
-        ),
+        _every_patient(patients),
     ]
+
+
+def _patient_table(metrics: Mapping[str, Any]) -> Table:
+    groups = {"all": metrics["patients"], **{k: v for k, v in metrics["by_institution"].items() if k}}
+    rows = [
+        [
+            name,
+            str(own["number"]),
+            f"{own['mean_dice']:.3f} ({own['mean_interval'][0]:.3f} to {own['mean_interval'][1]:.3f})",
+            f"{own['median_dice']:.3f} ({own['median_interval'][0]:.3f} to {own['median_interval'][1]:.3f})",
+        ]
+        for name, own in groups.items()
+    ]
+    caption = f"Patients, all slices of one together ({metrics['bootstrap']})"
+    return Table(caption, ["institution", "patients", "mean Dice", "median Dice"], rows)
+
+
+def _every_patient(patients: Sequence[Mapping[str, Any]]) -> Table:
+    rows = [
+        [
+            row["patient"],
+            row["institution"],
+            str(row["slices"]),
+            *map(_shown, (row["dice"], row["sensitivity"], row["precision"])),
+        ]
+        for row in patients
+    ]
+    columns = ["patient", "institution", "slices", "Dice", "sensitivity", "precision"]
+    return Table("Every patient, the best first", columns, rows)
 
 
 def _shown(value: float | None) -> str:

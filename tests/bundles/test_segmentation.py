@@ -1,6 +1,7 @@
 """Training and evaluation of the segmenter by the shipped configs, on phantoms with masks."""
 
 import csv
+import shutil
 
 import cv2
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_brain.data.pairs import find_pairs, split_pairs
+from monai_brain.evaluation.segmentation import THRESHOLDS
 from monai_brain.io.weights import read_checkpoint, write_weights
 from monai_brain.io.write import write_json
 from monai_brain.networks.vgg import VGG
+from monai_brain.report.segmentation import UnusableFolds, write_pooled
 from tests.bundles.running import cause
 from tests.conftest import REPOSITORY, draw_phantom, read
 
@@ -115,3 +118,39 @@ def test_misspelt_option_is_refused(data, tmp_path):
 
 def test_properties_of_the_model_zoo_are_there(data):
     assert workflow("train.yaml", **data).check_properties() == []
+
+
+def test_folds_are_pooled_and_no_patient_counts_twice(evaluated, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "other")
+    with pytest.raises(UnusableFolds, match="was tested by another run too"):
+        write_pooled(tmp_path / "out", [trained, tmp_path / "other"])
+    table = tmp_path / "other" / "evaluation_test" / "patients.csv"
+    table.write_text(table.read_text().replace("TCGA_", "OTHER_"))
+    metrics = write_pooled(tmp_path / "out", [trained, tmp_path / "other"])
+    one = read(evaluated / "metrics.json")["patients"]
+    assert metrics["patients"]["number"] == 2 * one["number"]
+    assert metrics["patients"]["mean_dice"] == pytest.approx(one["mean_dice"])
+    assert len(rows(tmp_path / "out" / "patients.csv")) == metrics["patients"]["number"]
+    assert len(read(tmp_path / "out" / "run.json")["options"]["runs"]) == 2
+    with pytest.raises(UnusableFolds, match="evaluating workflow"):
+        write_pooled(tmp_path / "out", [tmp_path])
+
+
+def test_threshold_comes_from_the_validation_patients(evaluated):
+    threshold = read(evaluated / "run.json")["options"]["threshold"]
+    assert threshold in THRESHOLDS
+
+
+def test_tuned_recipe_learns_and_balances(data, tmp_path):
+    options = {**data, **SMALL, "max_epochs": 3, "image_size": 64, "output_dir": str(tmp_path / "run")}
+    run = workflow("train.yaml", "networks/unet_vgg16_tuned.yaml", **options)
+    run.run()
+    history = rows(tmp_path / "run" / "metrics.csv")
+    assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
+    manifest = read(tmp_path / "run" / "run.json")
+    assert manifest["options"]["name"] == "unet_vgg16_tuned"
+    assert "BalancedSlices" in str(manifest["options"]["recipe"])
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(tmp_path / "run"), "average_flips": True}
+    workflow("train.yaml", "evaluate.yaml", **options, threshold=0.4).run()
+    done = read(tmp_path / "run" / "evaluation_test" / "run.json")["options"]
+    assert (done["threshold"], done["average_flips"]) == (0.4, True)

@@ -1,10 +1,12 @@
-"""The scanner: thick slices in the three planes, limited resolution, noise, 8 bits."""
+"""The scanner: thick slices in the three planes and whole volumes, limited resolution, noise."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from monai_brain.data.demo.anatomy import CONTRASTS
 from monai_brain.data.demo.lesions import Head
 
 PLANES = ("axial", "coronal", "sagittal")
@@ -16,6 +18,21 @@ SIZE_PIXELS = 256
 
 BRIGHT_PERCENTILE = 99.6
 """What becomes white: a few bright voxels must not darken the rest."""
+
+
+LOWEST_MM, HIGHEST_MM = -65.0, 100.0
+"""From below the cerebellum to the crown: where a volume's slices lie."""
+
+
+class DemoVolume(NamedTuple):
+    """A rendered head in three sequences and its reference, as NIfTI stores them: (R, A, S), first index left."""
+
+    sequences: Mapping[str, np.ndarray]
+    """float32 (X, Y, Z) by name, about 0 to 1."""
+    mask: np.ndarray
+    """bool (X, Y, Z): what is not normal on FLAIR."""
+    affine_ras: np.ndarray
+    """(4, 4), millimeters."""
 
 
 class DemoSlice(NamedTuple):
@@ -55,6 +72,40 @@ def acquire_slice(head: Head, plane: str, at_mm: float, random: np.random.Genera
     magnitude = scan(image, random, noise=random.uniform(0.012, 0.03), kept=random.uniform(0.7, 0.95))
     white = np.percentile(magnitude, BRIGHT_PERCENTILE)
     return DemoSlice((np.clip(magnitude / white, 0, 1) * 255).astype(np.uint8), share >= 0.5)
+
+
+def acquire_volume(
+    head: Head, random: np.random.Generator, size: int = 128, step_mm: float = THICKNESS_MM
+) -> DemoVolume:
+    """T1, FLAIR and T1 with contrast of one head on one grid of axial slices.
+
+    Args:
+        head: the subject.
+        random: of noise and resolution.
+        size: pixels per side.
+        step_mm: between slices.
+    """
+    noise, kept = random.uniform(0.012, 0.03), random.uniform(0.75, 0.95)
+    places = np.arange(LOWEST_MM, HIGHEST_MM, step_mm)
+    images: dict[str, list[np.ndarray]] = {name: [] for name in CONTRASTS}
+    masks = []
+    for at_mm in places:
+        points = slice_points("axial", float(at_mm), size)
+        for name, contrast in CONTRASTS.items():
+            image, share = head(points, contrast)
+            images[name].append(scan(image.numpy(), random, noise=noise, kept=kept).astype(np.float32))
+            if name == "flair":
+                masks.append(share.numpy() >= 0.5)
+    pixel_mm = FIELD_OF_VIEW_MM / size
+    first = slice_points("axial", float(places[0]), size)[-1, -1].numpy()  # left, posterior: x and y grow from there
+    affine = np.diag([pixel_mm, pixel_mm, step_mm, 1.0])
+    affine[:3, 3] = first
+    return DemoVolume({name: _as_stored(own) for name, own in images.items()}, _as_stored(masks), affine)
+
+
+def _as_stored(slices: list[np.ndarray]) -> np.ndarray:
+    """Slices (H, W), seen from below with the head up, as (X, Y, Z) with x to the right and y to the front."""
+    return np.ascontiguousarray(np.stack(slices, axis=-1)[::-1, ::-1].swapaxes(0, 1))
 
 
 def scan(image: np.ndarray, random: np.random.Generator, *, noise: float, kept: float) -> np.ndarray:

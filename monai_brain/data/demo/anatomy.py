@@ -1,4 +1,4 @@
-"""A head as a function of coordinates: contrast-enhanced T1 at any point, so any slice is rendered alone.
+"""A head as a function of coordinates: T1, T1 with contrast or FLAIR at any point, so any slice is rendered alone.
 
 The tissue maps are the MNI152 averages that ship inside nilearn (V. Fonov et al., NeuroImage 54, 2011). They
 are deformed for each subject; skull, scalp, vessels and sinuses are layered around them by distance.
@@ -93,6 +93,25 @@ class Draw:
         return smooth_noise(self.generator, grain_mm, channels)
 
 
+class Contrast(NamedTuple):
+    """What a sequence makes of tissues, intensities about 0 to 1."""
+
+    name: str
+    brain: tuple[float, float, float] | None = None
+    """White matter, gray matter, fluid; None: the subject's own values on T1."""
+    nuclei: float = 0.9
+    """How much the deep gray nuclei stand out."""
+    enhances: bool = False
+    """Whether contrast agent lights up dura, vessels, sinuses and the pituitary."""
+    fat: float = 1.0
+    """Times the subject's value on T1."""
+
+
+T1C, T1 = Contrast("t1c", enhances=True), Contrast("t1")
+FLAIR = Contrast("flair", brain=(0.36, 0.47, 0.05), nuclei=0.0, fat=0.7)
+CONTRASTS = {contrast.name: contrast for contrast in (T1, FLAIR, T1C)}
+
+
 class Location(NamedTuple):
     """Where points of the scanner lie in the subject, and what is known there; all of the points' shape."""
 
@@ -141,12 +160,13 @@ class Anatomy:
         center = subject_mm.new_tensor(CENTER_MM)
         return torch.linalg.solve(self.to_subject, subject_mm - center) + center
 
-    def render(self, subject_mm: Tensor, pushed_mm: Tensor) -> tuple[Tensor, Location]:
+    def render(self, subject_mm: Tensor, pushed_mm: Tensor, contrast: Contrast = T1C) -> tuple[Tensor, Location]:
         """Intensity, about 0 to 1, at points.
 
         Args:
             subject_mm: (..., 3), from `place`.
             pushed_mm: (..., 3), the same points where their tissue was before a lesion displaced it.
+            contrast: what tissues look like.
         """
         folded = pushed_mm + sample(self.gyral_deformation_mm, pushed_mm).movedim(0, -1)
         t1, gray, white = sample(self.atlas.tissue, folded)
@@ -160,37 +180,40 @@ class Anatomy:
             sample(self.grain, subject_mm)[0],
         )
         inner = torch.sigmoid((0.8 - gyral_mm) * 2.5)
-        image = self._brain(t1, gray, white, location) * inner + self._around(folded, skin_mm, location) * (1 - inner)
-        image = self._vessels(image, folded, location)
+        around = self._around(folded, skin_mm, location, contrast)
+        image = self._brain(t1, gray, white, location, contrast) * inner + around * (1 - inner)
+        if contrast.enhances:
+            image = self._vessels(image, folded, location)
         return torch.where(skin_mm > 0, torch.zeros_like(image), image), location
 
     def coil_gain(self, points_mm: Tensor) -> Tensor:
         """The receive coil's uneven sensitivity at scanner points."""
         return torch.exp(0.12 * sample(self.bias, points_mm)[0])
 
-    def _brain(self, t1: Tensor, gray: Tensor, white: Tensor, at: Location) -> Tensor:
+    def _brain(self, t1: Tensor, gray: Tensor, white: Tensor, at: Location, contrast: Contrast) -> Tensor:
+        own_white, own_gray, fluid = contrast.brain or (self.white, self.gray, self.fluid)
         # averages are blurred: sharpened again, with a boundary that differs between subjects
         share = torch.sigmoid(14 * (white - gray + 0.10 * at.texture))
         inside = torch.sigmoid(16 * (gray + white - 0.52 + 0.06 * at.texture))
-        tissue = inside * (share * self.white + (1 - share) * self.gray) + (1 - inside) * self.fluid
-        nuclei = 1 + 0.9 * (t1 - (white * 0.78 + gray * 0.58)) * inside
+        tissue = inside * (share * own_white + (1 - share) * own_gray) + (1 - inside) * fluid
+        nuclei = 1 + contrast.nuclei * (t1 - (white * 0.78 + gray * 0.58)) * inside
         return tissue * nuclei + 0.008 * at.grain
 
-    def _around(self, folded_mm: Tensor, skin_mm: Tensor, at: Location) -> Tensor:
+    def _around(self, folded_mm: Tensor, skin_mm: Tensor, at: Location, contrast: Contrast) -> Tensor:
         """Dura, skull, scalp, face and neck, from the inside out."""
         soft = sample(self.soft, at.subject_mm)[0]
-        out = 0.05 + _shell(at.brain_mm, 1.2, 2.4, 0.7) * self.dura
+        out = 0.05 + _shell(at.brain_mm, 1.2, 2.4, 0.7) * (self.dura if contrast.enhances else 0.1)
         marrow = _shell(at.brain_mm, 2.5 + self.skull_mm * 0.3, 2.5 + self.skull_mm * 0.75, 1.2)
         out = out + marrow * 0.22 * (1 + 0.5 * soft)
         outside = at.brain_mm > 2.5 + self.skull_mm
-        scalp = self.fat * (0.9 + 0.12 * soft + 0.03 * at.texture) * torch.sigmoid(-(skin_mm + 2) * 2)
+        scalp = self.fat * contrast.fat * (0.9 + 0.12 * soft + 0.03 * at.texture) * torch.sigmoid(-(skin_mm + 2) * 2)
         skin = 0.3 * torch.sigmoid(-skin_mm * 2) * torch.sigmoid((skin_mm + 2) * 2)
         out = torch.where(outside, scalp + skin, out)
         flesh = 0.27 + 0.06 * torch.tanh(2 * soft) + 0.015 * at.texture
         out = torch.where(outside & (skin_mm < -8), flesh, out)
-        return self._skull_base(out, folded_mm, soft, at)
+        return self._skull_base(out, folded_mm, soft, at, contrast.enhances)
 
-    def _skull_base(self, out: Tensor, folded_mm: Tensor, soft: Tensor, at: Location) -> Tensor:
+    def _skull_base(self, out: Tensor, folded_mm: Tensor, soft: Tensor, at: Location, enhances: bool) -> Tensor:
         x, y, z = folded_mm.unbind(-1)
         away = at.brain_mm
         for side in (-1, 1):
@@ -200,9 +223,9 @@ class Anatomy:
             carotid = (torch.hypot(x - side * 13, y - 4) < 2.8) & (z < -22) & (away > 0.5)
             out = torch.where(carotid, torch.full_like(out, 0.06), out)  # flow void
             cavernous_sinus = (torch.hypot(x - side * 10, z + 31) < 4) & (y.abs() < 9) & (away > 0.5)
-            out = torch.where(cavernous_sinus, 0.6 + 0.06 * at.texture, out)
+            out = torch.where(cavernous_sinus, (0.6 if enhances else 0.25) + 0.06 * at.texture, out)
         gland = (_ellipsoid(x / 5.5, (y - 3) / 5, (z + 34) / 4) < 1) & (away > 0)
-        out = torch.where(gland, 0.68 + 0.04 * at.texture, out)  # the normal pituitary enhances
+        out = torch.where(gland, (0.68 if enhances else 0.4) + 0.04 * at.texture, out)
         sinuses = _ellipsoid(x / 13, (y - 32) / 30, (z + 45) / 17) + 0.12 * at.texture < 1
         throat = torch.hypot(x / 12, (y - 8 + (z + 70) * 0.1) / 9) + (z > -52) < 1
         out = torch.where((sinuses | throat) & (away > 3), 0.02 + 0.02 * at.texture.abs(), out)

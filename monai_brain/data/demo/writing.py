@@ -1,17 +1,19 @@
-"""Write demo data: class folders of slices, a patient in each name."""
+"""Write demo data: class folders of slices, a patient in each name; or heads in three sequences with their masks."""
 
+import gzip
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
+import nibabel as nib
 import numpy as np
 import PIL.Image
 import PIL.PngImagePlugin
 import torch
 
-from monai_brain.data.demo.acquisition import PLANES, acquire_slice
+from monai_brain.data.demo.acquisition import BRIGHT_PERCENTILE, PLANES, DemoVolume, acquire_slice, acquire_volume
 from monai_brain.data.demo.anatomy import Draw
 from monai_brain.data.demo.lesions import LESIONS, Head, Lesion
 from monai_brain.io.write import atomic
@@ -27,12 +29,28 @@ REACH = 0.55
 """Share of the radius within which slices cut a lesion, so that every slice of a patient shows it."""
 
 
+FULL_SCALE = 1000
+"""Of the integers that volumes are stored as."""
+
+
+class UnknownLayout(ValueError):
+    """A layout that demo data are not written in."""
+
+
 class _Patient(NamedTuple):
     folder: Path
     number: int
     class_name: str
     seed: int
     slices: int
+
+
+class _Volume(NamedTuple):
+    folder: Path
+    number: int
+    seed: int
+    layout: str
+    size: int
 
 
 def write_demo_slices(
@@ -81,6 +99,57 @@ def write_demo_slices(
     return patients * slices_per_patient
 
 
+def write_demo_volumes(
+    folder: Path,
+    *,
+    patients: int,
+    seed: int = 0,
+    layout: str = "nifti",
+    size: int = 128,
+    workers: int = 2,
+    told: Callable[[], None] = lambda: None,
+) -> int:
+    """Write `patients` synthetic patients with a glioma, T1, FLAIR and T1 with contrast, and what is tumor.
+
+    Args:
+        folder: must be empty or missing. `nifti`: `synthetic_<n>/synthetic_<n>-t1n.nii.gz`, `-t2f`, `-t1c`, `-seg`,
+            as BraTS names them; `slices`: `TCGA_SY_<n>_00000000/TCGA_SY_<n>_00000000_<k>.tif` with three channels
+            and `_mask.tif`, as the LGG data set has them.
+        patients: how many.
+        seed: of everything.
+        layout: `nifti` or `slices`.
+        size: pixels per side of a slice.
+        workers: processes.
+        told: called after each patient.
+
+    Returns:
+        Number of slices.
+
+    Raises:
+        FileExistsError: the folder holds something already.
+        UnknownLayout: the layout is none of the two.
+    """
+    if layout not in VOLUME_WRITERS:
+        raise UnknownLayout(f"layout {layout!r} is none of classes, {', '.join(VOLUME_WRITERS)}")
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder}: not empty; give a new folder for the demo data")
+    jobs = [_Volume(folder, number, _seed(seed, number), layout, size) for number in range(patients)]
+    with atomic(folder / "README.txt") as file:
+        file.write(f"{NOTICE}\nSeed {seed}, {patients} patients with a glioma.\n")
+    if workers <= 1:
+        counts = []
+        for job in jobs:
+            counts.append(_write_volume(job))
+            told()
+        return sum(counts)
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        counts = []
+        for count in pool.map(_write_volume, jobs):
+            counts.append(count)
+            told()
+    return sum(counts)
+
+
 def _seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
@@ -114,3 +183,40 @@ def _write_png(path: Path, image: np.ndarray) -> None:
     notice.add_text("Comment", NOTICE)
     with atomic(path, "wb") as file:
         PIL.Image.fromarray(image).save(file, format="PNG", pnginfo=notice)
+
+
+def _write_volume(job: _Volume) -> int:
+    torch.set_num_threads(1)
+    volume = acquire_volume(Head("glioma", job.seed), np.random.default_rng(job.seed), job.size)
+    VOLUME_WRITERS[job.layout](job, volume)
+    return volume.mask.shape[-1]
+
+
+def _write_nifti(job: _Volume, volume: DemoVolume) -> None:
+    name = f"synthetic_{job.number:04d}"
+    for ending, sequence in (("t1n", "t1"), ("t2f", "flair"), ("t1c", "t1c")):
+        voxels = np.rint(volume.sequences[sequence] * FULL_SCALE).astype(np.int16)
+        _save_nifti(job.folder / name / f"{name}-{ending}.nii.gz", voxels, volume.affine_ras)
+    _save_nifti(job.folder / name / f"{name}-seg.nii.gz", volume.mask.astype(np.uint8), volume.affine_ras)
+
+
+def _save_nifti(path: Path, voxels: np.ndarray, affine: np.ndarray) -> None:
+    image = nib.Nifti1Image(voxels, affine)
+    image.header["descrip"] = b"Synthetic, MONAI Brain"
+    with atomic(path, "wb") as file:
+        file.write(gzip.compress(image.to_bytes(), mtime=0))
+
+
+def _write_lgg(job: _Volume, volume: DemoVolume) -> None:
+    name = f"TCGA_SY_{job.number:04d}_00000000"
+    white = {key: np.percentile(own, BRIGHT_PERCENTILE) for key, own in volume.sequences.items()}
+    stacked = np.stack([volume.sequences[key] / white[key] for key in ("t1", "flair", "t1c")], axis=-1)
+    pixels = (np.clip(stacked, 0, 1) * 255).astype(np.uint8)
+    for index in range(volume.mask.shape[-1]):
+        for content, ending in ((pixels[:, :, index], ""), (volume.mask[:, :, index] * np.uint8(255), "_mask")):
+            turned = np.ascontiguousarray(content.swapaxes(0, 1)[::-1, ::-1])  # up is front, left is right
+            with atomic(job.folder / name / f"{name}_{index + 1}{ending}.tif", "wb") as file:
+                PIL.Image.fromarray(turned).save(file, format="TIFF", description=NOTICE)
+
+
+VOLUME_WRITERS = {"nifti": _write_nifti, "slices": _write_lgg}
