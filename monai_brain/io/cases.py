@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from monai_brain.io.dicom import read_header
 from monai_brain.io.record import Case, Skipped
 from monai_brain.io.sequences import gather, read_table
 
@@ -35,7 +36,10 @@ SIDECAR_SUFFIXES = frozenset(
 """Notes, tables and reports. Everything else is opened and judged by its content."""
 
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz")
+OTHER_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".nii", ".gz", ".zip", ".nrrd", ".mha")
+"""Names whose files are not opened to look for a DICOM series; reading looks at the content all the same."""
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 """Names that announce a volume; what a file is, its content decides."""
 
 
@@ -73,9 +77,35 @@ def _walk(top: Path, real_top: Path) -> Iterator[Case | Skipped]:
             identity = path.relative_to(top).as_posix()
             code = _reason_to_skip(path, real_top)
             entries.append(Skipped(identity, code) if code else _case(identity, path))
-        yield from gather(entries)
+        yield from _series(gather(entries))
     for error in unreadable:  # a folder that may not be listed would hide its files silently
         yield Skipped(Path(error.filename).relative_to(top).as_posix(), "unreadable_folder")
+
+
+def _series(entries: list[Case | Skipped]) -> list[Case | Skipped]:
+    """DICOM files of one series as one case, named after the first; objects without an image are skipped."""
+    result: list[Case | Skipped] = []
+    places: dict[str, int] = {}
+    for entry in entries:
+        header = read_header(entry.files[0]) if isinstance(entry, Case) and _may_be_dicom(entry) else None
+        if header is None:
+            result.append(entry)
+        elif not header.has_picture:
+            result.append(Skipped(entry.id, "no_pixels"))
+        elif header.series in places:
+            place = places[header.series]
+            first = result[place]
+            assert isinstance(first, Case) and isinstance(entry, Case)
+            result[place] = first._replace(files=(*first.files, *entry.files), kind="volume")
+        else:
+            if header.series:
+                places[header.series] = len(result)
+            result.append(entry)
+    return result
+
+
+def _may_be_dicom(case: Case) -> bool:
+    return len(case.files) == 1 and not case.files[0].name.lower().endswith(OTHER_SUFFIXES)
 
 
 def _case(identity: str, path: Path) -> Case:

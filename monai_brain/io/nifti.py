@@ -4,34 +4,21 @@ import gzip
 import io
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 from nibabel.imageglobals import LoggingOutputSuppressor
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
+from monai_brain.io.orient import VolumeSource, in_source_orientation, oriented
 from monai_brain.io.record import Image, Limits, UnreadableCase
 from monai_brain.io.write import atomic
 
 GZIP = b"\x1f\x8b"
 MAGIC = {b"n+1\x00": (nib.Nifti1Image, 344, 348), b"n+2\x00\r\n\x1a\n": (nib.Nifti2Image, 4, 540)}
 """Class, place of the magic and size of the header, of the two versions in one file."""
-
-PLANES = {2: ("axial", "SPL"), 1: ("coronal", "AIL"), 0: ("sagittal", "LIP")}
-"""By the world axis (right, anterior, superior) that the slices follow: the plane, and where index 1 lies from index 0
-along slices, rows and columns. Heads look up or to the left, and their right is at the left, as radiologists read."""
-
-THICK = 1.3
-"""Slices follow the axis whose spacing is this many times the next larger one; otherwise they are axial."""
 
 MILLIMETERS = {"meter": 1000.0, "micron": 0.001}
 """Of the header's units; files that name none are taken to be in millimeters, as everybody does."""
@@ -41,19 +28,6 @@ CHUNK, BLOCK = 16 * 1024**2, 64 * 1024
 
 MOST_MEMBERS = 100_000
 """Parts of a gzip file; bgzip makes one for every 64 KB, nobody makes empty ones."""
-
-
-class VolumeSource(NamedTuple):
-    """What brings an array of `Image.pixels`' orientation back to the file's."""
-
-    shape: tuple[int, ...]
-    affine_ras: np.ndarray
-    orientation: np.ndarray
-    """nibabel's (3, 2), of the file's first three axes."""
-    codes: tuple[int, int]
-    """qform and sform code."""
-    plane: str
-    """`axial`, `coronal` or `sagittal`."""
 
 
 def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Image:
@@ -80,25 +54,18 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
     _check_length(header, content, shape)
     try:
         with LoggingOutputSuppressor():
-            image = kind.from_bytes(content)
-            values = np.asarray(image.dataobj, np.float32).reshape(shape)
-            affine = np.asarray(image.affine, np.float64)
+            stored = kind.from_bytes(content)
+            values = np.asarray(stored.dataobj, np.float32).reshape(shape)
+            affine = np.asarray(stored.affine, np.float64)
     except (HeaderDataError, ValueError, OverflowError) as error:
         raise UnreadableCase("damaged", f"the header makes no sense ({error})") from None
     if not np.isfinite(values).all():
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
     codes = (int(header["qform_code"]), int(header["sform_code"]))
-    if not _is_usable(affine):
-        raise UnreadableCase("bad_affine", "the affine is singular or not finite; which way is up is not known")
-    warnings = [] if any(codes) else ["no_affine"]
-    oriented, turned_affine, orientation, plane = _oriented(values, affine)
-    if len(oriented) == 1:
-        warnings.append("single_slice")
-    turned_affine[:3] *= MILLIMETERS.get(header.get_xyzt_units()[0], 1.0)
-    spacing = tuple(float(v) for v in np.linalg.norm(turned_affine[:3, :3], axis=0))
-    source = VolumeSource(tuple(header.get_data_shape()), affine, orientation, codes, plane)
-    known = spacing if any(codes) else None
-    return Image(oriented[None], known, turned_affine, "volume", tuple(warnings), source=source)
+    notes = () if any(codes) else ("no_affine",)
+    in_mm = MILLIMETERS.get(header.get_xyzt_units()[0], 1.0)
+    image = oriented(values, affine, notes, unit_mm=in_mm, codes=codes, shape=tuple(header.get_data_shape()))
+    return image if any(codes) else image._replace(spacing_mm=None)
 
 
 def is_nifti(content: bytes) -> bool:
@@ -109,12 +76,6 @@ def is_nifti(content: bytes) -> bool:
         except zlib.error:
             return False
     return any(content[place : place + len(magic)] == magic for magic, (_, place, _) in MAGIC.items())
-
-
-def in_source_orientation(array: np.ndarray, source: VolumeSource) -> np.ndarray:
-    """An array (D, H, W) as the file has its axes, of the file's shape."""
-    back = ornt_transform(axcodes2ornt(_codes(source.plane)), source.orientation)
-    return apply_orientation(array, back).reshape(source.shape)
 
 
 def write_mask(path: Path, mask: np.ndarray, source: VolumeSource) -> None:
@@ -208,34 +169,3 @@ def _check_length(header: Any, content: bytes, shape: tuple[int, ...]) -> None:
     needed = int(header["vox_offset"]) + int(np.prod(shape)) * header.get_data_dtype().itemsize
     if len(content) < needed:
         raise UnreadableCase("truncated", f"{len(content)} bytes of {needed}")
-
-
-def _oriented(values: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    orientation = io_orientation(affine)
-    world_axis = [int(axis) for axis in orientation[:, 0]]
-    plane, codes = PLANES[_slice_axis(values.shape, affine, world_axis)]
-    turn = ornt_transform(orientation, axcodes2ornt(codes))
-    turned = np.ascontiguousarray(apply_orientation(values, turn))
-    return turned, affine @ inv_ornt_aff(turn, values.shape), orientation, plane
-
-
-def _is_usable(affine: np.ndarray) -> bool:
-    """Whether an affine is finite and its three axes are independent, whatever their unit."""
-    if not np.isfinite(affine).all():
-        return False
-    lengths = np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(lengths.all() and abs(np.linalg.det(affine[:3, :3] / lengths)) > 1e-4)
-
-
-def _slice_axis(shape: tuple[int, ...], affine: np.ndarray, world_axis: list[int]) -> int:
-    """The world axis that the slices follow: the only one with a single voxel, or the thickest, or superior."""
-    single = [axis for axis, size in zip(world_axis, shape, strict=True) if size == 1]
-    if len(single) == 1:
-        return single[0]
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    order = np.argsort(spacing)
-    return world_axis[order[-1]] if spacing[order[-1]] >= THICK * spacing[order[-2]] else 2
-
-
-def _codes(plane: str) -> str:
-    return next(codes for name, codes in PLANES.values() if name == plane)

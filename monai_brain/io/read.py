@@ -1,10 +1,13 @@
 """Read a case: decide the format by content, refuse with a code, decode, check."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from monai_brain.io import images
+from monai_brain.io.dicom import is_dicom, read_dicom
+from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.nifti import is_nifti, read_nifti
 from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
 from monai_brain.io.sequences import stacked
@@ -35,7 +38,6 @@ SIGNATURES = (
     (b"%PDF", "pdf"),
     (b"PK\x03\x04", "zip"),
     (b"\x1f\x8b", "gzip"),
-    (b"NRRD", "nrrd"),
 )
 """First bytes of what people have in such folders; only `READERS` are decoded, the rest is named in the refusal."""
 
@@ -47,6 +49,9 @@ USUAL_SUFFIXES = {
     "bmp": (".bmp", ".dib"),
     "tiff": (".tif", ".tiff"),
     "nifti": (".nii", ".nii.gz"),
+    "dicom": ("",),
+    "nrrd": (".nrrd",),
+    "meta": (".mha",),
 }
 
 
@@ -64,6 +69,8 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     Raises:
         UnreadableCase: with a stable code; never another exception because of a file's content.
     """
+    if not case.sequences and len(case.files) > 1:
+        return _read_series(case.files, limits)
     if not case.sequences:
         return _read_file(case.files[0], limits)
     volumes = {name: _read_volume(path, limits) for name, path in zip(case.sequences, case.files, strict=True)}
@@ -86,6 +93,19 @@ def read_image(path: Path, *, limits: Limits = DEFAULT_LIMITS, constant: bool = 
     return image
 
 
+def _read_series(files: Sequence[Path], limits: Limits) -> Image:
+    contents, size = [], 0
+    for path in files:
+        contents.append(read_bytes(path, limits))
+        size += len(contents[-1])
+        if size > limits.max_bytes:
+            raise UnreadableCase("too_large", f"the series has more than {limits.max_bytes} bytes")
+    image = read_dicom(contents, limits)
+    _check_sides(image.pixels, limits)
+    _check_signal(image.pixels)
+    return image
+
+
 def _read_volume(path: Path, limits: Limits) -> Image:
     image = _read_file(path, limits)
     if image.kind != "volume":
@@ -101,11 +121,18 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     if found == "nifti":
         image = read_nifti(content, limits, named_gz=path.suffix.lower() == ".gz")
         _check_sides(image.pixels, limits)
+    elif found == "dicom":
+        image = read_dicom([content], limits)
+        _check_sides(image.pixels, limits)
+    elif found in ("nrrd", "meta"):
+        image = read_itk(content, limits)
+        _check_sides(image.pixels, limits)
     elif found in READERS:
         image = READERS[found](content, limits)
     else:
         raise UnreadableCase(
-            "unsupported_format", f"the content is {found}; convert it to PNG, JPEG, BMP, TIFF or NIfTI"
+            "unsupported_format",
+            f"the content is {found}; convert it to PNG, JPEG, BMP, TIFF, NIfTI, NRRD, MHA or DICOM",
         )
     if not constant:
         _check_signal(image.pixels)
@@ -153,13 +180,17 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
 
 def format_of(content: bytes) -> str | None:
     """Name of the format that the first bytes show, or None."""
+    if is_dicom(content):
+        return "dicom"
     if is_nifti(content) or content[344:348] == b"ni1\x00":
         return "nifti"
+    if is_nrrd(content):
+        return "nrrd"
+    if is_meta(content):
+        return "meta"
     for signature, name in SIGNATURES:
         if content.startswith(signature):
             return name
-    if content[128:132] == b"DICM":
-        return "dicom"
     if b"<svg" in content[:1024]:
         return "svg"
     return None

@@ -28,7 +28,8 @@ class Skipped(NamedTuple):
     code: str
     """`sidecar`, `special_file` (FIFO, socket, device), `dangling_link`, `link_loop`, `link_out` (of the folder),
     `linked_folder` (inside the folder: its files are found where they lie), `unreadable_folder`,
-    `unused_sequence` (T2), `reference_mask`: of a head in several sequences."""
+    `unused_sequence` (T2), `reference_mask`: of a head in several sequences; `no_pixels`: a DICOM object that is
+    no image."""
 
 
 class Limits(NamedTuple):
@@ -64,6 +65,8 @@ class Image(NamedTuple):
     """Stable codes of what was converted on the way."""
     channels: tuple[str, ...] = ()
     """Of `SEQUENCES`, what each channel shows; empty where that is not known."""
+    window: tuple[float, float] | None = None
+    """Center and width of the gray values that the file asks to be shown with; None where it does not say."""
     source: Any = None
     """What leads back to the file's own orientation: a volume's `VolumeSource`; None for a slice."""
 
@@ -73,7 +76,8 @@ class UnreadableCase(ValueError):
 
     Codes: `empty_file`, `not_an_image`, `unsupported_format`, `truncated`, `damaged`, `too_large`, `too_small`,
     `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `geometry_mismatch`,
-    `not_a_mask`, `no_permission`, `vanished`, `changed`, `unreadable`.
+    `not_a_mask`, `not_mr`, `no_pixels`, `no_decoder`, `bad_rescale`, `mixed_series`, `missing_slices`,
+    `no_positions`, `no_permission`, `vanished`, `changed`, `unreadable`.
     """
 
     def __init__(self, code: str, message: str) -> None:

@@ -84,26 +84,39 @@ class LoadMaskd(MapTransform):
         return out
 
 
-def to_8_bits(pixels: np.ndarray) -> np.ndarray:
+def to_8_bits(pixels: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
     """Pixels as uint8.
 
-    8-bit images stay as they are. Deeper ones are mapped linearly from their darkest pixel to their
-    99.8th percentile, because their files do not say which part of the range holds the picture.
+    8-bit images stay as they are. Deeper ones are mapped linearly: the window from black to white where the file
+    names one that shows something, else from the darkest pixel to the 99.8th percentile, because their files do not
+    say which part of the range holds the picture.
+
+    Args:
+        pixels: any shape.
+        window: center and width, in the pixels' unit (DICOM PS3.3, C.11.2.1.2).
     """
     if pixels.dtype == np.uint8:
         return pixels
+    if window is not None:
+        low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
+        if low < pixels.max() and high > pixels.min():
+            return _mapped(pixels, low, high)
     low, high = float(pixels.min()), float(np.percentile(pixels, BRIGHT_PERCENTILE))
     if high <= low:  # nearly everything is background: then the brightest pixel is the top
         high = float(pixels.max())
-    scaled = (pixels.astype(np.float32) - low) * np.float32(255 / (high - low))
+    return _mapped(pixels, low, high)
+
+
+def _mapped(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    scaled = (pixels.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
     return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
 def as_8_bits(image: Image) -> Image:
     """The same image as uint8; each sequence of a volume for itself, all its slices together."""
     if image.kind == "slice":
-        return image._replace(pixels=to_8_bits(image.pixels))
-    return image._replace(pixels=np.stack([to_8_bits(channel) for channel in image.pixels]))
+        return image._replace(pixels=to_8_bits(image.pixels, image.window))
+    return image._replace(pixels=np.stack([to_8_bits(channel, image.window) for channel in image.pixels]))
 
 
 def slices_of(image: Image) -> list[Image]:

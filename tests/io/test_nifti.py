@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from nibabel.orientations import inv_ornt_aff
 
-from monai_brain.io.nifti import in_source_orientation, is_nifti, read_nifti, write_mask
+from monai_brain.io.nifti import is_nifti, read_nifti, write_mask
+from monai_brain.io.orient import in_source_orientation
 from monai_brain.io.record import DEFAULT_LIMITS, UnreadableCase
 
 ORDERS = [

@@ -1,0 +1,313 @@
+"""DICOM: headers for gathering series, slices and volumes with their geometry, and coded refusals.
+
+Nothing that names a patient leaves this module: no value of a header stands in a message or a warning.
+"""
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pydicom
+from pydicom.errors import InvalidDicomError
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import UID
+
+from monai_brain.io.orient import oriented
+from monai_brain.io.record import Image, Limits, UnreadableCase
+
+MAGIC = b"DICM"
+MAGIC_AT = 128
+
+HEADER_TAGS = [
+    "SOPClassUID",
+    "Modality",
+    "SeriesInstanceUID",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+]
+
+NO_PICTURE = {
+    "SR": "structured report",
+    "KO": "key object note",
+    "PR": "presentation state",
+    "RTPLAN": "treatment plan",
+    "RTSTRUCT": "structure set",
+    "RTRECORD": "treatment record",
+    "REG": "registration",
+    "DOC": "document",
+    "AU": "sound",
+    "ECG": "curve",
+    "HD": "curve",
+    "PLAN": "plan",
+    "RWV": "value map",
+    "FID": "fiducials",
+}
+"""Modalities of objects that hold no image."""
+
+POSITION_TOLERANCE = 0.1
+"""Of the distance between slices: how uneven it may be before a slice is taken to be missing."""
+
+PARALLEL = 1e-3
+"""Largest difference of direction cosines within one volume."""
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+
+warnings.filterwarnings("ignore", module=r"pydicom\..*")
+"""pydicom's words about odd values; they can hold what must not be shown. What matters becomes a code."""
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+
+
+class Header(NamedTuple):
+    """What tells which files belong together."""
+
+    series: str
+    """Series UID; empty where there is none."""
+    has_picture: bool
+
+
+class Frame(NamedTuple):
+    """One decoded slice; directions and positions are DICOM's, left, posterior, superior."""
+
+    pixels: np.ndarray
+    """(H, W) or (3, H, W), float32 or uint8."""
+    position_mm: np.ndarray | None
+    """(3,), center of the first pixel."""
+    directions: np.ndarray | None
+    """(2, 3): where columns, then rows, lead to."""
+    spacing_mm: tuple[float, float] | None
+    """Along H and W."""
+
+
+def is_dicom(content: bytes) -> bool:
+    """Whether a file has the preamble and prefix of DICOM part 10."""
+    return content[MAGIC_AT : MAGIC_AT + len(MAGIC)] == MAGIC
+
+
+def read_header(path: Path) -> Header | None:
+    """Series and kind of a file; None where it is no DICOM file, or damaged."""
+    try:
+        with path.open("rb") as file:
+            if not is_dicom(file.read(MAGIC_AT + len(MAGIC))):
+                return None
+            file.seek(0)
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+            modality = str(header.get("Modality", ""))
+            return Header(str(header.get("SeriesInstanceUID") or ""), modality not in NO_PICTURE and "Rows" in header)
+    except Exception:  # whatever a damaged header makes pydicom do; reading the case will say what it is
+        return None
+
+
+def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
+    """Decode one file, or the files of one series.
+
+    Args:
+        contents: of the files, in any order.
+        limits: sizes beyond which they are refused, before memory is taken.
+
+    Returns:
+        A slice where there is one frame: pixels (C, H, W) as displayed, float32 or uint8. Else a volume, turned as
+        NIfTI volumes are.
+
+    Raises:
+        UnreadableCase: `damaged`, `truncated`, `no_decoder`, `not_mr`, `no_pixels`, `bad_rescale`, `mixed_series`,
+            `missing_slices`, `no_positions`, `several_volumes`, `too_large`, `unsupported_format`.
+    """
+    notes: list[str] = []
+    voxels = 0
+    frames: list[Frame] = []
+    windows = []
+    for content in contents:
+        data = _parsed(content)
+        _check_kind(data)
+        voxels += _checked_voxels(data, limits)
+        if voxels > limits.max_voxels:
+            raise UnreadableCase("too_large", f"more than {limits.max_voxels} voxels")
+        _note(data, notes)
+        frames += _frames(data, notes)
+        windows.append(_window(data))
+    window = windows[len(windows) // 2]
+    if len(frames) == 1:
+        return _slice(frames[0], tuple(notes), window)
+    return _volume(frames, tuple(notes), window)
+
+
+def _parsed(content: bytes) -> Any:
+    try:
+        data = pydicom.dcmread(io.BytesIO(content))
+        data.decode()
+        return data
+    except InvalidDicomError:
+        raise UnreadableCase("not_an_image", "the content is no DICOM file") from None
+    except (EOFError, OSError) as error:
+        raise UnreadableCase("truncated", f"the file ends too early ({type(error).__name__})") from None
+    except Exception as error:
+        raise UnreadableCase("damaged", f"the header cannot be parsed ({type(error).__name__})") from None
+
+
+def _check_kind(data: Any) -> None:
+    modality = str(data.get("Modality", "MR") or "MR")
+    if modality in NO_PICTURE or "Rows" not in data:
+        raise UnreadableCase("no_pixels", "the file holds no image")
+    if modality != "MR":
+        raise UnreadableCase("not_mr", "the file is no MR image; only those are read")
+    if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        raise UnreadableCase("no_pixels", "the file holds no pixels; were they removed?")
+
+
+def _checked_voxels(data: Any, limits: Limits) -> int:
+    try:
+        rows, columns = int(data.Rows), int(data.Columns)
+        count = rows * columns * max(1, int(data.get("NumberOfFrames", 1) or 1))
+    except (TypeError, ValueError, AttributeError):
+        raise UnreadableCase("damaged", "the header does not say how large the image is") from None
+    if count < 1:
+        raise UnreadableCase("damaged", f"the header gives {rows}x{columns} pixels")
+    if rows * columns > limits.max_pixels or count > limits.max_voxels:
+        raise UnreadableCase("too_large", f"{rows}x{columns} pixels, {count} in all")
+    return count
+
+
+def _note(data: Any, notes: list[str]) -> None:
+    found = []
+    if not data.get("SeriesInstanceUID") or not data.get("SOPInstanceUID"):
+        found.append("no_uids")
+    if str(data.get("BurnedInAnnotation", "")).upper() == "YES":
+        found.append("burned_in_annotation")
+    notes += [code for code in found if code not in notes]
+
+
+def _frames(data: Any, notes: list[str]) -> list[Frame]:
+    stored = _decoded(data)
+    interpretation = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
+    if int(data.get("SamplesPerPixel", 1) or 1) > 1:
+        colors = stored if stored.ndim == 4 else stored[None]
+        if colors.dtype != np.uint8:
+            raise UnreadableCase("unsupported_format", "color of more than 8 bits is not read")
+        return [_placed(data, index, np.moveaxis(own, -1, 0)) for index, own in enumerate(colors)]
+    images = stored if stored.ndim == 3 else stored[None]
+    frames = []
+    for index, own in enumerate(images):
+        slope, intercept = _rescale(data, index)
+        values = own.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+        if interpretation == "MONOCHROME1":
+            values = values.max() - values
+        frames.append(_placed(data, index, values))
+    if interpretation == "MONOCHROME1" and "monochrome1_inverted" not in notes:
+        notes.append("monochrome1_inverted")
+    return frames
+
+
+def _decoded(data: Any) -> np.ndarray:
+    syntax = UID(str(getattr(data.file_meta, "TransferSyntaxUID", "")))
+    try:
+        if syntax.is_compressed and not get_decoder(syntax).is_available:
+            raise UnreadableCase("no_decoder", f"no decoder for {syntax.name} is installed")
+    except (NotImplementedError, ValueError):
+        raise UnreadableCase("no_decoder", f"transfer syntax {syntax} is not known") from None
+    try:
+        return np.asarray(pixel_array(data))
+    except (NotImplementedError, ModuleNotFoundError, ImportError):
+        raise UnreadableCase("no_decoder", f"{syntax.name} of this kind cannot be decoded") from None
+    except Exception as error:
+        short = "less than" in str(error) or "number of bytes" in str(error) or isinstance(error, EOFError)
+        code = "truncated" if short else "damaged"
+        raise UnreadableCase(code, f"the pixels could not be decoded ({type(error).__name__})") from None
+
+
+def _group(data: Any, index: int, name: str) -> Any:
+    """A functional group of a frame of an enhanced object, or the object itself."""
+    for sequence, place in (("PerFrameFunctionalGroupsSequence", index), ("SharedFunctionalGroupsSequence", 0)):
+        groups = data.get(sequence)
+        if groups and place < len(groups) and name in groups[place] and len(groups[place][name].value):
+            return groups[place][name].value[0]
+    return data
+
+
+def _numbers(source: Any, name: str, count: int) -> np.ndarray | None:
+    """Finite numbers of an element, None where there are none."""
+    try:
+        values = np.array([float(value) for value in np.atleast_1d(source.get(name))], np.float64)
+    except (TypeError, ValueError, AttributeError):
+        return None
+    return values if values.shape == (count,) and np.isfinite(values).all() else None
+
+
+def _rescale(data: Any, index: int) -> tuple[float, float]:
+    source = _group(data, index, "PixelValueTransformationSequence")
+    if "RescaleSlope" not in source and "RescaleIntercept" not in source:
+        return 1.0, 0.0
+    slope, intercept = (_numbers(source, name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
+    if slope is None or intercept is None or slope[0] == 0:
+        raise UnreadableCase("bad_rescale", "rescale slope and intercept are no usable numbers")
+    return float(slope[0]), float(intercept[0])
+
+
+def _window(data: Any) -> tuple[float, float] | None:
+    """Center and width that the file asks to be shown with, if it does and they are usable."""
+    source = _group(data, 0, "FrameVOILUTSequence")
+    center, width = source.get("WindowCenter"), source.get("WindowWidth")
+    try:
+        first = (float(np.atleast_1d(center)[0]), float(np.atleast_1d(width)[0]))
+    except (TypeError, ValueError, IndexError):
+        return None
+    return first if np.isfinite(first).all() and first[1] >= 1 else None
+
+
+def _placed(data: Any, index: int, pixels: np.ndarray) -> Frame:
+    position = _numbers(_group(data, index, "PlanePositionSequence"), "ImagePositionPatient", 3)
+    directions = _numbers(_group(data, index, "PlaneOrientationSequence"), "ImageOrientationPatient", 6)
+    spacing = _numbers(_group(data, index, "PixelMeasuresSequence"), "PixelSpacing", 2)
+    usable = directions is not None and np.abs(np.linalg.norm(directions.reshape(2, 3), axis=1) - 1).max() < 0.01
+    known = spacing is not None and (spacing > 0).all()
+    return Frame(
+        pixels,
+        position,
+        directions.reshape(2, 3) if directions is not None and usable else None,
+        (float(spacing[0]), float(spacing[1])) if spacing is not None and known else None,
+    )
+
+
+def _slice(frame: Frame, notes: tuple[str, ...], window: tuple[float, float] | None) -> Image:
+    pixels = frame.pixels if frame.pixels.ndim == 3 else frame.pixels[None]
+    return Image(pixels, frame.spacing_mm, None, "slice", notes, window=window)
+
+
+def _volume(frames: list[Frame], notes: tuple[str, ...], window: tuple[float, float] | None) -> Image:
+    if any(frame.pixels.shape != frames[0].pixels.shape or frame.pixels.ndim != 2 for frame in frames):
+        raise UnreadableCase("mixed_series", "images of one series differ in size or have colors; give them one by one")
+    positions = np.array([f.position_mm for f in frames if f.position_mm is not None])
+    directions = np.array([f.directions for f in frames if f.directions is not None])
+    spacings = np.array([f.spacing_mm for f in frames if f.spacing_mm is not None])
+    if min(len(positions), len(directions), len(spacings)) < len(frames):
+        raise UnreadableCase("no_positions", "some slices do not say where they lie; they cannot be put in order")
+    if np.abs(directions - directions[0]).max() > PARALLEL or np.abs(spacings - spacings[0]).max() > PARALLEL:
+        raise UnreadableCase("mixed_series", "slices of one series lie in different planes; give them one by one")
+    places = positions @ np.cross(directions[0][0], directions[0][1])
+    order = np.argsort(places, kind="stable")
+    _check_steps(np.diff(places[order]))
+    values = np.stack([frames[index].pixels for index in order])
+    affine = _affine(positions[order], directions[0], spacings[0])
+    return oriented(values.transpose(2, 1, 0), affine, notes)._replace(window=window)
+
+
+def _check_steps(steps: np.ndarray) -> None:
+    usual = float(np.median(steps))
+    if usual <= 0 or steps.min() < POSITION_TOLERANCE * usual:
+        raise UnreadableCase("several_volumes", "several slices lie at one place: echoes or times; give one of them")
+    if np.abs(steps - usual).max() > POSITION_TOLERANCE * usual:
+        raise UnreadableCase("missing_slices", "the distance between slices is uneven: some are missing")
+
+
+def _affine(positions: np.ndarray, directions: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """(4, 4): indices along columns, rows and slices to millimeters right, anterior, superior."""
+    affine = np.eye(4)
+    affine[:3, 0] = directions[0] * spacing[1]
+    affine[:3, 1] = directions[1] * spacing[0]
+    affine[:3, 2] = (positions[-1] - positions[0]) / (len(positions) - 1)
+    affine[:3, 3] = positions[0]
+    affine[:3] = LPS_TO_RAS @ affine[:3]
+    return affine

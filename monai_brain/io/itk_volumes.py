@@ -1,0 +1,108 @@
+"""NRRD and MetaImage volumes, as Slicer and ITK write them; the header is checked before ITK sees the file."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from monai_brain.io.dicom import LPS_TO_RAS
+from monai_brain.io.orient import oriented
+from monai_brain.io.record import Image, Limits, UnreadableCase
+
+NRRD, META = b"NRRD", re.compile(rb"\s*(ObjectType|NDims|Comment)\s*=", re.IGNORECASE)
+
+LONGEST_HEADER = 64 * 1024
+"""Bytes; those of scanners have one or two thousand."""
+
+NUMBER_TYPES = re.compile(
+    r"(signed |unsigned )?(char|short|short int|int|long long|long long int)|u?int(8|16|32|64)(_t)?|uchar|ushort|uint|"
+    r"ulong|float|double|MET_(U?CHAR|U?SHORT|U?INT|U?LONG|U?LONG_LONG|FLOAT|DOUBLE)"
+)
+
+
+def is_nrrd(content: bytes) -> bool:
+    """Whether a file begins as NRRD does."""
+    return content.startswith(NRRD)
+
+
+def is_meta(content: bytes) -> bool:
+    """Whether a file begins as a MetaImage does."""
+    return META.match(content[:200]) is not None
+
+
+def read_itk(content: bytes, limits: Limits) -> Image:
+    """Decode a NRRD or MetaImage volume of one file.
+
+    Args:
+        content: of the file; ITK, which goes by names, reads a copy whose name is right.
+        limits: sizes beyond which it is refused, before memory is taken.
+
+    Returns:
+        A volume, turned as NIfTI volumes are.
+
+    Raises:
+        UnreadableCase: `unsupported_format` (voxels in another file, colors, not three axes), `too_large`, `damaged`.
+    """
+    fields = _nrrd_fields(content) if is_nrrd(content) else _meta_fields(content)
+    _check(fields, limits)
+    import itk  # takes a second, and only these formats need it
+
+    itk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder) / ("volume.nrrd" if is_nrrd(content) else "volume.mha")
+            copy.write_bytes(content)
+            image = itk.imread(str(copy), itk.F)
+        values = itk.array_from_image(image).astype(np.float32)
+        directions = np.asarray(itk.array_from_matrix(image.GetDirection()), np.float64)
+        spacing, origin = (np.array(list(own), np.float64) for own in (image.GetSpacing(), image.GetOrigin()))
+    except (RuntimeError, TypeError, KeyError, ValueError) as error:
+        raise UnreadableCase("damaged", f"ITK cannot decode the file ({type(error).__name__})") from None
+    if values.ndim != 3:
+        raise UnreadableCase("unsupported_format", f"{values.ndim} axes; a volume has three")
+    affine = np.eye(4)
+    affine[:3, :3] = LPS_TO_RAS @ directions @ np.diag(spacing)
+    affine[:3, 3] = LPS_TO_RAS @ origin
+    known = "space directions" in fields or "elementspacing" in fields or "spacings" in fields
+    found = oriented(values.transpose(2, 1, 0), affine, () if known else ("no_affine",))
+    return found if known else found._replace(spacing_mm=None)
+
+
+def _nrrd_fields(content: bytes) -> dict[str, str]:
+    end = re.search(rb"\r?\n\r?\n", content[:LONGEST_HEADER])
+    if end is None:
+        raise UnreadableCase("truncated", "the header has no end")
+    lines = content[: end.start()].decode("ascii", "replace").splitlines()[1:]
+    pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+    fields = {name.strip().lower(): value.lstrip("=").strip() for name, value in pairs}
+    if "data file" in fields or "datafile" in fields:
+        raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .nrrd")
+    return {**fields, "shape": fields.get("sizes", "")}
+
+
+def _meta_fields(content: bytes) -> dict[str, str]:
+    fields = {}
+    for line in content[:LONGEST_HEADER].split(b"\n"):
+        name, _, value = line.decode("latin-1").partition("=")
+        fields[name.strip().lower()] = value.strip()
+        if name.strip().lower() == "elementdatafile":
+            if value.strip().upper() != "LOCAL":
+                raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .mha")
+            return {**fields, "shape": fields.get("dimsize", ""), "type": fields.get("elementtype", "")}
+    raise UnreadableCase("truncated", "the header has no end")
+
+
+def _check(fields: dict[str, str], limits: Limits) -> None:
+    try:
+        shape = [int(word) for word in fields["shape"].split()]
+    except ValueError:
+        shape = []
+    if not shape or min(shape) < 1:
+        raise UnreadableCase("damaged", "the header does not say how large the volume is")
+    if len(shape) != 3 or int(fields.get("elementnumberofchannels", "1") or 1) > 1:
+        raise UnreadableCase("unsupported_format", f"{len(shape)} axes or several channels; a volume has three, of one")
+    if float(np.prod([float(n) for n in shape])) > limits.max_voxels:
+        raise UnreadableCase("too_large", f"{shape} voxels; at most {limits.max_voxels} are read")
+    if not NUMBER_TYPES.fullmatch(fields.get("type", "")):
+        raise UnreadableCase("unsupported_format", "voxels are no plain numbers")
