@@ -163,6 +163,9 @@ def predict(
     ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that open the files; 0: none but this one.")
+    ] = None,
 ) -> None:
     """Classify or segment every slice and volume of a folder (or of a cases.csv); bad files become rows with a code."""
     from monai_brain.inference.apply import predict_folder
@@ -178,6 +181,7 @@ def predict(
         overwrite=overwrite,
         batch_size=batch_size,
         precision=precision,
+        workers=workers,
     )
     counts = json.loads((output / "run.json").read_text(encoding="utf-8"))["counts"]
     table = Table("", "", "number", title=f"{counts['cases']} files")

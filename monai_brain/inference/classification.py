@@ -28,6 +28,12 @@ VOLUME_RULE = "mean of the probabilities of the slices whose head is at least ha
 """How a volume gets its class; no labelled volumes were there to learn a better rule from."""
 
 
+def slices_with_head(volume: np.ndarray) -> list[int]:
+    """See `VOLUME_RULE`; the volume is uint8 (C, D, H, W)."""
+    area = (volume.max(axis=0) > FOREGROUND).sum(axis=(1, 2))
+    return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
+
+
 class _Seen(NamedTuple):
     probabilities: np.ndarray
     image: Tensor | None = None
@@ -49,6 +55,7 @@ class Classification(Task):
     folders = ("overlays",)
     pictures = "What the network saw, and where it found its evidence"
     verb = "classifying"
+    choose = staticmethod(slices_with_head)
 
     def __init__(self, explain: bool = False, cam_layer: str | None = None) -> None:
         self.explain = explain
@@ -64,11 +71,6 @@ class Classification(Task):
         super().begin(output, cases)
         if self.explain and self.cam_layer is None:
             raise NoSuchLayer("this network has no convolution that Grad-CAM could look at; leave --explain out")
-
-    def choose(self, volume: np.ndarray) -> Sequence[int]:
-        """See `VOLUME_RULE`."""
-        area = (volume.max(axis=0) > FOREGROUND).sum(axis=(1, 2))
-        return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
 
     def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[_Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
@@ -86,7 +88,7 @@ class Classification(Task):
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
-        case, warnings = opened.case, tuple(opened.warnings)
+        case, warnings = opened.case, opened.warnings
         order = sorted(opened.outputs)
         every = np.stack([opened.outputs[position].probabilities for position in order])
         if not np.isfinite(every).all():

@@ -60,8 +60,8 @@ class FolderRun:
         self.bar = self.progress.add_task(task.verb, total=len(stream.cases))
         stream.choose = task.choose
 
-    def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
-        """Check the folders and note what is about to be done; called in `run:`, before the evaluator.
+    def check(self) -> None:
+        """Check the folders, before anything takes time; first in `run:`.
 
         Raises:
             UnusableOutput: no input was named, or the output would mix with the input or another run.
@@ -76,6 +76,9 @@ class FolderRun:
             )
         if (self.output / "predictions.csv").exists() and not self.overwrite:
             raise UnusableOutput(f"{self.output}: holds the results of a run; give another folder, or --overwrite")
+
+    def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
+        """Clear the output and note what is about to be done; in `run:`, before the evaluator."""
         self.output.mkdir(parents=True, exist_ok=True)
         for name in OUTPUTS:  # an old table under a new manifest would lie
             (self.output / name).unlink(missing_ok=True)
@@ -97,17 +100,8 @@ class FolderRun:
         """Take in a batch; write down the cases that it completes."""
         batch = engine.state.batch
         indices, positions = batch["case"].tolist(), batch["slice"].tolist()
-        # a case that was refused half-way has slices here that nobody waits for
-        known = [self.stream.open.get(index) for index in indices]
-        waiting = [opened for opened in known if opened is not None]
-        if len(waiting) < len(known):
-            keep = [place for place, opened in enumerate(known) if opened is not None]
-            engine.state.output = {
-                name: value[keep] for name, value in engine.state.output.items() if value is not None
-            }
-            indices, positions = [indices[place] for place in keep], [positions[place] for place in keep]
-        kept = self.task.keep(engine, waiting) if waiting else []
-        for opened, position, own in zip(waiting, positions, kept, strict=True):
+        cases = [self.stream.open[index] for index in indices]
+        for opened, position, own in zip(cases, positions, self.task.keep(engine, cases), strict=True):
             opened.outputs[position] = own
         done = [
             self.task.finish(self.stream.open.pop(index), engine)

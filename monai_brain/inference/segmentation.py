@@ -86,7 +86,7 @@ class Segmentation(Task):
         case, kind = opened.case, opened.image.kind
         clear = {position: own[1] for position, own in opened.outputs.items()}
         if not np.isfinite(list(clear.values())).all():
-            return Prediction(case.id, "error", "non_finite_output", warnings=tuple(opened.warnings))
+            return Prediction(case.id, "error", "non_finite_output", warnings=opened.warnings)
         mask = without_specks(self._assembled(opened), self.smallest[kind], opened.image.spacing_mm)
         found = bool(mask.any())
         warnings = (*opened.warnings, *(() if opened.image.spacing_mm else ("spacing_unknown",)))

@@ -1,20 +1,16 @@
-"""The slices of a folder's cases, one after the other; a bad file is noted and the stream goes on."""
+"""The slices of cases, one after the other, as a data set; a bad file is noted and the stream goes on."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from monai.data import set_track_meta
 from monai.transforms import Compose
 from torch.utils.data import IterableDataset
 
-from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases, read_case
-from monai_brain.transforms.load import as_8_bits, refusal_behind, slices_of
-
-Chooser = Callable[[np.ndarray], Sequence[int]]
-"""Indices of the slices of a volume, uint8 (C, D, H, W), that the network is shown."""
+from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
+from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
 
 
 @dataclass
@@ -26,7 +22,7 @@ class OpenCase:
     """As it was read, but uint8."""
     wanted: tuple[int, ...]
     """Slices that the network is shown."""
-    warnings: list[str]
+    warnings: tuple[str, ...]
     outputs: dict[int, Any] = field(default_factory=dict)
     """What a task keeps of each slice."""
 
@@ -48,49 +44,65 @@ class CaseStream(IterableDataset):
     Args:
         folder: with everything below it, or a table of cases; None is an empty stream, so that a bundle can be
             checked without input.
-        transform: from a slice to the network's input, as `image`.
+        deterministic: transforms of a slice, to uint8.
+        intensity: transforms that bring it to the network, as `image`.
+        workers: processes that open the files, so that one which kills its reader costs itself only; 0: this one;
+            None: some, by the number of cores.
 
     Attributes:
         found: every case and every skipped file, in order.
-        open: cases that are under way, by their index among the cases.
+        cases: those that are to be done, in order.
+        open: cases that are under way, by their index among `cases`.
         refused: cases that cannot be used, by index.
         choose: which slices of a volume are shown; all that are not empty, unless a task says otherwise.
     """
 
-    def __init__(self, folder: str | Path | None, transform: Compose) -> None:
+    def __init__(
+        self, folder: str | Path | None, deterministic: Sequence[Any], intensity: Sequence[Any], workers: int | None = 0
+    ) -> None:
         self.found: list[Case | Skipped] = list(find_cases(folder)) if folder is not None else []
         self.cases = [entry for entry in self.found if isinstance(entry, Case)]
-        self.transform = transform
+        self.deterministic = Compose(deterministic)
+        self.intensity = Compose(intensity)
+        self.workers = default_workers() if workers is None else workers
         self.open: dict[int, OpenCase] = {}
         self.refused: dict[int, UnreadableCase] = {}
         self.choose: Chooser = slices_with_signal
+        self.pool: WorkerPool | None = None
+
+    def start(self) -> None:
+        """Start the workers, so that they load their libraries while the network is loaded."""
+        if self.workers and self.cases:
+            self.pool = WorkerPool(Preparer(self.deterministic, self.choose), self.workers)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Items with `image` (C, H, W), `case` (index) and `slice` (index in its volume)."""
-        set_track_meta(False)
-        for index, case in enumerate(self.cases):
-            try:
-                image = as_8_bits(read_case(case))
-                slices = slices_of(image)
-                wanted = tuple(self.choose(image.pixels)) if image.kind == "volume" else (0,)
-                self.open[index] = OpenCase(case, image, wanted, list(image.warnings))
-                for position in wanted:
-                    item = self.transform({"image": slices[position]})
-                    self._warn(index, item)
-                    yield {"image": item["image"], "case": index, "slice": position}
-            except Exception as error:
-                self.open.pop(index, None)
-                self.refused[index] = refusal_behind(error) or UnreadableCase(
-                    "unreadable", f"preprocessing failed ({type(error).__name__})"
-                )
+        if self.pool is None:
+            self.start()
+        try:
+            for index, prepared in enumerate(self._prepared()):
+                if isinstance(prepared, UnreadableCase):
+                    self.refused[index] = prepared
+                else:
+                    yield from self._items(index, prepared)
+        finally:
+            if self.pool is not None:
+                self.pool.close()
+                self.pool = None
 
-    def _warn(self, index: int, item: Mapping[str, Any]) -> None:
-        noted = self.open[index].warnings
-        noted += [code for code in item.get("image_warnings", ()) if code not in noted]
+    def _prepared(self) -> Iterator[Prepared | UnreadableCase]:
+        if self.pool is not None:
+            return self.pool.prepare(self.cases)
+        return prepare_here(self.cases, Preparer(self.deterministic, self.choose))
+
+    def _items(self, index: int, prepared: Prepared) -> Iterator[dict[str, Any]]:
+        self.open[index] = OpenCase(self.cases[index], prepared.image, prepared.wanted, prepared.warnings)
+        for position, pixels in zip(prepared.wanted, prepared.slices, strict=True):
+            yield {"image": self.intensity({"image": pixels})["image"], "case": index, "slice": position}
 
 
 def slices_with_signal(volume: np.ndarray) -> list[int]:
-    """Slices that hold more than one value; at least one of the volume."""
+    """Slices that hold more than one value; at least one of the volume, uint8 (C, D, H, W)."""
     flat = volume.reshape(*volume.shape[:2], -1)
     has_signal = (flat.max(axis=-1) > flat.min(axis=-1)).any(axis=0)
     return np.flatnonzero(has_signal).tolist() or [volume.shape[1] // 2]

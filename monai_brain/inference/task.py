@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ignite.engine import Engine
 
 from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase, slices_with_signal
 from monai_brain.io import Case
 
@@ -27,6 +27,7 @@ class Task(ABC):
         folders: that it writes into, in the output folder.
         pictures: what its pictures show.
         verb: for the progress bar.
+        choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
     """
 
     columns: Sequence[str]
@@ -34,14 +35,11 @@ class Task(ABC):
     folders: Sequence[str]
     pictures: str
     verb: str
+    choose: Chooser = staticmethod(slices_with_signal)
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """Take note of where results go and what is coming; refuse what cannot be done."""
         self.output = output
-
-    def choose(self, volume: np.ndarray) -> Sequence[int]:
-        """Which slices of a volume, uint8 (C, D, H, W), the network is shown."""
-        return slices_with_signal(volume)
 
     @abstractmethod
     def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Any]:

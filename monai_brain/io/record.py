@@ -77,7 +77,8 @@ class UnreadableCase(ValueError):
     Codes: `empty_file`, `not_an_image`, `unsupported_format`, `truncated`, `damaged`, `too_large`, `too_small`,
     `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `geometry_mismatch`,
     `not_a_mask`, `not_mr`, `no_pixels`, `no_decoder`, `bad_rescale`, `mixed_series`, `missing_slices`,
-    `no_positions`, `no_permission`, `vanished`, `changed`, `unreadable`.
+    `no_positions`, `no_permission`, `vanished`, `changed`, `unreadable`,
+    `out_of_memory`, `decoder_died`.
     """
 
     def __init__(self, code: str, message: str) -> None:

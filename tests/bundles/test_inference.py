@@ -5,19 +5,23 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from urllib.parse import quote
 
 import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_brain.inference.apply import predict_folder
+from monai_brain.inference import apply
 from monai_brain.io.weights import UnusableWeights
 from monai_brain.labels import CLASS_NAMES
 from tests.bundles.running import CONFIGS, cause, table
 from tests.conftest import BUNDLE, REPOSITORY, draw_phantom, read
 
 pytestmark = pytest.mark.slow
+
+predict_folder = partial(apply.predict_folder, workers=0)
+"""Without the seconds that a process takes to start; one test here, and those of the command line, have it."""
 
 
 def test_setting_that_contradicts_the_weights_is_refused(trained, scans, tmp_path):
@@ -41,7 +45,7 @@ def test_moved_weight_file_is_preprocessed_as_it_was_trained(trained, scans, tmp
 
 
 def test_every_file_found_has_one_row(trained, scans, tmp_path):
-    status = predict_folder(scans, tmp_path / "out", weights=str(trained), explain=True, batch_size=4)
+    status = predict_folder(scans, tmp_path / "out", weights=str(trained), explain=True, batch_size=4, workers=1)
     rows = table(tmp_path / "out")
     assert status == 3
     assert len(rows) == sum(path.is_file() for path in scans.rglob("*"))

@@ -47,8 +47,10 @@ def weights(tmp_path_factory):
     return path
 
 
-def predict(folder, output, weights, **options):
-    status = predict_folder(folder, output, bundle=BUNDLE, weights=str(weights), image_size=64, **options)
+def predict(folder, output, weights, workers=0, **options):
+    status = predict_folder(
+        folder, output, bundle=BUNDLE, weights=str(weights), image_size=64, workers=workers, **options
+    )
     return status, table(output)
 
 

@@ -1,0 +1,91 @@
+"""Workers that open files: what kills, stalls or swells one costs its case only."""
+
+import os
+import signal
+import time
+
+import cv2
+import numpy as np
+import pytest
+from monai.transforms import Compose
+
+from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, prepare_here
+from monai_brain.inference.stream import CaseStream, slices_with_signal
+from monai_brain.io import UnreadableCase, find_cases
+from monai_brain.transforms.load import LoadSliced
+from monai_brain.transforms.spatial import ResizeSliced
+from tests.conftest import draw_phantom
+
+pytestmark = pytest.mark.slow
+
+
+class Misbehave:
+    """A transform that does what the brightness of the upper left pixel says."""
+
+    def __call__(self, data):
+        order = int(data["image"][0, 0, 0])
+        if order == 251:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if order == 252:
+            time.sleep(60)
+        if order == 253:
+            np.ones(8 * 1024**3, np.uint8)
+        return data
+
+
+TRANSFORMS = [LoadSliced("image"), Misbehave(), ResizeSliced("image", size=32)]
+
+
+def write(folder, orders):
+    folder.mkdir(parents=True)
+    for number, order in enumerate(orders):
+        image = draw_phantom(number % 4, number)
+        image[0, 0] = order
+        cv2.imwrite(str(folder / f"{number:02d}.png"), image)
+    return list(find_cases(folder))
+
+
+@pytest.fixture(scope="module")
+def pool():
+    pool = WorkerPool(
+        Preparer(Compose(TRANSFORMS), slices_with_signal), 2, seconds_per_case=3, bytes_per_worker=2 << 30
+    )
+    yield pool
+    pool.close()
+
+
+def test_bad_cases_have_their_code_and_all_others_come_back_in_order(pool, tmp_path):
+    cases = write(tmp_path / "scans", [0, 251, 0, 252, 0, 253, 0, 0])
+    (tmp_path / "scans" / "06.png").write_bytes(b"no image")
+    results = list(pool.prepare(cases))
+    codes = [one.code if isinstance(one, UnreadableCase) else "" for one in results]
+    assert codes == ["", "decoder_died", "", "decoder_died", "", "out_of_memory", "not_an_image", ""]
+    here = list(prepare_here([cases[0], cases[2]], Preparer(Compose(TRANSFORMS), slices_with_signal)))
+    for mine, theirs in zip(here, (results[0], results[2]), strict=True):
+        assert isinstance(mine, Prepared)
+        assert np.array_equal(mine.slices[0], theirs.slices[0])
+
+
+def test_workers_stay_for_the_next_cases_and_do_not_run_far_ahead(pool, tmp_path, monkeypatch):
+    monkeypatch.setattr("monai_brain.inference.preparing.MOST_CASES_AHEAD", 3)
+    cases = write(tmp_path / "scans", [0] * 12)
+    processes = [worker.process.pid for worker in pool.workers]
+    results = pool.prepare(cases)
+    next(results)
+    time.sleep(1)
+    desk = results.gi_frame.f_locals["desk"]
+    assert desk.taken <= 1 + 3
+    assert len([next(results) for _ in range(11)]) == 11
+    assert [worker.process.pid for worker in pool.workers] == processes
+
+
+def test_stream_with_workers_equals_the_one_without(tmp_path):
+    write(tmp_path / "scans", [0] * 5)
+    (tmp_path / "scans" / "02.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    streams = [CaseStream(tmp_path / "scans", TRANSFORMS, [], workers=workers) for workers in (0, 1)]
+    items = [list(stream) for stream in streams]
+    assert [item["case"] for item in items[0]] == [item["case"] for item in items[1]] == [0, 1, 3, 4]
+    for mine, theirs in zip(*items, strict=True):
+        assert np.array_equal(mine["image"], theirs["image"])
+    assert [stream.refused[2].code for stream in streams] == ["truncated"] * 2
+    assert streams[1].pool is None, "the processes are gone"
