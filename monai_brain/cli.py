@@ -1,7 +1,9 @@
 """The command line: parses, calls, prints. What a command does lives elsewhere, and is imported when it runs."""
 
+import errno
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +14,9 @@ from rich.table import Table
 
 from monai_brain import __version__
 
-EXIT_WRONG_USE, EXIT_FINDINGS = 2, 3
+EXIT_WRONG_USE, EXIT_FINDINGS, EXIT_ENVIRONMENT, EXIT_STOPPED = 2, 3, 5, 128 + signal.SIGTERM
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 USERS_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 """Of the system's errors, those that a user can mend; their text names the file."""
@@ -29,9 +33,15 @@ errors = Console(stderr=True, soft_wrap=True)
 
 def main() -> None:
     """Entry point: what users can mend is one line on the error output, everything else a traceback."""
+    signal.signal(signal.SIGTERM, _stopped)
     try:
         app()
+    except _Stopped:
+        sys.exit(EXIT_STOPPED)
     except Exception as error:
+        if _is_environment(error):
+            errors.print(f"error: {_root(error)}; what was done is kept, call again to go on", markup=False)
+            sys.exit(EXIT_ENVIRONMENT)
         message = _for_users(error)
         if message is None:
             raise
@@ -161,6 +171,14 @@ def predict(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
     ] = False,
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume",
+            help="By default it goes on with a run that was stopped; --resume also adds to one that ended.",
+        ),
+    ] = None,
+    part: Annotated[str | None, typer.Option(help="Such as 2/4: for several processes or machines; see merge.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
     workers: Annotated[
@@ -179,18 +197,38 @@ def predict(
         masks=masks,
         overlays=overlays or None,
         overwrite=overwrite,
+        resume=resume,
+        part=part,
         batch_size=batch_size,
         precision=precision,
         workers=workers,
     )
+    if part is not None:
+        output = output / f"part_{part.replace('/', '_of_')}"
     counts = json.loads((output / "run.json").read_text(encoding="utf-8"))["counts"]
+    _print_counts(counts, output)
+    raise typer.Exit(status)
+
+
+@app.command()
+def merge(
+    output: Annotated[Path, typer.Argument(help="Output folder of a run that was divided by --part.")],
+) -> None:
+    """Put the parts of a divided run together: one table, one page."""
+    from monai_brain.inference.merging import merge_parts
+
+    counts = merge_parts(output)
+    _print_counts(counts, output)
+    raise typer.Exit(EXIT_FINDINGS if counts["status"].get("error") else 0)
+
+
+def _print_counts(counts: dict[str, Any], output: Path) -> None:
     table = Table("", "", "number", title=f"{counts['cases']} files")
-    for kind in ("status", "label", "code"):
+    for kind in ("status", "label", "code", "warning"):
         for name, number in sorted(counts[kind].items()):
             table.add_row(kind, name, str(number))
     console.print(table)
     console.print(f"Table: {output / 'predictions.csv'}\nPage:  {output / 'report.html'}", soft_wrap=True, markup=False)
-    raise typer.Exit(status)
 
 
 @app.command("index-pairs")
@@ -303,6 +341,26 @@ def _table_of_parts(datalist: dict[str, Any]) -> Table:
     for part, classes in count_by_class(datalist).items():
         table.add_row(part, *(f"{images} ({groups})" for images, groups in classes.values()))
     return table
+
+
+class _Stopped(BaseException):
+    """The system asked to end; goes through every `finally`, so that nothing is left half-written."""
+
+
+def _stopped(number: int, frame: Any) -> None:
+    raise _Stopped
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _is_environment(error: BaseException) -> bool:
+    """Whether disk or memory ran out."""
+    root = _root(error)
+    return isinstance(root, MemoryError) or (isinstance(root, OSError) and root.errno in NO_SPACE)
 
 
 def _for_users(error: BaseException) -> str | None:

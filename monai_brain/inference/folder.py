@@ -1,8 +1,10 @@
 """Apply a network to every case of a folder: a row for each file found, files on request, nothing lost."""
 
+import heapq
 import json
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +12,28 @@ from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import Progress
 
-from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, page_blocks, summary
+from monai_brain.inference.journal import Journal
+from monai_brain.inference.prediction import (
+    FIRST_COLUMNS,
+    LAST_COLUMNS,
+    PICTURES_ON_PAGE,
+    Prediction,
+    page_blocks,
+    summary,
+)
 from monai_brain.inference.stream import CaseStream
 from monai_brain.inference.task import Task
-from monai_brain.io import Case, Skipped
+from monai_brain.io import Skipped
+from monai_brain.io.lock import FolderLock
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
 from monai_brain.report.html import write_page
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
-OUTPUTS = ("predictions.csv", "predictions.jsonl", "run.json", "report.html")
+TABLE, JOURNAL, MANIFEST, PAGE = "predictions.csv", "predictions.jsonl", "run.json", "report.html"
+ORDER = "order.json"
+"""Of a part: its cases and skipped files as the whole table will have them."""
 
 
 class UnusableOutput(ValueError):
@@ -30,12 +43,16 @@ class UnusableOutput(ValueError):
 class FolderRun:
     """A handler that turns an evaluator's batches into the outputs of a folder run.
 
+    A run that was stopped goes on where it was, if it is given the same options.
+
     Args:
         folder: that was searched.
         output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html` and the task's folders.
         stream: what the evaluator's loader reads.
         task: what becomes of the network's outputs.
-        overwrite: replace the results of an earlier run.
+        overwrite: begin anew where an earlier run's results are.
+        resume: None: go on with a run that was stopped; True: also with one that ended, for files that came since;
+            False: with none.
         console: for the progress bar; by default the standard error output.
     """
 
@@ -47,15 +64,18 @@ class FolderRun:
         task: Task,
         *,
         overwrite: bool = False,
+        resume: bool | None = None,
         console: Console | None = None,
     ) -> None:
         self.folder = folder
-        self.output = Path(output_dir)
+        self.output = Path(output_dir) / stream.part_folder
         self.stream = stream
         self.task = task
         self.overwrite = overwrite
-        self.predictions: dict[str, Prediction] = {}
+        self.resume = resume
         self.manifest: dict[str, Any] = {}
+        self.journal = Journal(self.output / JOURNAL, stream.found)
+        self.lock = FolderLock(self.output)
         self.progress = Progress(console=console or Console(stderr=True))
         self.bar = self.progress.add_task(task.verb, total=len(stream.cases))
         stream.choose = task.choose
@@ -65,33 +85,54 @@ class FolderRun:
 
         Raises:
             UnusableOutput: no input was named, or the output would mix with the input or another run.
+            FolderInUse: another process works there.
         """
         if self.folder is None:
             raise UnusableOutput("no input: name the folder of scans with --input_dir")
-        self.task.begin(self.output, self.stream.cases)
+        self.task.begin(self.output, self.stream.all_cases)
         source, target = Path(self.folder).resolve(), self.output.resolve()
         if source.is_relative_to(target) or target.is_relative_to(source):
             raise UnusableOutput(
                 f"{self.output}: input and output lie in one another; give an output folder outside of {source}"
             )
-        if (self.output / "predictions.csv").exists() and not self.overwrite:
-            raise UnusableOutput(f"{self.output}: holds the results of a run; give another folder, or --overwrite")
+        self.output.mkdir(parents=True, exist_ok=True)
+        self.lock.acquire()
+        earlier = self._earlier()
+        if earlier is None or self.overwrite:
+            return
+        if self.resume is False or ("counts" in earlier and not self.resume):
+            self.lock.release()
+            raise UnusableOutput(
+                f"{self.output}: holds the results of a run; give another folder, --overwrite to replace them, or "
+                "--resume to add what came since"
+            )
 
     def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
-        """Clear the output and note what is about to be done; in `run:`, before the evaluator."""
-        self.output.mkdir(parents=True, exist_ok=True)
-        for name in OUTPUTS:  # an old table under a new manifest would lie
-            (self.output / name).unlink(missing_ok=True)
-        for name in self.task.folders:
-            shutil.rmtree(self.output / name, ignore_errors=True)
-        file = find_weights(Path(weights))
-        self.manifest = {**manifest("prediction", options), "weights_sha256": sha256_of(file)}
-        write_json(self.output / "run.json", self.manifest)
-        (self.output / "predictions.jsonl").write_text("", encoding="utf-8")
+        """Note what is about to be done, or go on with it; in `run:`, before the evaluator.
+
+        Raises:
+            UnusableOutput: the run that was begun there has other options or weights.
+        """
+        options = json.loads(json.dumps(options))
+        identity = {"options": options, "weights_sha256": sha256_of(find_weights(Path(weights)))}
+        earlier = None if self.overwrite else self._earlier()
+        if earlier is not None:
+            self._refuse_other(earlier, identity)
+        else:
+            for name in (TABLE, PAGE):  # an old table under a new manifest would lie
+                (self.output / name).unlink(missing_ok=True)
+            for name in self.task.folders:
+                shutil.rmtree(self.output / name, ignore_errors=True)
+        self.manifest = {**manifest("prediction", options), **identity, "task": type(self.task).__name__.lower()}
+        write_json(self.output / MANIFEST, self.manifest)
+        self.journal.begin(keep=earlier is not None)
+        self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
+        self.progress.advance(self.bar, len(self.journal.places))
+        self.began = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose batches stay whole (`decollate: false`)."""
-        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.STARTED, lambda _: self.progress.start())
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
         engine.add_event_handler(Events.COMPLETED, self._stop)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop_and_raise)
@@ -101,13 +142,15 @@ class FolderRun:
         batch = engine.state.batch
         indices, positions = batch["case"].tolist(), batch["slice"].tolist()
         cases = [self.stream.open[index] for index in indices]
+        output = engine.state.output  # whose batch was filled up, see `FixedBatch`
+        engine.state.output = {k: v[: len(cases)] if hasattr(v, "shape") else v for k, v in output.items()}
         for opened, position, own in zip(cases, positions, self.task.keep(engine, cases), strict=True):
             opened.outputs[position] = own
-        done = [
-            self.task.finish(self.stream.open.pop(index), engine)
-            for index in dict.fromkeys(indices)
-            if self.stream.open[index].is_complete
-        ]
+        complete = [index for index in dict.fromkeys(indices) if self.stream.open[index].is_complete]
+        done = []
+        for index in complete:
+            opened = self.stream.open.pop(index)
+            done.append(self.task.finish(opened, engine)._replace(sha256=opened.sha256))
         self._write([*done, *self._refused()])
 
     def end(self) -> int:
@@ -117,22 +160,36 @@ class FolderRun:
             Exit status: 0 all good, 2 nothing to do, 3 some cases failed.
         """
         self._write(self._refused())
-        everything = [self._row_of(entry) for entry in self.stream.found]
-        columns = (*FIRST_COLUMNS, *self.task.columns, *LAST_COLUMNS)
-        rows = (prediction.row(self.task.columns) for prediction in everything)
-        write_csv(self.output / "predictions.csv", columns, rows)
-        counts = summary(everything)
-        write_json(self.output / "run.json", {**self.manifest, "counts": counts})
-        blocks = page_blocks(everything, counts, self.task.on_page, self.task.pictures)
-        write_page(self.output / "report.html", "Predictions", blocks)
+        self.journal.end()
+        seconds = round(time.monotonic() - self.began, 2)
+        counts = write_results(self.output, self.journal.rows, self.task)
+        if self.stream.part_folder:
+            order = [(entry.id, entry.code if isinstance(entry, Skipped) else "") for entry in self.stream.found]
+            write_json(self.output / ORDER, order)
+        done = len(self.stream.cases)
+        rate = {"seconds": seconds, "cases": done, "cases_per_second": round(done / max(seconds, 0.01), 2)}
+        write_json(self.output / MANIFEST, {**self.manifest, "counts": counts, "this_session": rate})
+        self.lock.release()
         if counts["status"].get("error") or counts["code"].get("unreadable_folder"):
             return EXIT_FINDINGS
-        return EXIT_GOOD if self.stream.cases else EXIT_NOTHING
+        return EXIT_GOOD if self.stream.all_cases else EXIT_NOTHING
 
-    def _row_of(self, entry: Case | Skipped) -> Prediction:
-        if isinstance(entry, Skipped):
-            return Prediction(entry.id, "skipped", entry.code)
-        return self.predictions[entry.id]
+    def _earlier(self) -> dict[str, Any] | None:
+        """The manifest of the run that was begun here; None where there is none, or nothing can be made of it."""
+        try:
+            return json.loads((self.output / MANIFEST).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def _refuse_other(self, earlier: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
+        mine, theirs = ({**one["options"], "weights": one["weights_sha256"]} for one in (identity, earlier))
+        other = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
+        if other:
+            self.lock.release()
+            raise UnusableOutput(
+                f"{self.output}: a run was begun here with another {', '.join(other)}; give the same again, another "
+                "folder, or --overwrite"
+            )
 
     def _refused(self) -> list[Prediction]:
         """Rows of the cases that were refused since the last time."""
@@ -140,14 +197,9 @@ class FolderRun:
         return [Prediction(self.stream.cases[index].id, "error", why.code) for index, why in refused.items()]
 
     def _write(self, rows: list[Prediction]) -> None:
-        with (self.output / "predictions.jsonl").open("a", encoding="utf-8", errors="surrogateescape") as journal:
-            journal.writelines(json.dumps(prediction._asdict(), ensure_ascii=True) + "\n" for prediction in rows)
-        self.predictions |= {prediction.path: prediction for prediction in rows}
         if rows:
+            self.journal.add(rows)
             self.progress.advance(self.bar, len(rows))
-
-    def _start(self, engine: Engine) -> None:
-        self.progress.start()
 
     def _stop(self, engine: Engine) -> None:
         self.progress.stop()
@@ -155,4 +207,24 @@ class FolderRun:
 
     def _stop_and_raise(self, engine: Engine, error: BaseException) -> None:
         self._stop(engine)
+        self.lock.release()
         raise error
+
+
+def write_results(folder: Path, rows: Callable[[], Iterable[Prediction]], task: Task | type[Task]) -> dict[str, Any]:
+    """Write the table and the page.
+
+    Args:
+        folder: of the run.
+        rows: gives all rows in order; called several times, since they may be too many to be held.
+        task: whose results they are.
+
+    Returns:
+        Counts of cases, and of each status, label and code.
+    """
+    columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS)
+    write_csv(folder / TABLE, columns, (row.row(task.columns) for row in rows()))
+    counts = summary(rows())
+    first = heapq.nsmallest(PICTURES_ON_PAGE, rows(), key=lambda row: (row.status == "ok", row.certainty))
+    write_page(folder / PAGE, "Predictions", page_blocks(first, counts, task.on_page, task.pictures))
+    return counts

@@ -1,13 +1,16 @@
 """One row of a result table; what a whole table comes to."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from monai_brain.report.html import Gallery, Table
 
 FIRST_COLUMNS, LAST_COLUMNS = ("path", "status", "code", "label"), ("warnings", "overlay")
 """Of every table; a task's own stand between them."""
+
+COUNTED = ("status", "label", "code", "warning")
+"""What a summary counts."""
 
 PICTURES_ON_PAGE = 60
 """The report stays quick to open; the table has all cases."""
@@ -28,6 +31,8 @@ class Prediction(NamedTuple):
     warnings: tuple[str, ...] = ()
     overlay: str = ""
     """Path of the picture, relative to the output folder."""
+    sha256: str = ""
+    """Of the case's files; in the journal only."""
 
     def row(self, columns: Sequence[str]) -> dict[str, Any]:
         """As written to `predictions.csv`.
@@ -46,29 +51,31 @@ class Prediction(NamedTuple):
         }
 
 
-def summary(predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Counts of cases, and of each status, label and code."""
-    return {
-        "cases": len(predictions),
-        "status": dict(Counter(prediction.status for prediction in predictions)),
-        "label": dict(Counter(prediction.label for prediction in predictions if prediction.label)),
-        "code": dict(Counter(prediction.code for prediction in predictions if prediction.code)),
-    }
+def summary(predictions: Iterable[Prediction]) -> dict[str, Any]:
+    """Counts of cases, and of each status, label, code and warning."""
+    counts: dict[str, Counter] = {kind: Counter() for kind in COUNTED}
+    cases = 0
+    for prediction in predictions:
+        cases += 1
+        counts["status"][prediction.status] += 1
+        counts["label"].update([prediction.label] if prediction.label else [])
+        counts["code"].update([prediction.code] if prediction.code else [])
+        counts["warning"].update(prediction.warnings)
+    return {"cases": cases, **{kind: dict(sorted(own.items())) for kind, own in counts.items()}}
 
 
 def page_blocks(
-    predictions: Sequence[Prediction], counts: Mapping[str, Any], shown: Sequence[str], pictures_caption: str
+    first: Sequence[Prediction], counts: Mapping[str, Any], shown: Sequence[str], pictures_caption: str
 ) -> list[Table | Gallery]:
     """What the page of a folder run shows: counts, pictures, and the rows to look at first.
 
     Args:
-        predictions: all of them.
-        counts: their `summary`.
+        first: failures and the least certain.
+        counts: the `summary` of all.
         shown: those of the task's columns that stand on the page.
         pictures_caption: what the pictures show.
     """
-    counted = [[kind, name, str(n)] for kind in ("status", "label", "code") for name, n in sorted(counts[kind].items())]
-    first = sorted(predictions, key=lambda p: (p.status == "ok", p.certainty))[:PICTURES_ON_PAGE]
+    counted = [[kind, name, str(number)] for kind in COUNTED for name, number in counts[kind].items()]
     rows = [
         [p.path, p.status, p.code, p.label, _percent(p), *(str(p.values.get(n, "")) for n in shown), *_codes(p)]
         for p in first

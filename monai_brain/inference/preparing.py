@@ -1,6 +1,7 @@
 """From a case to uint8 slices, in this process or in workers that may die: files of others are opened there."""
 
 import contextlib
+import hashlib
 import os
 import signal
 import threading
@@ -46,6 +47,8 @@ class Prepared(NamedTuple):
     slices: tuple[np.ndarray, ...]
     """These slices after the deterministic transforms, uint8 (C, h, w)."""
     warnings: tuple[str, ...]
+    sha256: str
+    """Of the files, one after the other."""
 
 
 class Preparer(NamedTuple):
@@ -61,11 +64,19 @@ class Preparer(NamedTuple):
             slices = slices_of(image)
             wanted = tuple(int(i) for i in self.choose(image.pixels)) if image.kind == "volume" else (0,)
             items = [self.deterministic({"image": slices[position]}) for position in wanted]
+            digest = _digest(case)
         except Exception as error:
             return _refusal(error)
         notes = [code for item in items for code in item.get("image_warnings", ())]
         warnings = tuple(dict.fromkeys([*image.warnings, *notes]))
-        return Prepared(image, wanted, tuple(np.asarray(item["image"]) for item in items), warnings)
+        return Prepared(image, wanted, tuple(np.asarray(item["image"]) for item in items), warnings, digest)
+
+
+def _digest(case: Case) -> str:
+    digest = hashlib.sha256()
+    for path in case.files:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _refusal(error: BaseException) -> UnreadableCase:

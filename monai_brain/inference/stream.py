@@ -1,11 +1,13 @@
 """The slices of cases, one after the other, as a data set; a bad file is noted and the stream goes on."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from monai.transforms import Compose
 from torch.utils.data import IterableDataset
 
@@ -23,6 +25,7 @@ class OpenCase:
     wanted: tuple[int, ...]
     """Slices that the network is shown."""
     warnings: tuple[str, ...]
+    sha256: str
     outputs: dict[int, Any] = field(default_factory=dict)
     """What a task keeps of each slice."""
 
@@ -48,9 +51,12 @@ class CaseStream(IterableDataset):
         intensity: transforms that bring it to the network, as `image`.
         workers: processes that open the files, so that one which kills its reader costs itself only; 0: this one;
             None: some, by the number of cores.
+        part: `I/N`: of everything found, the I-th of every N; None: all.
 
     Attributes:
-        found: every case and every skipped file, in order.
+        found: every case and every skipped file of the part, in order.
+        all_cases: of all parts.
+        part_folder: where the part's results go; empty if there is one.
         cases: those that are to be done, in order.
         open: cases that are under way, by their index among `cases`.
         refused: cases that cannot be used, by index.
@@ -58,9 +64,18 @@ class CaseStream(IterableDataset):
     """
 
     def __init__(
-        self, folder: str | Path | None, deterministic: Sequence[Any], intensity: Sequence[Any], workers: int | None = 0
+        self,
+        folder: str | Path | None,
+        deterministic: Sequence[Any],
+        intensity: Sequence[Any],
+        workers: int | None = 0,
+        part: str | None = None,
     ) -> None:
-        self.found: list[Case | Skipped] = list(find_cases(folder)) if folder is not None else []
+        everything: list[Case | Skipped] = list(find_cases(folder)) if folder is not None else []
+        number, parts = part_of(part)
+        self.found = everything[number - 1 :: parts]
+        self.part_folder = f"part_{number}_of_{parts}" if part else ""
+        self.all_cases = [entry for entry in everything if isinstance(entry, Case)]
         self.cases = [entry for entry in self.found if isinstance(entry, Case)]
         self.deterministic = Compose(deterministic)
         self.intensity = Compose(intensity)
@@ -69,6 +84,10 @@ class CaseStream(IterableDataset):
         self.refused: dict[int, UnreadableCase] = {}
         self.choose: Chooser = slices_with_signal
         self.pool: WorkerPool | None = None
+
+    def fitting(self, batch_size: int) -> int:
+        """A batch size that is not larger than the whole folder needs, the same for all of its parts."""
+        return min(batch_size, 1 << max(0, len(self.all_cases) - 1).bit_length())
 
     def start(self) -> None:
         """Start the workers, so that they load their libraries while the network is loaded."""
@@ -96,9 +115,51 @@ class CaseStream(IterableDataset):
         return prepare_here(self.cases, Preparer(self.deterministic, self.choose))
 
     def _items(self, index: int, prepared: Prepared) -> Iterator[dict[str, Any]]:
-        self.open[index] = OpenCase(self.cases[index], prepared.image, prepared.wanted, prepared.warnings)
+        self.open[index] = OpenCase(
+            self.cases[index], prepared.image, prepared.wanted, prepared.warnings, prepared.sha256
+        )
         for position, pixels in zip(prepared.wanted, prepared.slices, strict=True):
             yield {"image": self.intensity({"image": pixels})["image"], "case": index, "slice": position}
+
+
+class FixedBatch:
+    """Fills the last batch up with zeros, so that a network computes every slice in the same way, wherever it stands.
+
+    For `prepare_batch` of a MONAI evaluator. Without it, the last digits of a result could depend on how a run was
+    divided, or where it was stopped and resumed.
+
+    Args:
+        size: of every batch.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(
+        self, batch: Mapping[str, Any], device: Any = None, non_blocking: bool = False, **options: Any
+    ) -> tuple[torch.Tensor, None]:
+        """The batch's `image`, (size, C, H, W)."""
+        image = batch["image"].to(device, non_blocking=non_blocking)
+        missing = self.size - len(image)
+        return (torch.cat([image, image.new_zeros(missing, *image.shape[1:])]) if missing > 0 else image), None
+
+
+class UnusablePart(ValueError):
+    """A part of a run that makes no sense."""
+
+
+def part_of(part: str | None) -> tuple[int, int]:
+    """Number and count of a part written `I/N`.
+
+    Raises:
+        UnusablePart: it is none.
+    """
+    if part is None:
+        return 1, 1
+    found = re.fullmatch(r"(\d+)/(\d+)", str(part))
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise UnusablePart(f"part {part!r}; expected one such as 2/4, the second of four")
+    return int(found[1]), int(found[2])
 
 
 def slices_with_signal(volume: np.ndarray) -> list[int]:

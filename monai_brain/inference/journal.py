@@ -1,0 +1,104 @@
+"""The journal of a folder run: a line per case, as soon as it is known; what a resumed run goes on from."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from monai_brain.inference.prediction import Prediction
+from monai_brain.io import Case, Skipped
+
+SECONDS_BETWEEN_SYNCS = 5.0
+"""How much work a power failure may cost; a killed process loses nothing that was written."""
+
+SAME_CONTENT = "same_content_as_before"
+"""Warning of a case whose files another case had too."""
+
+
+class Journal:
+    """Rows on disk, found again by their case.
+
+    Args:
+        path: `predictions.jsonl`.
+        found: every case and every skipped file, in the order of the table.
+    """
+
+    def __init__(self, path: Path, found: Sequence[Case | Skipped]) -> None:
+        self.path = path
+        self.found = found
+        self.places: dict[str, int] = {}
+        self.synced = time.monotonic()
+
+    def begin(self, *, keep: bool) -> None:
+        """Open it for writing.
+
+        Args:
+            keep: go on after the rows that are there; a last line that was cut off is dropped, and rows of cases
+                that are gone are not used.
+        """
+        if not keep or not self.path.is_file():
+            self.path.write_bytes(b"")
+        known = {entry.id for entry in self.found if isinstance(entry, Case)}
+        end = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                row = parsed(line)
+                if row is None:
+                    break
+                if row.path in known:
+                    self.places[row.path] = end
+                end += len(line)
+        with self.path.open("r+b") as file:
+            file.truncate(end)
+        self.file = self.path.open("ab")
+
+    def add(self, rows: Iterable[Prediction]) -> None:
+        """Write rows down; afterwards a kill does not lose them."""
+        for row in rows:
+            self.places[row.path] = self.file.tell()
+            self.file.write(json.dumps(row._asdict(), ensure_ascii=True).encode("ascii") + b"\n")
+        self.file.flush()
+        if time.monotonic() - self.synced > SECONDS_BETWEEN_SYNCS:
+            os.fsync(self.file.fileno())
+            self.synced = time.monotonic()
+
+    def rows(self) -> Iterator[Prediction]:
+        """One row for every case and skipped file, in order; a content that was there before gets its warning."""
+        seen: set[bytes] = set()
+        with self.path.open("rb") as file:
+            for entry in self.found:
+                if isinstance(entry, Skipped):
+                    yield Prediction(entry.id, "skipped", entry.code)
+                    continue
+                file.seek(self.places[entry.id])
+                row = parsed(file.readline())
+                assert row is not None  # it was written by this class
+                yield marked(row, seen)
+
+    def end(self) -> None:
+        """Bring everything to disk."""
+        os.fsync(self.file.fileno())
+        self.file.close()
+
+
+def marked(row: Prediction, seen: set[bytes]) -> Prediction:
+    """The row, with a warning if its content is among those seen; else it is added to them."""
+    if not row.sha256:
+        return row
+    digest = bytes.fromhex(row.sha256)[:16]
+    if digest in seen:
+        return row._replace(warnings=(*row.warnings, SAME_CONTENT))
+    seen.add(digest)
+    return row
+
+
+def parsed(line: bytes) -> Prediction | None:
+    """The row of a whole line; None for one that was cut."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(line)
+        return Prediction(**{**row, "warnings": tuple(row["warnings"])})
+    except (ValueError, TypeError, KeyError):
+        return None

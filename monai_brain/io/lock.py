@@ -1,0 +1,56 @@
+"""One run at a time in a folder; the system itself lets go of the lock of a process that died."""
+
+import os
+from pathlib import Path
+from typing import IO
+
+NAME = ".lock"
+
+
+class FolderInUse(ValueError):
+    """Another process works in the folder."""
+
+
+class FolderLock:
+    """Held from `acquire` until `release`, or until the process ends, however it ends.
+
+    Args:
+        folder: must exist when the lock is acquired.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self.file: IO[bytes] | None = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            FolderInUse: another process holds it.
+        """
+        file = self.path.open("ab")
+        try:
+            _lock(file)
+        except OSError:
+            file.close()
+            raise FolderInUse(
+                f"{self.path.parent}: another run works here; wait for it, or give another folder"
+            ) from None
+        self.file = file
+
+    def release(self) -> None:
+        """Let go; the file stays, for removing it would let two others in."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+
+
+def _lock(file: IO[bytes]) -> None:
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    else:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,137 @@
+"""Runs over folders that are killed, resumed, divided, or get in each other's way: always the same table."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import cv2
+import pytest
+
+from monai_brain.inference import apply
+from monai_brain.inference.merging import merge_parts
+from monai_brain.io.lock import FolderLock
+from tests.bundles.running import cause, table
+from tests.conftest import REPOSITORY, draw_phantom, read
+
+pytestmark = pytest.mark.slow
+
+predict_folder = partial(apply.predict_folder, workers=0, batch_size=8)
+COUNT = 45
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """Slices of which two are alike and one is broken, and a sidecar."""
+    folder = tmp_path_factory.mktemp("many") / "scans"
+    folder.mkdir()
+    for number in range(COUNT):
+        cv2.imwrite(str(folder / f"{number:03d}.png"), draw_phantom(number % 4, number))
+    shutil.copy(folder / "003.png", folder / "031.png")
+    (folder / "020.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    (folder / "notes.txt").write_text("x")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(many, trained, tmp_path_factory):
+    output = tmp_path_factory.mktemp("whole") / "out"
+    assert predict_folder(many, output, weights=str(trained), explain=True) == 3
+    return output
+
+
+def message(function, *words, **options):
+    with pytest.raises(RuntimeError) as caught:
+        function(*words, **options)
+    return str(cause(caught.value))
+
+
+def test_same_content_is_noted_at_the_later_one(whole):
+    rows = table(whole)
+    assert len(rows) == COUNT + 1
+    assert "same_content_as_before" in rows["031.png"]["warnings"]
+    assert "same_content_as_before" not in rows["003.png"]["warnings"]
+    assert rows["031.png"]["prob_glioma"] == rows["003.png"]["prob_glioma"]
+    assert read(whole / "run.json")["counts"]["warning"] == {"same_content_as_before": 1}
+
+
+@pytest.mark.parametrize(("sign", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_run_that_was_killed_goes_on_to_the_same_table(whole, many, trained, tmp_path, sign, status):
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "monai_brain", "predict", str(many), "-o", str(output), "--weights", str(trained)]
+    command += ["--explain", "--batch-size", "8", "--workers", "0"]
+    journal = output / "predictions.jsonl"
+    process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not (journal.is_file() and journal.read_bytes().count(b"\n") >= 9):
+        time.sleep(0.002)
+    process.send_signal(sign)
+    code = process.wait()
+    if code == 3:
+        pytest.skip("it was done before it could be killed")
+    assert code == status
+    lines = journal.read_bytes()
+    journal.write_bytes(lines[:-20])  # as if the last line was being written
+    assert not (output / "predictions.csv").exists()
+    assert predict_folder(many, output, weights=str(trained), explain=True) == 3
+    assert (output / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert read(output / "run.json")["this_session"]["cases"] < COUNT - 5, "what was done is not done again"
+    names = [sorted(path.name for path in (folder / "overlays").iterdir()) for folder in (whole, output)]
+    assert names[0] == names[1]
+
+
+def test_parts_make_the_table_of_the_whole(whole, many, trained, tmp_path):
+    for number in (1, 2, 3):
+        predict_folder(many, tmp_path / "out", weights=str(trained), explain=True, part=f"{number}/3")
+        if number == 2:
+            with pytest.raises(ValueError, match=r"missing \[3\]"):
+                merge_parts(tmp_path / "out")
+    counts = merge_parts(tmp_path / "out")
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+    assert counts == read(whole / "run.json")["counts"]
+    assert all(
+        (tmp_path / "out" / row["overlay"]).is_file() for row in table(tmp_path / "out").values() if row["overlay"]
+    )
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "half"])
+def test_parts_that_make_no_sense_are_refused(many, trained, tmp_path, part):
+    assert "expected one such as 2/4" in message(
+        predict_folder, many, tmp_path / "out", weights=str(trained), part=part
+    )
+
+
+def test_second_run_in_a_folder_is_refused_while_the_first_works(many, trained, tmp_path):
+    (tmp_path / "out").mkdir()
+    lock = FolderLock(tmp_path / "out")
+    lock.acquire()
+    assert "another run works here" in message(predict_folder, many, tmp_path / "out", weights=str(trained))
+    lock.release()
+    assert predict_folder(many, tmp_path / "out", weights=str(trained)) == 3
+
+
+def test_other_options_are_not_mixed_into_one_table(many, trained, tmp_path):
+    output = tmp_path / "out"
+    predict_folder(many, output, weights=str(trained))
+    (output / "predictions.csv").unlink()
+    manifest = read(output / "run.json")
+    del manifest["counts"]
+    (output / "run.json").write_text(str(manifest).replace("'", '"').replace("None", "null").replace("False", "false"))
+    assert "another explain" in message(predict_folder, many, output, weights=str(trained), explain=True)
+    assert predict_folder(many, output, weights=str(trained)) == 3
+
+
+def test_files_that_came_since_are_added_on_request(many, trained, tmp_path):
+    scans = tmp_path / "scans"
+    shutil.copytree(many, scans)
+    output = tmp_path / "out"
+    predict_folder(scans, output, weights=str(trained))
+    before = table(output)
+    cv2.imwrite(str(scans / "0000.png"), draw_phantom(1, 99))
+    assert "--resume" in message(predict_folder, scans, output, weights=str(trained))
+    assert predict_folder(scans, output, weights=str(trained), resume=True) == 3
+    after = table(output)
+    assert read(output / "run.json")["this_session"]["cases"] == 1
+    assert after.pop("0000.png")["status"] == "ok"
+    assert after == before
