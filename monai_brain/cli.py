@@ -180,7 +180,8 @@ def predict(
     ] = None,
     part: Annotated[str | None, typer.Option(help="Such as 2/4: for several processes or machines; see merge.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    engine: Annotated[str | None, typer.Option(help="torch, onnx or openvino.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 (torch, openvino) or int8 (openvino).")] = None,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that open the files; 0: none but this one.")
     ] = None,
@@ -200,6 +201,7 @@ def predict(
         resume=resume,
         part=part,
         batch_size=batch_size,
+        engine=engine,
         precision=precision,
         workers=workers,
     )

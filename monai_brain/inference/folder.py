@@ -11,7 +11,9 @@ from typing import Any
 from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import Progress
+from torch import nn
 
+from monai_brain.inference.engines import Engine as InferenceEngine
 from monai_brain.inference.journal import Journal
 from monai_brain.inference.prediction import (
     FIRST_COLUMNS,
@@ -106,6 +108,16 @@ class FolderRun:
                 f"{self.output}: holds the results of a run; give another folder, --overwrite to replace them, or "
                 "--resume to add what came since"
             )
+
+    def build(self, engine: InferenceEngine, network: nn.Module, weights: str | Path) -> None:
+        """Get an engine ready for a network; the slices that it is compared with torch on are the folder's first.
+
+        Raises:
+            EngineDisagrees: it computes something else than torch.
+        """
+        if engine.wanted_slices and self.stream.all_cases:
+            slices = self.stream.sample(engine.wanted_slices)
+            engine.build(network.eval(), sha256_of(find_weights(Path(weights))), slices)
 
     def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
         """Note what is about to be done, or go on with it; in `run:`, before the evaluator.

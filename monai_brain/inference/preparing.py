@@ -5,7 +5,7 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import NamedTuple
@@ -91,7 +91,7 @@ def _refusal(error: BaseException) -> UnreadableCase:
     return UnreadableCase("unreadable", f"preprocessing failed ({type(error).__name__})")
 
 
-def prepare_here(cases: Sequence[Case], preparer: Preparer) -> Iterator[Prepared | UnreadableCase]:
+def prepare_here(cases: Sequence[Case], preparer: Preparer) -> Generator[Prepared | UnreadableCase]:
     """Prepare cases in this process, in order."""
     set_track_meta(False)
     for case in cases:
@@ -121,7 +121,7 @@ class WorkerPool:
         self.bytes = bytes_per_worker
         self.workers = [self._start() for _ in range(workers)]
 
-    def prepare(self, cases: Sequence[Case]) -> Iterator[Prepared | UnreadableCase]:
+    def prepare(self, cases: Sequence[Case]) -> Generator[Prepared | UnreadableCase]:
         """Prepare cases; results come in the cases' order."""
         desk = _Desk(cases)
         threads = [threading.Thread(target=self._serve, args=(n, desk), daemon=True) for n in range(len(self.workers))]
@@ -133,7 +133,7 @@ class WorkerPool:
         finally:
             desk.close()
             for thread in threads:
-                thread.join(timeout=1)
+                thread.join()  # a worker may still be busy with a case; the next user must find it idle
 
     def close(self) -> None:
         """End the processes."""

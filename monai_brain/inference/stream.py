@@ -1,7 +1,8 @@
 """The slices of cases, one after the other, as a data set; a bad file is noted and the stream goes on."""
 
+import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,7 +100,7 @@ class CaseStream(IterableDataset):
         if self.pool is None:
             self.start()
         try:
-            for index, prepared in enumerate(self._prepared()):
+            for index, prepared in enumerate(self._prepared(self.cases)):
                 if isinstance(prepared, UnreadableCase):
                     self.refused[index] = prepared
                 else:
@@ -109,10 +110,29 @@ class CaseStream(IterableDataset):
                 self.pool.close()
                 self.pool = None
 
-    def _prepared(self) -> Iterator[Prepared | UnreadableCase]:
+    def sample(self, count: int) -> torch.Tensor:
+        """The network's input of the first slices, (N, C, H, W), N at most `count`.
+
+        Raises:
+            NothingReadable: there is no slice that can be read.
+        """
+        if self.pool is None:
+            self.start()
+        found: list[torch.Tensor] = []
+        with contextlib.closing(self._prepared(self.all_cases)) as every:
+            for prepared in every:
+                if isinstance(prepared, Prepared):
+                    found += [self.intensity({"image": pixels})["image"] for pixels in prepared.slices]
+                if len(found) >= count:
+                    break
+        if not found:
+            raise NothingReadable("no file can be read, so no engine can be compared with torch; use --engine torch")
+        return torch.stack(found[:count])
+
+    def _prepared(self, cases: Sequence[Case]) -> Generator[Prepared | UnreadableCase]:
         if self.pool is not None:
-            return self.pool.prepare(self.cases)
-        return prepare_here(self.cases, Preparer(self.deterministic, self.choose))
+            return self.pool.prepare(cases)
+        return prepare_here(cases, Preparer(self.deterministic, self.choose))
 
     def _items(self, index: int, prepared: Prepared) -> Iterator[dict[str, Any]]:
         self.open[index] = OpenCase(
@@ -142,6 +162,10 @@ class FixedBatch:
         image = batch["image"].to(device, non_blocking=non_blocking)
         missing = self.size - len(image)
         return (torch.cat([image, image.new_zeros(missing, *image.shape[1:])]) if missing > 0 else image), None
+
+
+class NothingReadable(ValueError):
+    """A folder in which no file is an image."""
 
 
 class UnusablePart(ValueError):

@@ -135,3 +135,17 @@ def test_files_that_came_since_are_added_on_request(many, trained, tmp_path):
     assert read(output / "run.json")["this_session"]["cases"] == 1
     assert after.pop("0000.png")["status"] == "ok"
     assert after == before
+
+
+@pytest.mark.parametrize(("engine", "precision"), [("onnx", "fp32"), ("openvino", "fp32")])
+def test_engines_give_the_table_of_torch(whole, many, trained, tmp_path, monkeypatch, engine, precision):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
+    options = {"weights": str(trained), "engine": engine, "precision": precision}
+    assert predict_folder(many, tmp_path / "out", **options) == 3
+    expected, found = table(whole), table(tmp_path / "out")
+    for path, row in found.items():
+        assert (row["status"], row["code"], row["label"]) == tuple(
+            expected[path][k] for k in ("status", "code", "label")
+        )
+        if row["status"] == "ok":
+            assert float(row["prob_glioma"]) == pytest.approx(float(expected[path]["prob_glioma"]), abs=1e-4)

@@ -1,0 +1,35 @@
+"""What runs a trained network: torch, ONNX Runtime or OpenVINO; all share one verb."""
+
+from monai_brain.inference.engines.base import (
+    Engine,
+    EngineDisagrees,
+    FlippedEngine,
+    UnknownEngine,
+)
+from monai_brain.inference.engines.onnx_engine import OnnxEngine
+from monai_brain.inference.engines.openvino_engine import OpenVinoEngine
+from monai_brain.inference.engines.torch_engine import TorchEngine
+
+__all__ = ["ENGINES", "Engine", "EngineDisagrees", "UnknownEngine", "make_engine"]
+
+ENGINES: dict[str, type[Engine]] = {"torch": TorchEngine, "onnx": OnnxEngine, "openvino": OpenVinoEngine}
+
+
+def make_engine(kind: str = "torch", precision: str = "fp32", flips: bool = False) -> Engine:
+    """An engine that is not built yet.
+
+    Args:
+        kind: of `ENGINES`.
+        precision: of those that the engine has.
+        flips: the mean of what it says of a slice and of its mirror image.
+
+    Raises:
+        UnknownEngine: there is no such engine, or it has no such precision.
+    """
+    if kind not in ENGINES:
+        raise UnknownEngine(f"engine {kind!r} is none of {', '.join(ENGINES)}")
+    precisions = ENGINES[kind].precisions
+    if precision not in precisions:
+        raise UnknownEngine(f"the {kind} engine has no precision {precision!r}; it has {', '.join(precisions)}")
+    engine = ENGINES[kind](precision)
+    return FlippedEngine(engine) if flips else engine

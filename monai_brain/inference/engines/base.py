@@ -1,0 +1,141 @@
+"""What all engines have in common: built once from a torch network, checked against it, then called with batches."""
+
+import hashlib
+import os
+from abc import abstractmethod
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.inferers import Inferer
+from torch import Tensor, nn
+
+CHECKED_SLICES = 32
+"""That a built engine and torch are compared on."""
+
+CALIBRATION_SLICES = 64
+"""That an int8 form is calibrated on."""
+
+LARGEST_DIFFERENCE = {"fp32": 0.001, "bf16": 0.1, "int8": 0.3}
+"""Of the outputs, relative to their own size (root mean squares)."""
+
+LEAST_AGREEMENT = {"fp32": 0.999, "bf16": 0.95, "int8": 0.9}
+"""Share of decisions (classes of slices, or pixels of tumor) that must be torch's."""
+
+
+class UnknownEngine(ValueError):
+    """An engine or a precision that is not offered."""
+
+
+class EngineDisagrees(ValueError):
+    """A built engine computes something else than the network that it was made from."""
+
+
+class Engine(Inferer):
+    """Runs a network; a MONAI inferer that may leave the torch network aside.
+
+    Args:
+        precision: of those in `precisions`.
+
+    Attributes:
+        precisions: that it offers, the default first.
+        packages: whose versions decide whether a built form can be used again.
+    """
+
+    name: str
+    precisions: Sequence[str] = ("fp32",)
+    packages: Sequence[str] = ()
+
+    def __init__(self, precision: str = "fp32") -> None:
+        self.precision = precision
+
+    def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
+        """Get ready to run a network, or take what was made for it before.
+
+        Args:
+            network: with its weights loaded, in evaluation mode.
+            weights_sha256: of its weight file.
+            slices: some of the network's inputs, (N, C, H, W), to calibrate with and to compare on.
+
+        Raises:
+            EngineDisagrees: what was built computes something else than the network.
+            MissingDependency: the engine's package is not installed.
+        """
+
+    @abstractmethod
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Logits of a batch, float32.
+
+        Args:
+            inputs: (N, C, H, W).
+            network: the torch network.
+            args: not used; MONAI's interface has them.
+            kwargs: likewise.
+        """
+
+    @property
+    def wanted_slices(self) -> int:
+        """How many slices `build` is to be given."""
+        return 0
+
+    def cached(self, network: nn.Module, weights_sha256: str, shape: Sequence[int], suffix: str) -> Path:
+        """Where a built form is kept: named by weights, network, input and versions."""
+        versions = [f"{name}=={metadata.version(name)}" for name in ("torch", "monai-brain", *self.packages)]
+        words = [weights_sha256, str(network), str(tuple(shape)), *versions, suffix]
+        digest = hashlib.sha256("\n".join(words).encode()).hexdigest()[:32]
+        return cache_folder() / f"{digest}{suffix}"
+
+    def check(self, network: nn.Module, slices: Tensor) -> None:
+        """Compare with torch in single precision.
+
+        Raises:
+            EngineDisagrees: by how much.
+        """
+        with torch.no_grad():
+            expected = network(slices[:CHECKED_SLICES]).float()
+        found = self(slices[:CHECKED_SLICES], network)
+        difference = float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt().clamp(min=1e-9))
+        agreement = float((decisions(found) == decisions(expected)).float().mean())
+        if difference > LARGEST_DIFFERENCE[self.precision] or agreement < LEAST_AGREEMENT[self.precision]:
+            raise EngineDisagrees(
+                f"the {self.name} engine in {self.precision} differs from torch by {difference:.2%} and agrees in "
+                f"{agreement:.1%} of the decisions on {len(expected)} slices; use another precision, or --engine torch"
+            )
+
+
+class FlippedEngine(Engine):
+    """The mean of what an engine says of a slice and of its mirror image, left to right."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine.precision)
+        self.engine = engine
+        self.name = engine.name
+
+    def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
+        """See `Engine`."""
+        self.engine.build(network, weights_sha256, slices)
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """Logits (N, K, H, W), float32."""
+        mirrored = self.engine(inputs.flip(-1), network).flip(-1)
+        return (self.engine(inputs, network) + mirrored) / 2
+
+    @property
+    def wanted_slices(self) -> int:
+        """See `Engine`."""
+        return self.engine.wanted_slices
+
+
+def decisions(logits: Tensor) -> Tensor:
+    """Classes of slices from (N, K), or pixels of tumor from (N, 1, H, W)."""
+    return logits.argmax(dim=1) if logits.ndim == 2 else logits > 0
+
+
+def cache_folder() -> Path:
+    """Where built engines are kept: `MONAI_BRAIN_CACHE`, else below the user's own cache."""
+    default = Path.home() / ".cache" / "monai_brain"
+    folder = Path(os.environ.get("MONAI_BRAIN_CACHE", default)) / "engines"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,96 @@
+"""Every engine computes what torch computes, is built once, and is refused when it does not agree."""
+
+import pytest
+import torch
+from torch import nn
+
+from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
+from monai_brain.networks.cnn import CNN
+from monai_brain.networks.unet_vgg16 import UNetVGG16
+
+pytestmark = pytest.mark.slow
+
+KINDS = [(kind, precision) for kind, engine in ENGINES.items() for precision in engine.precisions]
+TOLERANCE = {"fp32": 2e-4, "bf16": 0.15, "int8": 0.4}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path_factory.getbasetemp() / "engines"))
+    return tmp_path_factory.getbasetemp() / "engines" / "engines"
+
+
+def slices(count=40, size=64):
+    torch.manual_seed(1)
+    return torch.randn(count, 3, size, size)
+
+
+def classifier(seed=0):
+    torch.manual_seed(seed)
+    network = CNN(num_classes=4, image_size=64).eval()
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.normal_(last.weight, std=2.0)  # clear decisions, as a trained network's
+    return network
+
+
+def segmenter():
+    torch.manual_seed(0)
+    network = UNetVGG16(widths=(16, 8, 8, 4))
+    with torch.no_grad():  # layers see values of a usual size
+        network.train()
+        network(slices(8))
+    nn.init.constant_(network.output.bias, 3.0)
+    return network.eval()
+
+
+@pytest.mark.parametrize(("kind", "precision"), KINDS)
+def test_classes_are_those_of_torch(kind, precision):
+    network, images = classifier(), slices()
+    engine = make_engine(kind, precision)
+    engine.build(network, "a" * 64, images)
+    with torch.no_grad():
+        expected = network(images)
+        found = engine(images, network)
+        assert engine(images[:3], network).shape == (3, 4)
+    assert found.dtype == torch.float32
+    assert (found - expected).square().mean().sqrt() <= TOLERANCE[precision] * expected.square().mean().sqrt()
+    assert (found.argmax(1) == expected.argmax(1)).float().mean() > 0.85
+
+
+@pytest.mark.parametrize(("kind", "precision"), [("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")])
+def test_masks_are_those_of_torch_and_flips_are_averaged(kind, precision):
+    network, images = segmenter(), slices(6)
+    engine = make_engine(kind, precision, flips=True)
+    engine.build(network, "b" * 64, images)
+    with torch.no_grad():
+        expected = (network(images) + network(images.flip(-1)).flip(-1)) / 2
+        found = engine(images, network)
+    assert found.shape == (6, 1, 64, 64)
+    assert (found - expected).square().mean().sqrt() <= TOLERANCE[precision] * expected.square().mean().sqrt()
+
+
+def test_built_forms_are_used_again_and_belong_to_their_weights(cache):
+    images = slices()
+    for _ in range(2):
+        make_engine("openvino", "int8").build(classifier(), "c" * 64, images)
+        before = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    make_engine("openvino", "int8").build(classifier(), "c" * 64, images)
+    assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
+    make_engine("onnx").build(classifier(1), "d" * 64, images)
+    assert len(list(cache.iterdir())) == len(before) + 1
+    assert not [path for path in cache.iterdir() if "partial" in path.name]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_form_that_computes_something_else_is_refused(kind, cache):
+    images = slices()
+    make_engine(kind).build(classifier(), "e" * 64, images)
+    with pytest.raises(EngineDisagrees, match="--engine torch"):
+        make_engine(kind).build(classifier(2), "e" * 64, images)  # other weights under the same name
+
+
+def test_unknown_engines_and_precisions_are_refused_with_what_there_is():
+    with pytest.raises(UnknownEngine, match="none of torch, onnx, openvino"):
+        make_engine("tensorrt")
+    with pytest.raises(UnknownEngine, match="has no precision 'int8'; it has fp32"):
+        make_engine("onnx", "int8")
