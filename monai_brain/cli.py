@@ -336,6 +336,28 @@ def compare(
     console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
 
 
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
+    """What is here: bundles, engines, formats, versions."""
+    from monai_brain.inference.info import describe_installation
+
+    found = describe_installation()
+    if as_json:
+        print(json.dumps(found, indent=2))  # noqa: T201
+        return
+    bundles = Table("bundle", "version", "weights", "folder")
+    for bundle in found["bundles"]:
+        bundles.add_row(bundle["name"], bundle["version"], "yes" if bundle["has_weights"] else "no", bundle["folder"])
+    engines = Table("engine", "precisions", "available")
+    for name, engine in found["engines"].items():
+        available = "yes" if engine["available"] else f"no: {', '.join(engine['missing'])} missing"
+        engines.add_row(name, ", ".join(engine["precisions"]), available)
+    for table in (bundles, engines):
+        console.print(table)
+    console.print(f"Formats: {', '.join(found['formats'])}\nDevices: {', '.join(found['devices'])}", markup=False)
+    console.print(", ".join(f"{name} {version}" for name, version in found["versions"].items()), markup=False)
+
+
 def _table_of_parts(datalist: dict[str, Any]) -> Table:
     from monai_brain.data.index import count_by_class
 

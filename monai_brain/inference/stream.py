@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,7 +73,9 @@ class CaseStream(IterableDataset):
         workers: int | None = 0,
         part: str | None = None,
     ) -> None:
-        everything: list[Case | Skipped] = list(find_cases(folder)) if folder is not None else []
+        self.unpacked = tempfile.TemporaryDirectory(prefix="monai-brain-")  # gone with this object
+        place = Path(self.unpacked.name)
+        everything: list[Case | Skipped] = list(find_cases(folder, place)) if folder is not None else []
         number, parts = part_of(part)
         self.found = everything[number - 1 :: parts]
         self.part_folder = f"part_{number}_of_{parts}" if part else ""

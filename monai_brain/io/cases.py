@@ -3,11 +3,12 @@
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from monai_brain.io.archive import unpack
 from monai_brain.io.dicom import read_header
-from monai_brain.io.record import Case, Skipped
+from monai_brain.io.record import Case, Skipped, UnreadableCase
 from monai_brain.io.sequences import gather, read_table
 
 __all__ = ["Case", "Skipped", "find_cases"]
@@ -43,7 +44,7 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 """Names that announce a volume; what a file is, its content decides."""
 
 
-def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
+def find_cases(folder: str | os.PathLike[str], unpack_into: Path | None = None) -> Iterator[Case | Skipped]:
     """Every file below `folder`, in a stable order, as a case or as a coded skip.
 
     Formats are not decided here: a file that looks like no sidecar becomes a case, and `read_case` says
@@ -52,6 +53,8 @@ def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
     Args:
         folder: folder to search, with everything below it; or one file; or a table of cases (`.csv`, see
             `io.sequences.read_table`).
+        unpack_into: folder for what zip archives hold, whose files are then cases (`scans.zip/a.png`); None: an
+            archive is a case that cannot be read.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -59,11 +62,30 @@ def find_cases(folder: str | os.PathLike[str]) -> Iterator[Case | Skipped]:
     """
     top = Path(folder)
     if top.is_file():
-        yield from read_table(top) if top.suffix.lower() == ".csv" else [_case(top.name, top)]
+        entries = read_table(top) if top.suffix.lower() == ".csv" else [_case(top.name, top)]
+        yield from _unpacked(entries, unpack_into)
         return
     if not top.is_dir():
         raise FileNotFoundError(f"{top}: no such folder; give the folder that holds the scans")
-    yield from _walk(top, top.resolve())
+    yield from _unpacked(_walk(top, top.resolve()), unpack_into)
+
+
+def _unpacked(entries: Iterable[Case | Skipped], into: Path | None) -> Iterator[Case | Skipped]:
+    """The same entries, archives replaced by what they hold; archives in archives are not opened."""
+    for number, entry in enumerate(entries):
+        is_archive = isinstance(entry, Case) and entry.files[0].suffix.lower() == ".zip"
+        if into is None or not is_archive:
+            yield entry
+            continue
+        assert isinstance(entry, Case)
+        folder = into / f"{number}"
+        try:
+            unpack(entry.files[0], folder)
+        except UnreadableCase:  # reading it as a case will say the same, as a row
+            yield entry
+            continue
+        for inner in _walk(folder, folder.resolve()):
+            yield inner._replace(id=f"{entry.id}/{inner.id}")
 
 
 def _walk(top: Path, real_top: Path) -> Iterator[Case | Skipped]:

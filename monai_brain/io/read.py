@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_brain.io import images
+from monai_brain.io.archive import check_archive
 from monai_brain.io.dicom import is_dicom, read_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.nifti import is_nifti, read_nifti
@@ -42,6 +43,9 @@ SIGNATURES = (
 """First bytes of what people have in such folders; only `READERS` are decoded, the rest is named in the refusal."""
 
 READERS = {"jpeg": images.read_jpeg, "png": images.read_png, "bmp": images.read_bmp, "tiff": images.read_tiff}
+
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "NIfTI", "NRRD", "MHA", "DICOM")
+"""What is read, for people."""
 
 USUAL_SUFFIXES = {
     "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
@@ -130,6 +134,8 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     elif found in READERS:
         image = READERS[found](content, limits)
     else:
+        if found == "zip":
+            check_archive(path)
         raise UnreadableCase(
             "unsupported_format",
             f"the content is {found}; convert it to PNG, JPEG, BMP, TIFF, NIfTI, NRRD, MHA or DICOM",

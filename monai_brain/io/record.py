@@ -78,7 +78,7 @@ class UnreadableCase(ValueError):
     `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `geometry_mismatch`,
     `not_a_mask`, `not_mr`, `no_pixels`, `no_decoder`, `bad_rescale`, `mixed_series`, `missing_slices`,
     `no_positions`, `no_permission`, `vanished`, `changed`, `unreadable`,
-    `out_of_memory`, `decoder_died`.
+    `out_of_memory`, `decoder_died`, `unsafe_archive`.
     """
 
     def __init__(self, code: str, message: str) -> None:

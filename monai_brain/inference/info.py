@@ -1,0 +1,57 @@
+"""What is installed here: bundles, engines, formats, versions."""
+
+import importlib.util
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from monai_brain.inference.apply import REPOSITORY_BUNDLES
+from monai_brain.inference.engines import ENGINES
+from monai_brain.io.read import FORMATS
+
+PACKAGES = ("monai-brain", "monai", "torch", "pytorch-ignite", "numpy", "nibabel", "pydicom", "itk", "onnxruntime")
+MODULES = {"torch": ("torch",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
+"""What an engine needs, by the names that are imported."""
+
+
+def describe_installation(bundles: Path = REPOSITORY_BUNDLES) -> dict[str, Any]:
+    """Bundles, engines, formats and versions, as JSON values.
+
+    Args:
+        bundles: folder of bundles.
+    """
+    import torch
+
+    return {
+        "bundles": [_bundle(path.parents[1]) for path in sorted(bundles.glob("*/configs/metadata.json"))],
+        "engines": {name: _engine(name) for name in ENGINES},
+        "formats": list(FORMATS),
+        "devices": ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))],
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "note": "Research use only; not a medical device.",
+    }
+
+
+def _bundle(folder: Path) -> dict[str, Any]:
+    described = json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    return {
+        "name": folder.name,
+        "folder": str(folder),
+        "version": described["version"],
+        "task": described["task"],
+        "has_weights": (folder / "models" / "model.safetensors").is_file(),
+    }
+
+
+def _engine(name: str) -> dict[str, Any]:
+    missing = [module for module in MODULES[name] if importlib.util.find_spec(module) is None]
+    return {"precisions": list(ENGINES[name].precisions), "available": not missing, "missing": missing}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,95 @@
+"""Unpack zip archives of scans: checked as a whole before a byte is written, and within limits while it is."""
+
+import stat
+import unicodedata
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from monai_brain.io.record import UnreadableCase
+
+CHUNK = 1 << 20
+DRIVE = ":"
+
+
+class ArchiveLimits(NamedTuple):
+    """How much an archive may hold."""
+
+    max_members: int = 20_000
+    """A study of many DICOM series has some thousand files."""
+    max_bytes: int = 4 * 1024**3
+    """Of all members together, unpacked."""
+    max_ratio: float = 100.0
+    """Unpacked to packed; images reach 10."""
+
+
+DEFAULT_ARCHIVE_LIMITS = ArchiveLimits()
+
+
+def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS) -> list[zipfile.ZipInfo]:
+    """The files in an archive, if all of it may be unpacked.
+
+    Raises:
+        UnreadableCase: `damaged`, `too_large`, or `unsafe_archive` (names that lead elsewhere or that fall together,
+            links, passwords, too many members, a compression no image has).
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise UnreadableCase("damaged", f"the archive cannot be read ({type(error).__name__})") from None
+    if len(members) > limits.max_members:
+        raise UnreadableCase("unsafe_archive", f"{len(members)} members; at most {limits.max_members} are unpacked")
+    size = sum(member.file_size for member in members)
+    if size > limits.max_bytes:
+        raise UnreadableCase("too_large", f"unpacks to {size} bytes; at most {limits.max_bytes} are allowed")
+    if size > limits.max_ratio * max(1, path.stat().st_size):
+        raise UnreadableCase("unsafe_archive", f"unpacks to more than {limits.max_ratio:.0f} times its size")
+    seen: set[str] = set()
+    for member in members:
+        _check_member(member, seen)
+    return [member for member in members if not member.is_dir()]
+
+
+def unpack(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS) -> None:
+    """Unpack a checked archive into a new folder.
+
+    Args:
+        path: of the archive.
+        folder: must not exist.
+        limits: see `check_archive`, whose errors are raised; whatever was written stays for the caller to remove.
+    """
+    members = check_archive(path, limits)
+    folder.mkdir(parents=True)
+    written = 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in members:
+                target = folder / PurePosixPath(member.filename)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(member) as source, target.open("xb") as file:
+                    while block := source.read(CHUNK):
+                        written += len(block)
+                        if written > limits.max_bytes:
+                            raise UnreadableCase("too_large", f"unpacks to more than {limits.max_bytes} bytes")
+                        file.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UnreadableCase("damaged", f"a member cannot be unpacked ({type(error).__name__})") from None
+
+
+def _check_member(member: zipfile.ZipInfo, seen: set[str]) -> None:
+    name = member.filename
+    parts = PurePosixPath(name).parts
+    outside = name.startswith(("/", "\\")) or "\\" in name or DRIVE in name or ".." in parts or "\0" in name
+    if outside or not parts:
+        raise UnreadableCase("unsafe_archive", "a member's name leads out of the archive")
+    mode = member.external_attr >> 16
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        raise UnreadableCase("unsafe_archive", "a member is a link or a special file")
+    if member.flag_bits & 1:
+        raise UnreadableCase("unsafe_archive", "the archive is protected by a password; unpack it first")
+    folded = unicodedata.normalize("NFC", name.rstrip("/")).casefold()
+    if folded in seen:
+        raise UnreadableCase("unsafe_archive", "two members have the same name on some systems")
+    seen.add(folded)
