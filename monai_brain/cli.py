@@ -161,7 +161,10 @@ def predict(
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Classifier: write a Grad-CAM overlay per case.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Classifier: write an overlay per case.")] = False,
+    method: Annotated[
+        str | None, typer.Option(help="Of the overlays: gradcam, gradcam++, occlusion or attention.")
+    ] = None,
     masks: Annotated[
         bool | None, typer.Option("--masks/--no-masks", help="Segmenter: write a mask per case; by default it does.")
     ] = None,
@@ -195,6 +198,7 @@ def predict(
         bundle=bundle,
         weights=str(weights) if weights else None,
         explain=explain or None,
+        method=method,
         masks=masks,
         overlays=overlays or None,
         overwrite=overwrite,

@@ -1,10 +1,10 @@
-"""Grad-CAM on `monai.visualize`, with its traps handled: polarity, batches, frozen networks, leftover hooks."""
+"""Grad-CAM and Grad-CAM++ on `monai.visualize`, with its traps handled: polarity, batches, frozen networks, hooks."""
 
 from types import TracebackType
 from typing import Any
 
 import torch
-from monai.visualize import GradCAM
+from monai.visualize import GradCAM, GradCAMpp
 from monai.visualize.class_activation_maps import ModelWithHooks
 from torch import Tensor, nn
 
@@ -19,14 +19,15 @@ class GradCAMExplainer:
     Args:
         network: classifier; put into eval mode while it explains.
         layer: dotted name of the convolutional layer to look at, such as `features.11`.
+        plus_plus: Grad-CAM++, which weighs the places of a layer too.
 
     Raises:
         NoSuchLayer: the network has no such layer.
 
-    Source: Selvaraju et al., Grad-CAM, ICCV 2017.
+    Source: Selvaraju et al., Grad-CAM, ICCV 2017; Chattopadhay et al., Grad-CAM++, WACV 2018.
     """
 
-    def __init__(self, network: nn.Module, layer: str) -> None:
+    def __init__(self, network: nn.Module, layer: str, plus_plus: bool = False) -> None:
         modules = dict(network.named_modules())
         if layer not in modules:
             near = [name for name in modules if name.startswith(layer.partition(".")[0])][-5:]
@@ -36,7 +37,7 @@ class GradCAMExplainer:
         self._module = modules[layer]
         self._before = (set(self._module._forward_hooks), set(self._module._backward_hooks))
         hooks = _PerSampleHooks(network, layer, register_forward=True, register_backward=True)
-        self._cam = GradCAM(hooks, layer, postprocessing=_unchanged)
+        self._cam = (GradCAMpp if plus_plus else GradCAM)(hooks, layer, postprocessing=_unchanged)
 
     def __call__(self, images: Tensor, classes: Tensor) -> Tensor:
         """Maps of a batch.
@@ -78,10 +79,15 @@ def scaled_to_own_maximum(maps: Tensor) -> Tensor:
 
 
 class _PerSampleHooks(ModelWithHooks):
-    """Each sample is explained for its own class; MONAI would take every class from every sample."""
+    """Each sample is explained for its own class; MONAI would take every class from every sample.
+
+    Grad-CAM++ multiplies by the exponential of the score, which is one number per sample, so it goes when the map is
+    scaled; the score's value is taken off, for it would overflow.
+    """
 
     def class_score(self, logits: Tensor, class_idx: Any) -> Tensor:
-        return logits.gather(1, class_idx.reshape(-1, 1))
+        score = logits.gather(1, class_idx.reshape(-1, 1))
+        return (score - score.detach())[..., None, None]
 
 
 def _unchanged(maps: Tensor) -> Tensor:

@@ -1,19 +1,18 @@
 """From class logits of slices to a class for every case."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ignite.engine import Engine
-from torch import Tensor
+from torch import Tensor, nn
 
-from monai_brain.explain.cam import GradCAMExplainer, NoSuchLayer
+from monai_brain.explain.methods import Explainer, make_explainer
+from monai_brain.explain.trust import trust_of
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
-from monai_brain.io import Case
 from monai_brain.io.write import write_png
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.figures import explanation_panel
@@ -34,6 +33,12 @@ def slices_with_head(volume: np.ndarray) -> list[int]:
     return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
 
 
+EVIDENCE = ("evidence_in_head", "evidence_at_border")
+"""Columns of what is explained: shares of the map's mass."""
+
+METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "occlusion": "Occlusion", "attention": "Attention"}
+
+
 class _Seen(NamedTuple):
     probabilities: np.ndarray
     image: Tensor | None = None
@@ -46,31 +51,34 @@ class Classification(Task):
     """A class with its probabilities; for volumes by `VOLUME_RULE`, which is experimental.
 
     Args:
-        explain: write a Grad-CAM overlay per case; of a volume, for the slice that speaks most clearly.
+        explain: write an overlay per case, and how far it can be trusted; of a volume, for the slice that speaks most
+            clearly.
+        method: see `explain.methods`.
         cam_layer: layer that Grad-CAM looks at.
     """
 
-    columns = (*(f"prob_{name}" for name in CLASS_NAMES), "slices", "agreement", "deciding_slice")
+    columns = (*(f"prob_{name}" for name in CLASS_NAMES), "slices", "agreement", "deciding_slice", *EVIDENCE)
     on_page = ("agreement",)
     folders = ("overlays",)
     pictures = "What the network saw, and where it found its evidence"
     verb = "classifying"
     choose = staticmethod(slices_with_head)
 
-    def __init__(self, explain: bool = False, cam_layer: str | None = None) -> None:
+    def __init__(self, explain: bool = False, method: str = "gradcam", cam_layer: str | None = None) -> None:
         self.explain = explain
+        self.method = method
         self.cam_layer = cam_layer
-        self.explainer: GradCAMExplainer | None = None
+        self.explainer: Explainer | None = None
 
-    def begin(self, output: Path, cases: Iterable[Case]) -> None:
+    def ready(self, network: nn.Module) -> None:
         """See `Task`.
 
         Raises:
-            NoSuchLayer: an explanation is asked for, and the network has no layer for it.
+            UnknownMethod: an explanation is asked for that the network cannot be given.
+            NoSuchLayer: the network has no layer of this name.
         """
-        super().begin(output, cases)
-        if self.explain and self.cam_layer is None:
-            raise NoSuchLayer("this network has no convolution that Grad-CAM could look at; leave --explain out")
+        if self.explain:
+            self.explainer = make_explainer(self.method, network, self.cam_layer)
 
     def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[_Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
@@ -82,7 +90,7 @@ class Classification(Task):
         slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
         heat: dict[int, np.ndarray] = {}
         if slices:
-            maps = self._maps(engine, images[slices], probabilities[slices].argmax(axis=1))
+            maps = self._maps(images[slices], probabilities[slices].argmax(axis=1))
             heat = dict(zip(slices, maps, strict=True))
         return [_Seen(own, images[place].cpu(), heat.get(place)) for place, own in enumerate(probabilities)]
 
@@ -101,31 +109,37 @@ class Classification(Task):
             warnings = (*warnings, "volume_experimental")
             agreement = f"{(every.argmax(axis=1) == chosen).mean():.3f}"
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
-        overlay = self._explained(opened, deciding, chosen, engine) if self.explain else ""
+        overlay = ""
+        if self.explain:
+            overlay, evidence, noted = self._explained(opened, deciding, chosen, engine)
+            values, warnings = values | evidence, (*warnings, *noted)
         return Prediction(case.id, "ok", "", CLASS_NAMES[chosen], float(mean[chosen]), values, warnings, overlay)
 
     def close(self) -> None:
-        """Take Grad-CAM's hooks off the network."""
+        """Take everything off the network."""
         if self.explainer is not None:
             self.explainer.close()
 
-    def _maps(self, engine: Engine, images: Tensor, labels: np.ndarray) -> np.ndarray:
-        """Grad-CAM of a batch, (N, h, w)."""
-        if self.explainer is None:
-            assert self.cam_layer is not None  # `begin` saw to it
-            self.explainer = GradCAMExplainer(engine.network, self.cam_layer)
+    def _maps(self, images: Tensor, labels: np.ndarray) -> np.ndarray:
+        """Maps of a batch, (N, h, w)."""
+        assert self.explainer is not None  # `ready` made it
         return self.explainer(images, torch.as_tensor(labels, device=images.device)).cpu().numpy()[:, 0]
 
-    def _explained(self, opened: OpenCase, position: int, label: int, engine: Engine) -> str:
-        """Path of the overlay of one slice."""
+    def _explained(
+        self, opened: OpenCase, position: int, label: int, engine: Engine
+    ) -> tuple[str, dict[str, str], tuple[str, ...]]:
+        """Path of the overlay of one slice, what its map's mass says, and warnings."""
         seen = opened.outputs[position]
         heat = seen.heat
         if heat is None:
-            heat = self._maps(engine, seen.image[None].to(engine.state.device), np.array([label]))[0]
+            heat = self._maps(seen.image[None].to(engine.state.device), np.array([label]))[0]
+        gray = _as_seen(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
-        caption = f"Grad-CAM for {CLASS_NAMES[label]}"
-        write_png(self.output / name, explanation_panel(_as_seen(seen.image.numpy()), heat, caption))
-        return name
+        caption = f"{METHOD_NAMES[self.method]} for {CLASS_NAMES[label]}"
+        write_png(self.output / name, explanation_panel(gray, heat, caption))
+        trust = trust_of(heat, gray)
+        shares = zip(EVIDENCE, (trust.inside_head, trust.at_border), strict=True)
+        return name, {key: f"{share:.3f}" for key, share in shares if share is not None}, trust.warnings
 
 
 def _as_seen(image: np.ndarray) -> np.ndarray:

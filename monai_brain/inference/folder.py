@@ -114,10 +114,12 @@ class FolderRun:
 
         Raises:
             EngineDisagrees: it computes something else than torch.
+            UnknownMethod, NoSuchLayer: the network cannot be explained as was asked.
         """
         if engine.wanted_slices and self.stream.all_cases:
             slices = self.stream.sample(engine.wanted_slices)
             engine.build(network.eval(), sha256_of(find_weights(Path(weights))), slices)
+        self.task.ready(network)  # afterwards: its hooks would be exported too
 
     def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
         """Note what is about to be done, or go on with it; in `run:`, before the evaluator.

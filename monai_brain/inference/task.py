@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine
+from torch import nn
 
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
@@ -40,6 +41,9 @@ class Task(ABC):
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """Take note of where results go and what is coming; refuse what cannot be done."""
         self.output = output
+
+    def ready(self, network: nn.Module) -> None:  # noqa: B027
+        """The network has its weights; refuse what cannot be done with it."""
 
     @abstractmethod
     def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Any]:

@@ -164,3 +164,21 @@ def test_volume_gets_one_row_with_its_rule(trained, tmp_path):
     assert "volume_experimental" in row["warnings"]
     assert sum(float(row[f"prob_{name}"]) for name in CLASS_NAMES) == pytest.approx(1, abs=1e-5)
     assert (tmp_path / "out" / row["overlay"]).is_file()
+
+
+@pytest.mark.parametrize("method", ["gradcam++", "occlusion"])
+def test_explanations_say_how_far_they_can_be_trusted(trained, scans, tmp_path, method):
+    predict_folder(scans, tmp_path / "out", weights=str(trained), explain=True, method=method)
+    rows = [row for row in table(tmp_path / "out").values() if row["status"] == "ok"]
+    for row in rows:
+        assert 0 <= float(row["evidence_at_border"]) <= 1
+        outside = float(row["evidence_in_head"]) < 0.5
+        assert ("evidence_outside_head" in row["warnings"]) == outside
+        assert (tmp_path / "out" / row["overlay"]).is_file()
+
+
+def test_explanation_that_the_network_cannot_be_given_is_refused_before_the_run(trained, scans, tmp_path):
+    with pytest.raises(RuntimeError) as caught:
+        predict_folder(scans, tmp_path / "out", weights=str(trained), explain=True, method="attention")
+    assert "makes no attention map" in str(cause(caught.value))
+    assert not (tmp_path / "out" / "predictions.csv").exists()

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+
+from monai_brain.explain.trust import LOOKS_OUTSIDE, agreement, border_mask, head_mask, removal_drop, trust_of
+
+
+def slice_with_head():
+    gray = np.zeros((50, 50), np.uint8)
+    gray[10:40, 12:38] = 120
+    gray[20:25, 20:25] = 0  # a ventricle
+    gray[2:4, 2:8] = 255  # scanner text
+    return gray
+
+
+def hot(rows, columns):
+    heat = np.zeros((50, 50))
+    heat[rows, columns] = 1.0
+    return heat
+
+
+def test_head_is_the_largest_region_without_holes():
+    mask = head_mask(slice_with_head())
+    assert mask[22, 22]
+    assert not mask[3, 4]
+    assert mask.sum() == 30 * 26
+    assert not head_mask(np.zeros((8, 8), np.uint8)).any()
+
+
+def test_mass_is_shared_out_to_where_it_lies():
+    heat = hot(slice(15, 20), slice(15, 20)) + hot(slice(0, 2), slice(0, 25))
+    own = trust_of(heat, slice_with_head(), hot(slice(15, 20), slice(15, 18)) > 0)
+    assert own.inside_head == pytest.approx(25 / 75)
+    assert own.at_border == pytest.approx(50 / 75)
+    assert own.inside_mask == pytest.approx(15 / 75)
+    assert own.hits_mask is False
+    assert own.warnings == (LOOKS_OUTSIDE,)
+
+
+def test_map_on_the_tumor_is_trusted():
+    mask = hot(slice(15, 20), slice(15, 20)) > 0
+    own = trust_of(mask.astype(float), slice_with_head(), mask)
+    assert (own.inside_head, own.at_border, own.inside_mask, own.hits_mask) == (1, 0, 1, True)
+    assert own.warnings == ()
+
+
+def test_what_is_undefined_is_none():
+    own = trust_of(np.zeros((50, 50)), slice_with_head(), np.zeros((50, 50), bool))
+    assert own == (None, None, None, None)
+    assert own.warnings == ()
+    assert trust_of(hot(20, 20), slice_with_head()).inside_mask is None
+
+
+def test_border_is_a_frame():
+    mask = border_mask((50, 100))
+    assert mask[:3].all() and mask[:, -6:].all()
+    assert not mask[3:-3, 6:-6].any()
+
+
+def test_taking_the_evidence_away_lowers_the_probability_and_other_pixels_do_not():
+    def network(images):
+        corner = images[:, 0, :10, :10].mean((1, 2))
+        return torch.stack([8 * corner, torch.zeros_like(corner)], dim=1)
+
+    images = torch.rand(2, 3, 40, 40)
+    images[:, :, :10, :10] = 1
+    images[:, :, 39, 39] = 0
+    maps = torch.zeros(2, 1, 40, 40)
+    maps[0, :, :10, :10] = 1
+    maps[1, :, 25:35, 25:35] = 1
+    drop = removal_drop(network, images, maps, torch.tensor([0, 0]))
+    assert drop[0] > 0.4
+    assert abs(drop[1]) < 0.1
+
+
+def test_agreement_is_of_ranks():
+    random = np.random.default_rng(0)
+    one = random.random((30, 30))
+    assert agreement(one, one**3) == pytest.approx(1)
+    assert abs(agreement(one, random.random((30, 30)))) < 0.15
+    assert agreement(one, np.zeros((30, 30))) == 0
