@@ -1,6 +1,6 @@
 """Write docs/results.md from training runs and their evaluations: commands, figures, tables of epochs.
 
-python scripts/publish_run.py RUN...
+python scripts/publish_run.py [--note TEXT] RUN...
 """
 
 import argparse
@@ -34,9 +34,11 @@ def main() -> None:
     parser.add_argument(
         "run", type=Path, nargs="+", help="folder of a training run that was evaluated on its test part"
     )
-    runs = [read(folder) for folder in parser.parse_args().run]
+    parser.add_argument("--note", default="", help="what must be known of how they were run")
+    options = parser.parse_args()
+    runs = [read(folder) for folder in options.run]
     first = {run.name: run for run in reversed(runs)}
-    lines = [*heading(runs), *table(runs)]
+    lines = [*heading(runs), *([options.note, ""] if options.note else []), *table(runs)]
     for name in dict.fromkeys(run.name for run in runs):
         lines += [f"## {name}, seed {first[name].seed}", "", *command(first[name]), *figures(first[name].metrics)]
         lines += history(first[name].epochs)
