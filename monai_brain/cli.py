@@ -347,7 +347,7 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] 
 
     found = describe_installation()
     if as_json:
-        print(json.dumps(found, indent=2))  # noqa: T201
+        typer.echo(json.dumps(found, indent=2))
         return
     bundles = Table("bundle", "version", "weights", "folder")
     for bundle in found["bundles"]:
