@@ -50,7 +50,7 @@ def prepare() -> Path:
     ]
     torch_pin = next(line for line in _read("constraints.txt").splitlines() if line.startswith("torch=="))
     _run([*pip, torch_pin])  # first and alone: nothing else may then ask for another build of it
-    _run([*pip, "-e", ".[demo,onnx,openvino,dev]"])
+    _run([*pip, "-e", ".[app,demo,onnx,openvino,dev]"])
     STAMP.write_text(_fingerprint(), encoding="utf-8")
     print(f"Set up in {time.monotonic() - began:.0f} s.", flush=True)
     return python()

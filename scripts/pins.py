@@ -22,7 +22,7 @@ dependencies:
 def environment() -> str:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
-    return HEADER + "".join(f"  - {pin}\n" for pin in pins) + "  - -e .[demo,onnx,openvino,dev]\n"
+    return HEADER + "".join(f"  - {pin}\n" for pin in pins) + "  - -e .[app,demo,onnx,openvino,dev]\n"
 
 
 def main() -> int:
