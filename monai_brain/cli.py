@@ -323,9 +323,16 @@ def study(
     from monai_brain.report.comparison import write_comparison
     from monai_brain.training.study import read_study, run_study
 
-    runs = run_study(read_study(plan, find_bundle(bundle)), output, told=lambda line: console.print(line, markup=False))
-    write_comparison(output / "comparison", runs)
-    console.print(f"Page: {output / 'comparison' / 'comparison.html'}", soft_wrap=True, markup=False)
+    found = run_study(
+        read_study(plan, find_bundle(bundle)), output, told=lambda line: console.print(line, markup=False)
+    )
+    if found.runs:
+        write_comparison(output / "comparison", found.runs)
+        console.print(f"Page: {output / 'comparison' / 'comparison.html'}", soft_wrap=True, markup=False)
+    for failure in found.failures:
+        errors.print(f"not trained: {failure}", markup=False, highlight=False)
+    if found.failures:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
 @app.command()

@@ -7,11 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 import yaml
+from monai.bundle import ConfigWorkflow
 
 from monai_brain.io.write import write_json
 
 KEYS = ("dataset_dir", "datalist", "networks", "seeds", "options")
+
+BUILT = (
+    "training_items",
+    "network",
+    "loss",
+    "optimizer",
+    "lr_scheduler",
+    "train::preprocessing",
+    "validate::preprocessing",
+)
+"""Of a config, what is tried before any training."""
 
 
 class UnusableStudy(ValueError):
@@ -28,6 +41,15 @@ class Training(NamedTuple):
     overlay: str
     seed: int
     options: Mapping[str, Any]
+
+
+class Outcome(NamedTuple):
+    """What became of a study."""
+
+    runs: Sequence[Path]
+    """Folders of the runs that are trained and evaluated."""
+    failures: Sequence[str]
+    """Why others are not."""
 
 
 class Study(NamedTuple):
@@ -88,8 +110,11 @@ def read_study(path: Path, bundle: Path) -> Study:
     return Study(bundle, (path.parent / plan["dataset_dir"]).resolve(), trainings)
 
 
-def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda line: None) -> list[Path]:
+def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda line: None) -> Outcome:
     """Train and evaluate what is not finished; a training that was stopped goes on.
+
+    Every network is tried on one image before any is trained: one that does not fit is left out at once, and the
+    others go on. So they do after a training that fails.
 
     Args:
         study: what to do.
@@ -97,25 +122,90 @@ def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda l
         told: is given a line for each step.
 
     Returns:
-        The run folders.
+        The runs that were finished, and what kept the others from it.
 
     Raises:
-        StudyFailed: naming the log of what failed; what was finished before stays.
         UnusableStudy: a run in `output` was begun with other options.
     """
-    runs = []
-    for number, training in enumerate(study.trainings, 1):
-        run = output / training.overlay / f"seed_{training.seed}"
-        runs.append(run)
+    places = [(training, output / training.overlay / f"seed_{training.seed}") for training in study.trainings]
+    for training, run in places:
         _keep_options(training, run)
-        place = f"{number} of {len(study.trainings)}: {training.overlay}, seed {training.seed}"
-        if not _is_finished(run):
-            told(f"training {place}")
-            _train(study, training, run)
-        if not is_evaluated(run):
-            told(f"evaluating {place}")
-            _evaluate(study, run)
-    return runs
+    broken = _broken_overlays(study, [training for training, run in places if not _is_finished(run)])
+    for reason in broken.values():
+        told(f"left out: {reason}")
+    runs, failures = [], list(broken.values())
+    for number, (training, run) in enumerate(places, 1):
+        if training.overlay in broken and not _is_finished(run):
+            continue
+        try:
+            _carry_out(
+                study, training, run, f"{number} of {len(places)}: {training.overlay}, seed {training.seed}", told
+            )
+        except StudyFailed as failure:
+            told(f"failed: {failure}")
+            failures.append(str(failure))
+        else:
+            runs.append(run)
+    return Outcome(runs, failures)
+
+
+def _carry_out(study: Study, training: Training, run: Path, place: str, told: Callable[[str], None]) -> None:
+    if not _is_finished(run):
+        told(f"training {place}")
+        _train(study, training, run)
+    if not is_evaluated(run):
+        told(f"evaluating {place}")
+        _evaluate(study, run)
+
+
+def _broken_overlays(study: Study, trainings: Sequence[Training]) -> dict[str, str]:
+    """By overlay, why it cannot be trained: naming its file, and the key where it is one."""
+    broken = {}
+    for training in {training.overlay: training for training in trainings}.values():
+        try:
+            _try_out(study, training)
+        except Exception as error:  # whatever a config makes go wrong
+            file = _overlay(study, training)
+            broken[training.overlay] = f"{file}: {_root(error)}"
+    return broken
+
+
+def _try_out(study: Study, training: Training) -> None:
+    """Build what a training needs, but its handlers, which write; and show the network one image."""
+    options = {**training.options, "seed": training.seed, "dataset_dir": str(study.dataset_dir)}
+    workflow = ConfigWorkflow(
+        config_file=[str(study.bundle / "configs" / "train.yaml"), str(_overlay(study, training))],
+        workflow_type="train",
+        logging_file=False,
+        **{key: "$None" if value is None else value for key, value in options.items()},
+    )
+    workflow.initialize()
+    workflow.parser["run"] = ["$workflow.refuse_unknown()"]
+    workflow.run()
+    parts = {}
+    for key in BUILT:
+        try:
+            parts[key] = workflow.parser.get_parsed_content(key)
+        except Exception as error:
+            raise UnusableStudy(f"{key}: {_root(error)}") from error
+    sample = parts["validate::preprocessing"](parts["training_items"][0])
+    image, label = (torch.as_tensor(sample[key])[None] for key in ("image", "label"))
+    try:
+        with torch.no_grad():
+            parts["loss"](parts["network"].cpu().eval()(image).cpu(), label)
+    except (RuntimeError, ValueError, IndexError) as error:
+        shape = "x".join(map(str, image.shape[1:]))
+        raise UnusableStudy(f"network_def: does not fit an image of {shape} or its label: {error}") from error
+
+
+def _overlay(study: Study, training: Training) -> Path:
+    return study.bundle / "configs" / "networks" / f"{training.overlay}.yaml"
+
+
+def _root(error: BaseException) -> BaseException:
+    while error.__cause__ is not None and not isinstance(error, UnusableStudy):
+        error = error.__cause__
+    return error
 
 
 def is_evaluated(run: Path) -> bool:

@@ -1,6 +1,7 @@
 """Several networks trained and compared, as a user does it with a YAML file."""
 
 import csv
+import re
 import shutil
 
 import pytest
@@ -10,7 +11,7 @@ from typer.testing import CliRunner
 from monai_brain.cli import app
 from monai_brain.io.write import write_json
 from monai_brain.report.comparison import COLUMNS, NotComparable, write_comparison
-from monai_brain.training.study import StudyFailed, UnusableStudy, read_study, run_study
+from monai_brain.training.study import UnusableStudy, read_study, run_study
 from tests.conftest import BUNDLE, read
 
 SMALL = {"image_size": 32, "batch_size": 16, "max_epochs": 2}
@@ -76,10 +77,35 @@ def test_what_is_finished_is_not_trained_again(studied, data):
 
 
 @pytest.mark.slow
-def test_failure_names_its_log(data, tmp_path):
-    plan = write_plan(tmp_path / "plan.yaml", data, options={**SMALL, "learning_rat": 1}, seeds=[0])
-    with pytest.raises(StudyFailed, match=r"exit code 1.*seed_0_training\.log"):
-        run_study(read_study(plan, BUNDLE), tmp_path / "out")
+def test_failed_training_names_its_log_and_the_others_go_on(data, tmp_path):
+    networks = [{"cnn": {"max_epochs": "$1 / 0"}}, "ann_baseline"]
+    plan = write_plan(tmp_path / "plan.yaml", data, networks=networks, options={**SMALL, "max_epochs": 1}, seeds=[0])
+    found = run_study(read_study(plan, BUNDLE), tmp_path / "out")
+    assert found.runs == [tmp_path / "out" / "ann_baseline" / "seed_0"]
+    assert re.search(r"exit code 1.*seed_0_training\.log", found.failures[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rat": 1}, r"learning_rat .*did you mean learning_rate"),
+        ({"network_def::num_classes": 3}, r"network_def: .*3x32x32"),
+        ({"network_def::image_size": 64}, r"network_def: .*3x32x32"),
+        ({"network_def::depth": 16}, r"network: .*depth"),
+        ({"loss::weigth": 1}, r"loss: .*weigth"),
+        ({"phases": [{"layers": {"encoder": 1.0e-3}}]}, r"optimizer: .*encoder"),
+    ],
+)
+def test_broken_overlay_is_left_out_before_any_training_naming_file_and_key(data, tmp_path, change, message):
+    lines = []
+    plan = write_plan(tmp_path / "plan.yaml", data, networks=[{"cnn": change}], seeds=[0])
+    found = run_study(read_study(plan, BUNDLE), tmp_path / "out", lines.append)
+    assert found.runs == []
+    (failure,) = found.failures
+    assert "networks/cnn.yaml" in failure
+    assert re.search(message, failure, re.DOTALL), failure
+    assert lines == [f"left out: {failure}"]
 
 
 @pytest.mark.parametrize(
