@@ -171,6 +171,7 @@ def predict(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Segmenter: write a picture per case with a tumor.")
     ] = False,
+    review: Annotated[bool, typer.Option("--review", help="Write a page for a reader's answers; see agree.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
     ] = False,
@@ -201,6 +202,7 @@ def predict(
         method=method,
         masks=masks,
         overlays=overlays or None,
+        review=review or None,
         overwrite=overwrite,
         resume=resume,
         part=part,
@@ -345,6 +347,33 @@ def compare(
 
     write_comparison(output, runs)
     console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def agree(
+    reviews: Annotated[list[Path], typer.Argument(help="CSV files exported from a review page, one for each reader.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV of the cases they differ in.")] = None,
+) -> None:
+    """Agreement and Cohen's kappa between readers and model, with 95 % intervals."""
+    from monai_brain.evaluation.agreement import agreements, read_review
+    from monai_brain.io.write import write_csv
+
+    pairs = agreements([read_review(path) for path in reviews])
+    table = Table("first", "second", "cases", "of them blinded", "agreement", "Cohen's kappa")
+    for pair in pairs:
+        shown = "undefined"
+        if pair.kappa is not None and pair.kappa_interval is not None:
+            shown = f"{pair.kappa:.3f} ({pair.kappa_interval.low:.3f} to {pair.kappa_interval.high:.3f})"
+        low, high = pair.agreement_interval
+        share = f"{pair.agreement:.3f} ({low:.3f} to {high:.3f})"
+        table.add_row(pair.first, pair.second, str(pair.cases), str(pair.blinded), share, shown)
+    console.print(table)
+    console.print("Only blinded readings are independent of the model.")
+    if output is not None:
+        columns = ("first", "second", "path", "first_label", "second_label")
+        disputed = ((pair.first, pair.second, *case) for pair in pairs for case in pair.disputed)
+        write_csv(output, columns, (dict(zip(columns, row, strict=True)) for row in disputed))
+        console.print(f"Differences: {output}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -58,9 +58,9 @@ class Classification(Task):
     """
 
     columns = (*(f"prob_{name}" for name in CLASS_NAMES), "slices", "agreement", "deciding_slice", *EVIDENCE)
-    on_page = ("agreement",)
+    on_page = ("agreement", *EVIDENCE)
     folders = ("overlays",)
-    pictures = "What the network saw, and where it found its evidence"
+    labels = CLASS_NAMES
     verb = "classifying"
     choose = staticmethod(slices_with_head)
 

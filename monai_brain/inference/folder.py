@@ -1,6 +1,5 @@
 """Apply a network to every case of a folder: a row for each file found, files on request, nothing lost."""
 
-import heapq
 import json
 import shutil
 import time
@@ -15,25 +14,19 @@ from torch import nn
 
 from monai_brain.inference.engines import Engine as InferenceEngine
 from monai_brain.inference.journal import Journal
-from monai_brain.inference.prediction import (
-    FIRST_COLUMNS,
-    LAST_COLUMNS,
-    PICTURES_ON_PAGE,
-    Prediction,
-    page_blocks,
-    summary,
-)
+from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
+from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, summary
 from monai_brain.inference.stream import CaseStream
 from monai_brain.inference.task import Task
+from monai_brain.inference.thumbnails import THUMBNAILS, Thumbnails
 from monai_brain.io import Skipped
 from monai_brain.io.lock import FolderLock
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
-from monai_brain.report.html import write_page
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
-TABLE, JOURNAL, MANIFEST, PAGE = "predictions.csv", "predictions.jsonl", "run.json", "report.html"
+TABLE, JOURNAL, MANIFEST = "predictions.csv", "predictions.jsonl", "run.json"
 ORDER = "order.json"
 """Of a part: its cases and skipped files as the whole table will have them."""
 
@@ -49,12 +42,15 @@ class FolderRun:
 
     Args:
         folder: that was searched.
-        output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html` and the task's folders.
+        output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html`, `thumbnails/` and the task's
+            folders.
         stream: what the evaluator's loader reads.
         task: what becomes of the network's outputs.
         overwrite: begin anew where an earlier run's results are.
         resume: None: go on with a run that was stopped; True: also with one that ended, for files that came since;
             False: with none.
+        review: write a page on which a reader answers too.
+        cases_on_page: at most so many failures and so many results stand on a page.
         console: for the progress bar; by default the standard error output.
     """
 
@@ -67,6 +63,8 @@ class FolderRun:
         *,
         overwrite: bool = False,
         resume: bool | None = None,
+        review: bool = False,
+        cases_on_page: int = DEFAULT_CASES,
         console: Console | None = None,
     ) -> None:
         self.folder = folder
@@ -75,6 +73,8 @@ class FolderRun:
         self.task = task
         self.overwrite = overwrite
         self.resume = resume
+        self.review = review
+        self.thumbnails = Thumbnails(self.output, cases_on_page)
         self.manifest: dict[str, Any] = {}
         self.journal = Journal(self.output / JOURNAL, stream.found)
         self.lock = FolderLock(self.output)
@@ -133,13 +133,14 @@ class FolderRun:
         if earlier is not None:
             self._refuse_other(earlier, identity)
         else:
-            for name in (TABLE, PAGE):  # an old table under a new manifest would lie
+            for name in (TABLE, REPORT, REVIEW):  # an old table under a new manifest would lie
                 (self.output / name).unlink(missing_ok=True)
-            for name in self.task.folders:
+            for name in (*self.task.folders, THUMBNAILS):
                 shutil.rmtree(self.output / name, ignore_errors=True)
         self.manifest = {**manifest("prediction", options), **identity, "task": type(self.task).__name__.lower()}
         write_json(self.output / MANIFEST, self.manifest)
         self.journal.begin(keep=earlier is not None)
+        self.thumbnails.begin(self.journal.done())
         self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
         self.progress.advance(self.bar, len(self.journal.places))
         self.began = time.monotonic()
@@ -164,7 +165,9 @@ class FolderRun:
         done = []
         for index in complete:
             opened = self.stream.open.pop(index)
-            done.append(self.task.finish(opened, engine)._replace(sha256=opened.sha256))
+            row = self.task.finish(opened, engine)._replace(sha256=opened.sha256)
+            self.thumbnails.consider(row, opened)
+            done.append(row)
         self._write([*done, *self._refused()])
 
     def end(self) -> int:
@@ -176,7 +179,8 @@ class FolderRun:
         self._write(self._refused())
         self.journal.end()
         seconds = round(time.monotonic() - self.began, 2)
-        counts = write_results(self.output, self.journal.rows, self.task)
+        self.thumbnails.end()
+        counts = write_results(self.output, self.journal.rows, self.task, self.thumbnails.count, self.review)
         if self.stream.part_folder:
             order = [(entry.id, entry.code if isinstance(entry, Skipped) else "") for entry in self.stream.found]
             write_json(self.output / ORDER, order)
@@ -225,13 +229,21 @@ class FolderRun:
         raise error
 
 
-def write_results(folder: Path, rows: Callable[[], Iterable[Prediction]], task: Task | type[Task]) -> dict[str, Any]:
-    """Write the table and the page.
+def write_results(
+    folder: Path,
+    rows: Callable[[], Iterable[Prediction]],
+    task: Task | type[Task],
+    cases_on_page: int = DEFAULT_CASES,
+    review: bool = False,
+) -> dict[str, Any]:
+    """Write the table and the pages.
 
     Args:
         folder: of the run.
         rows: gives all rows in order; called several times, since they may be too many to be held.
         task: whose results they are.
+        cases_on_page: see `write_pages`.
+        review: likewise.
 
     Returns:
         Counts of cases, and of each status, label and code.
@@ -239,6 +251,5 @@ def write_results(folder: Path, rows: Callable[[], Iterable[Prediction]], task: 
     columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS)
     write_csv(folder / TABLE, columns, (row.row(task.columns) for row in rows()))
     counts = summary(rows())
-    first = heapq.nsmallest(PICTURES_ON_PAGE, rows(), key=lambda row: (row.status == "ok", row.certainty))
-    write_page(folder / PAGE, "Predictions", page_blocks(first, counts, task.on_page, task.pictures))
+    write_pages(folder, rows, task, counts, cases_on_page, review)
     return counts

@@ -63,6 +63,15 @@ class Journal:
             os.fsync(self.file.fileno())
             self.synced = time.monotonic()
 
+    def done(self) -> Iterator[Prediction]:
+        """Rows of the cases that were done before; right after `begin`."""
+        with self.path.open("rb") as file:
+            for place in self.places.values():
+                file.seek(place)
+                row = parsed(file.readline())
+                assert row is not None  # `begin` read it
+                yield row
+
     def rows(self) -> Iterator[Prediction]:
         """One row for every case and skipped file, in order; a content that was there before gets its warning."""
         seen: set[bytes] = set()

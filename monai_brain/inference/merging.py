@@ -10,9 +10,11 @@ from typing import Any
 from monai_brain.inference.classification import Classification
 from monai_brain.inference.folder import JOURNAL, MANIFEST, ORDER, UnusableOutput, write_results
 from monai_brain.inference.journal import marked, parsed
+from monai_brain.inference.pages import REVIEW
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.segmentation import Segmentation
 from monai_brain.inference.task import Task
+from monai_brain.inference.thumbnails import THUMBNAILS
 from monai_brain.io.write import write_json
 
 TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
@@ -49,8 +51,9 @@ def merge_parts(output: Path) -> dict[str, Any]:
     rows = [row for group in zip_longest(*tables) for row in group if row is not None]
     task = TASKS[manifests[0]["task"]]
     for folder in folders:
-        _move_files(folder, output, task.folders)
-    counts = write_results(output, lambda: _all_marked(rows), task)
+        _move_files(folder, output, (*task.folders, THUMBNAILS))
+    review = any((folder / REVIEW).is_file() for folder in folders)
+    counts = write_results(output, lambda: _all_marked(rows), task, review=review)
     write_json(output / MANIFEST, {**manifests[0], "counts": counts, "parts": count})
     return counts
 

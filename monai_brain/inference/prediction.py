@@ -4,16 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from monai_brain.report.html import Gallery, Table
-
 FIRST_COLUMNS, LAST_COLUMNS = ("path", "status", "code", "label"), ("warnings", "overlay")
 """Of every table; a task's own stand between them."""
 
 COUNTED = ("status", "label", "code", "warning")
 """What a summary counts."""
-
-PICTURES_ON_PAGE = 60
-"""The report stays quick to open; the table has all cases."""
 
 
 class Prediction(NamedTuple):
@@ -62,36 +57,3 @@ def summary(predictions: Iterable[Prediction]) -> dict[str, Any]:
         counts["code"].update([prediction.code] if prediction.code else [])
         counts["warning"].update(prediction.warnings)
     return {"cases": cases, **{kind: dict(sorted(own.items())) for kind, own in counts.items()}}
-
-
-def page_blocks(
-    first: Sequence[Prediction], counts: Mapping[str, Any], shown: Sequence[str], pictures_caption: str
-) -> list[Table | Gallery]:
-    """What the page of a folder run shows: counts, pictures, and the rows to look at first.
-
-    Args:
-        first: failures and the least certain.
-        counts: the `summary` of all.
-        shown: those of the task's columns that stand on the page.
-        pictures_caption: what the pictures show.
-    """
-    counted = [[kind, name, str(number)] for kind in COUNTED for name, number in counts[kind].items()]
-    rows = [
-        [p.path, p.status, p.code, p.label, _percent(p), *(str(p.values.get(n, "")) for n in shown), *_codes(p)]
-        for p in first
-    ]
-    blocks: list[Table | Gallery] = [Table(f"{counts['cases']} files", ["", "", "number"], counted)]
-    pictures = [(p.overlay, f"{p.path}: {p.label} {_percent(p)}") for p in first if p.overlay]
-    if pictures:
-        blocks.append(Gallery(f"{pictures_caption}; least certain first", pictures))
-    caption = f"Failures and least certain first ({len(first)} of {counts['cases']}; all are in predictions.csv)"
-    columns = ["path", "status", "code", "label", "probability", *(name.replace("_", " ") for name in shown)]
-    return [*blocks, Table(caption, [*columns, "warnings"], rows)]
-
-
-def _codes(prediction: Prediction) -> list[str]:
-    return [" ".join(prediction.warnings)]
-
-
-def _percent(prediction: Prediction) -> str:
-    return f"{prediction.certainty:.1%}" if prediction.status == "ok" else ""

@@ -17,7 +17,6 @@ from monai_brain.io import Case
 from monai_brain.io.nifti import write_mask
 from monai_brain.io.write import write_png
 from monai_brain.report.figures import outline_panel
-from monai_brain.transforms.load import to_network_channels
 from monai_brain.transforms.spatial import to_size_before
 
 MILLILITER = 1000.0
@@ -45,7 +44,7 @@ class Segmentation(Task):
     columns = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml", "largest_slice", "mask")
     on_page = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml")
     folders = ("masks", "overlays")
-    pictures = "The slice, and the outline of what was found"
+    labels = tuple(LABELS.values())
     verb = "segmenting"
 
     def __init__(
@@ -120,16 +119,9 @@ class Segmentation(Task):
         return f"{name}.nii.gz"
 
     def _write_overlay(self, opened: OpenCase, mask: np.ndarray, largest: int) -> str:
-        image, own = opened.image, mask
-        if image.kind == "volume":
-            image, own = image._replace(pixels=image.pixels[:, largest], kind="slice"), mask[largest]
-        gray = (
-            image.pixels[image.channels.index("flair")]
-            if image.channels
-            else to_network_channels(image, gray=True)[0][0]
-        )
+        own = mask[largest] if opened.image.kind == "volume" else mask
         name = f"overlays/{short_name(opened.case.id)}.png"
-        write_png(self.output / name, outline_panel(gray, own, _aspect(opened)))
+        write_png(self.output / name, outline_panel(opened.gray(largest), own, opened.aspect))
         return name
 
 
@@ -147,9 +139,3 @@ def _stem(case_id: str) -> str:
     path = PurePosixPath(case_id)
     name = path.name.removesuffix(".gz") if path.name.lower().endswith(".nii.gz") else path.name
     return str(path.with_name(PurePosixPath(name).stem or path.name))
-
-
-def _aspect(opened: OpenCase) -> float:
-    """Height of a pixel over its width."""
-    spacing = opened.image.spacing_mm
-    return spacing[-2] / spacing[-1] if spacing else 1.0

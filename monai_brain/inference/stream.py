@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset
 
 from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
 from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
+from monai_brain.transforms.load import to_network_channels
 
 
 @dataclass
@@ -41,6 +42,25 @@ class OpenCase:
         """Height and width of a slice, pixels."""
         height, width = self.image.pixels.shape[-2:]
         return height, width
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel over its width."""
+        spacing = self.image.spacing_mm
+        return spacing[-2] / spacing[-1] if spacing else 1.0
+
+    def gray(self, position: int) -> np.ndarray:
+        """A slice as people look at it, (H, W), uint8; of several sequences FLAIR.
+
+        Args:
+            position: of the slice in its volume.
+        """
+        image = self.image
+        if image.kind == "volume":
+            image = image._replace(pixels=image.pixels[:, position], kind="slice")
+        if image.channels:
+            return np.asarray(image.pixels[image.channels.index("flair")])
+        return np.asarray(to_network_channels(image, gray=True)[0][0])
 
 
 class CaseStream(IterableDataset):

@@ -26,7 +26,7 @@ class Task(ABC):
         columns: its own in the table.
         on_page: those of them that the page shows.
         folders: that it writes into, in the output folder.
-        pictures: what its pictures show.
+        labels: that its answers are from.
         verb: for the progress bar.
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
     """
@@ -34,7 +34,7 @@ class Task(ABC):
     columns: Sequence[str]
     on_page: Sequence[str] = ()
     folders: Sequence[str]
-    pictures: str
+    labels: Sequence[str]
     verb: str
     choose: Chooser = staticmethod(slices_with_signal)
 

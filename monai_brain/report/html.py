@@ -1,9 +1,11 @@
 """Static pages that work offline: tables, figures and galleries, every name escaped."""
 
+import base64
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -47,13 +49,33 @@ def write_page(path: Path, title: str, blocks: Sequence[Block]) -> None:
         title: heading.
         blocks: from top to bottom.
     """
+    write_from_template(path, "page.html", title=title, blocks=blocks)
+
+
+def write_from_template(path: Path, template: str, *, script: str = "", **values: Any) -> None:
+    """Write a page from one of the templates.
+
+    Args:
+        path: the `.html` file.
+        template: its file in `templates/`.
+        script: file there that the page may run; its content alone, by a hash in the page's policy.
+        values: that the template asks for.
+    """
     environment = Environment(loader=PackageLoader("monai_brain.report"), autoescape=True, undefined=StrictUndefined)
-    environment.filters["address"] = _address
-    text = environment.get_template("page.html").render(title=title, blocks=blocks)
+    environment.filters["address"] = address
+    assert environment.loader is not None
+    text = environment.loader.get_source(environment, script)[0] if script else ""
+    values |= {"script": text, "script_hash": _hash(text)}
+    content = environment.get_template(template).render(**values)
     with atomic(path) as file:
-        file.write(text)
+        file.write(content)
 
 
-def _address(path: str) -> str:
+def _hash(script: str) -> str:
+    """As a content security policy names it (W3C, CSP Level 3, section 2.3.1)."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def address(path: str) -> str:
     """A relative path as a link, also where its bytes are no UTF-8."""
     return quote(os.fsencode(path))

@@ -1,0 +1,83 @@
+"""Small plain pictures of the least certain cases, for pages; bounded, however many cases there are."""
+
+import heapq
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.stream import OpenCase
+from monai_brain.inference.task import short_name
+from monai_brain.io.write import atomic
+
+THUMBNAILS = "thumbnails"
+"""Folder in the output folder."""
+
+LONG_SIDE_PIXELS, JPEG_QUALITY = 384, 90
+
+
+class Thumbnails:
+    """Writes a case's picture while the case is among the `count` least certain.
+
+    So most cases cost nothing: of n cases in a random order, about count * (1 + ln(n / count)) are written.
+
+    Args:
+        folder: output folder of the run.
+        count: at most so many are kept.
+    """
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder = folder
+        self.count = count
+        self.kept: list[tuple[float, str]] = []
+        """A heap, the most certain on top, by the negative of certainty."""
+
+    def begin(self, rows: Iterable[Prediction]) -> None:
+        """Take note of the cases that were done before."""
+        for row in rows:
+            self._is_among(row)
+
+    def consider(self, row: Prediction, opened: OpenCase) -> None:
+        """Write the picture of a case if it is among the least certain; of a volume, of the slice that decided."""
+        if not self._is_among(row):
+            return
+        middle = opened.wanted[len(opened.wanted) // 2]
+        position = next((row.values[n] for n in ("deciding_slice", "largest_slice") if n in row.values), middle)
+        with atomic(self.folder / name_of(row), "wb") as file:
+            file.write(_encoded(opened.gray(int(position)), opened.aspect))
+
+    def end(self) -> None:
+        """Remove the pictures of cases that are no longer among the least certain."""
+        kept = {self.folder / _name(path) for _, path in self.kept}
+        for picture in (self.folder / THUMBNAILS).rglob("*.jpg"):
+            if picture not in kept:
+                picture.unlink()
+
+    def _is_among(self, row: Prediction) -> bool:
+        if row.status != "ok":
+            return False
+        entry = (-row.certainty, row.path)
+        if len(self.kept) < self.count:
+            heapq.heappush(self.kept, entry)
+            return True
+        return heapq.heappushpop(self.kept, entry) != entry
+
+
+def name_of(row: Prediction) -> str:
+    """Path of a case's picture, relative to the output folder."""
+    return _name(row.path)
+
+
+def _name(case_id: str) -> str:
+    return f"{THUMBNAILS}/{short_name(case_id)}.jpg"
+
+
+def _encoded(gray: np.ndarray, aspect: float) -> bytes:
+    """JPEG of a slice (H, W), uint8; `aspect` is the height of a pixel over its width."""
+    height, width = gray.shape[0] * max(aspect, 1.0), gray.shape[1] * max(1 / aspect, 1.0)
+    scale = LONG_SIDE_PIXELS / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resized = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
