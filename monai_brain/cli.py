@@ -184,8 +184,15 @@ def predict(
     ] = None,
     part: Annotated[str | None, typer.Option(help="Such as 2/4: for several processes or machines; see merge.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    engine: Annotated[str | None, typer.Option(help="torch, onnx or openvino.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 (torch, openvino) or int8 (openvino).")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="torch, onnx, openvino, or auto: the quickest by a short trial.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, bf16 (torch, openvino), int8 (openvino); auto with --engine auto: any.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Say at the end what came out as JSON, for programs.")
+    ] = False,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that open the files; 0: none but this one.")
     ] = None,
@@ -214,7 +221,11 @@ def predict(
     if part is not None:
         output = output / f"part_{part.replace('/', '_of_')}"
     counts = json.loads((output / "run.json").read_text(encoding="utf-8"))["counts"]
-    _print_counts(counts, output)
+    if as_json:
+        places = {"table": str(output / "predictions.csv"), "page": str(output / "report.html")}
+        typer.echo(json.dumps({"exit_code": status, **counts, **places}, indent=2))
+    else:
+        _print_counts(counts, output)
     raise typer.Exit(status)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import nn
 
+from monai_brain.inference.engines import AutoEngine
 from monai_brain.inference.engines import Engine as InferenceEngine
 from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
@@ -116,9 +117,12 @@ class FolderRun:
             EngineDisagrees: it computes something else than torch.
             UnknownMethod, NoSuchLayer: the network cannot be explained as was asked.
         """
+        earlier = None if self.overwrite else self._earlier()
+        engine.remember(earlier["options"] if earlier else {})
         if engine.wanted_slices and self.stream.all_cases:
             slices = self.stream.sample(engine.wanted_slices)
             engine.build(network.eval(), sha256_of(find_weights(Path(weights))), slices)
+        self.engine = engine
         self.task.ready(network)  # afterwards: its hooks would be exported too
 
     def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
@@ -127,7 +131,7 @@ class FolderRun:
         Raises:
             UnusableOutput: the run that was begun there has other options or weights.
         """
-        options = json.loads(json.dumps(options))
+        options = json.loads(json.dumps({**options, **self.engine.chosen}))
         identity = {"options": options, "weights_sha256": sha256_of(find_weights(Path(weights)))}
         earlier = None if self.overwrite else self._earlier()
         if earlier is not None:
@@ -138,6 +142,7 @@ class FolderRun:
             for name in (*self.task.folders, THUMBNAILS):
                 shutil.rmtree(self.output / name, ignore_errors=True)
         self.manifest = {**manifest("prediction", options), **identity, "task": type(self.task).__name__.lower()}
+        self.manifest |= {"engine_trial": self.engine.trial} if isinstance(self.engine, AutoEngine) else {}
         write_json(self.output / MANIFEST, self.manifest)
         self.journal.begin(keep=earlier is not None)
         self.thumbnails.begin(self.journal.done())

@@ -146,3 +146,44 @@ def test_engines_give_the_table_of_torch(whole, many, trained, tmp_path, monkeyp
         )
         if row["status"] == "ok":
             assert float(row["prob_glioma"]) == pytest.approx(float(expected[path]["prob_glioma"]), abs=1e-4)
+
+
+def test_auto_engine_is_chosen_once_and_recorded(many, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
+    rate = "monai_brain.inference.engines.auto._rate"
+    options = {"weights": str(trained), "engine": "auto", "output_dir": tmp_path / "out"}
+    monkeypatch.setattr(rate, lambda engine, network, slices: {"torch": 1.0, "onnx": 3.0, "openvino": 2.0}[engine.name])
+    assert predict_folder(many, **options) == 3
+    first = read(tmp_path / "out" / "run.json")
+    assert first["options"]["chosen_engine"] == "onnx fp32"
+    assert first["engine_trial"] == {"torch fp32": 1.0, "onnx fp32": 3.0, "openvino fp32": 2.0}
+    expected = table(tmp_path / "out")
+    journal = tmp_path / "out" / "predictions.jsonl"
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:10]))
+    monkeypatch.setattr(rate, lambda engine, network, slices: {"torch": 9.0, "onnx": 3.0, "openvino": 2.0}[engine.name])
+    assert predict_folder(many, **options, resume=True) == 3
+    assert read(tmp_path / "out" / "run.json")["options"]["chosen_engine"] == "onnx fp32"
+    assert table(tmp_path / "out") == expected
+
+
+def test_pages_show_failures_and_the_least_certain_with_pictures(many, trained, tmp_path):
+    output = tmp_path / "out"
+    predict_folder(many, output, weights=str(trained), review=True, cases_on_page=5)
+    rows = [row for row in table(output).values() if row["status"] == "ok"]
+    certainty = {row["path"]: float(row[f"prob_{row['label']}"]) for row in rows}
+    least = sorted(certainty, key=certainty.get)[:5]
+    assert sorted(path.name for path in (output / "thumbnails").iterdir()) == sorted(f"{name}.jpg" for name in least)
+    page = (output / "report.html").read_text()
+    assert all(f'<td class="path">{name}</td>' in page for name in [*least, "020.png", "notes.txt"])
+    assert page.count('<td class="path">') == 7
+    assert "7 of 46 files" in page
+    assert f"The 5 least certain of {len(rows)} results" in (output / "review.html").read_text()
+
+
+def test_divided_run_has_the_pages_too(many, trained, tmp_path):
+    for part in ("1/2", "2/2"):
+        predict_folder(many, tmp_path / "out", weights=str(trained), review=True, part=part)
+    merge_parts(tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert page.count("thumbnails/") == 2 * (COUNT - 1)  # a picture that is a link to itself
+    assert (tmp_path / "out" / "review.html").is_file()

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
+from monai_brain.inference.engines.auto import NoEngineLeft
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.unet_vgg16 import UNetVGG16
 
@@ -94,3 +95,35 @@ def test_unknown_engines_and_precisions_are_refused_with_what_there_is():
         make_engine("tensorrt")
     with pytest.raises(UnknownEngine, match="has no precision 'int8'; it has fp32"):
         make_engine("onnx", "int8")
+
+
+def test_auto_takes_the_quickest_and_is_bound_by_what_was_recorded():
+    network, images = classifier(), slices()
+    engine = make_engine("auto", "fp32")
+    engine.build(network, "e" * 64, images)
+    rates = dict(engine.trial)
+    assert set(rates) == {"torch fp32", "onnx fp32", "openvino fp32"}
+    assert engine.chosen == {"chosen_engine": max(rates, key=rates.get)}
+    with torch.no_grad():
+        torch.testing.assert_close(engine(images, network), network(images), rtol=1e-3, atol=1e-3)
+    for recorded in rates:
+        again = make_engine("auto", "auto")
+        again.remember({"chosen_engine": recorded})
+        again.build(network, "e" * 64, images)
+        assert again.chosen == {"chosen_engine": recorded}
+        assert again.trial == {}
+
+
+def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkeypatch):
+    def refuse(self, network, slices):
+        raise EngineDisagrees(f"{self.label} differs")
+
+    monkeypatch.setattr("monai_brain.inference.engines.base.Engine.check", refuse)
+    engine = make_engine("auto")
+    engine.build(classifier(), "f" * 64, slices())
+    assert engine.chosen == {"chosen_engine": "torch fp32"}
+    assert engine.trial["onnx fp32"] == "onnx fp32 differs"
+    with pytest.raises(NoEngineLeft, match="openvino int8 differs"):
+        make_engine("auto", "int8").build(classifier(), "f" * 64, slices())
+    with pytest.raises(UnknownEngine, match="no engine has precision 'fp8'"):
+        make_engine("auto", "fp8")

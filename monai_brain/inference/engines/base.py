@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,19 @@ class Engine(Inferer):
             args: not used; MONAI's interface has them.
             kwargs: likewise.
         """
+
+    def remember(self, options: Mapping[str, Any]) -> None:
+        """Take the choice that was made when a run began, from its recorded options."""
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What was chosen by a trial, as options to record; empty where nothing was."""
+        return {}
+
+    @property
+    def label(self) -> str:
+        """Name and precision."""
+        return f"{self.name} {self.precision}"
 
     @property
     def wanted_slices(self) -> int:

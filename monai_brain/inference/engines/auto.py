@@ -1,0 +1,94 @@
+"""The engine that a short trial finds to be the quickest on this machine."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monai_brain.inference.engines.base import CALIBRATION_SLICES, Engine, EngineDisagrees
+from monai_brain.optional import MissingDependency
+
+SECONDS_PER_TRIAL = 1.0
+
+
+class NoEngineLeft(ValueError):
+    """None of the engines that were tried can be used."""
+
+
+class AutoEngine(Engine):
+    """Builds every engine that has a precision, times it on the folder's first slices, and keeps the quickest.
+
+    The choice is made once for a run: one that goes on takes what its manifest names. Another machine may choose
+    otherwise, so a run that is divided over machines should name its engine.
+
+    Args:
+        candidates: engines of which one is taken.
+        precision: that was asked for.
+
+    Attributes:
+        trial: slices a second of each candidate, or why it was left out.
+    """
+
+    name = "auto"
+
+    def __init__(self, candidates: Sequence[Engine], precision: str) -> None:
+        super().__init__(precision)
+        self.candidates = list(candidates)
+        self.engine: Engine | None = None
+        self.trial: dict[str, float | str] = {}
+
+    def remember(self, options: Mapping[str, Any]) -> None:
+        """See `Engine`."""
+        own = [engine for engine in self.candidates if engine.label == options.get("chosen_engine")]
+        self.candidates = own or self.candidates
+
+    def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
+        """See `Engine`.
+
+        Raises:
+            NoEngineLeft: saying why each was left out.
+        """
+        rates: dict[str, float] = {}
+        for engine in self.candidates:
+            try:
+                engine.build(network, weights_sha256, slices)
+            except (MissingDependency, EngineDisagrees) as reason:
+                self.trial[engine.label] = str(reason)
+                continue
+            rates[engine.label] = 0.0 if len(self.candidates) == 1 else _rate(engine, network, slices)
+        if not rates:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in self.trial.items())
+            raise NoEngineLeft(f"no engine can be used: {reasons}")
+        self.engine = next(engine for engine in self.candidates if engine.label == max(rates, key=rates.__getitem__))
+        self.trial |= {name: round(rate, 1) for name, rate in rates.items() if rate}
+        self.candidates = [self.engine]  # the others' memory is given back
+
+    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """See `Engine`."""
+        assert self.engine is not None  # it was built
+        return self.engine(inputs, network)
+
+    @property
+    def wanted_slices(self) -> int:
+        """See `Engine`."""
+        return CALIBRATION_SLICES
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """See `Engine`."""
+        return {"chosen_engine": self.engine.label} if self.engine is not None else {}
+
+
+def _rate(engine: Engine, network: nn.Module, slices: Tensor) -> float:
+    """Slices a second, after one batch to warm up."""
+    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+    slices = slices.to(device)
+    with torch.no_grad():
+        engine(slices, network)
+        began, count = time.perf_counter(), 0
+        while count == 0 or time.perf_counter() - began < SECONDS_PER_TRIAL:
+            engine(slices, network).cpu()
+            count += len(slices)
+        return count / (time.perf_counter() - began)
