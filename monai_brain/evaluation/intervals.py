@@ -1,7 +1,7 @@
 """Bootstrap intervals that respect groups: whole patients or clusters are drawn, not slices."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,3 +50,12 @@ def group_bootstrap(
         values.append(statistic(np.concatenate(drawn)))
     tail = (1 - LEVEL) / 2
     return Interval(*(float(v) for v in np.quantile(values, [tail, 1 - tail])))
+
+
+def quartiles(values: Sequence[float | None]) -> dict[str, Any]:
+    """Number, median and quartiles of those values that are defined."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return {"number": 0, "median": None, "quartiles": None}
+    low, middle, high = (float(value) for value in np.quantile(known, [0.25, 0.5, 0.75]))
+    return {"number": len(known), "median": middle, "quartiles": [low, high]}

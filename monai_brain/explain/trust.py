@@ -118,3 +118,9 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float:
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(stats.spearmanr(one.ravel(), other.ravel()).statistic)
+
+
+def as_seen(image: np.ndarray) -> np.ndarray:
+    """A network's input (C, H, W) as an 8-bit gray picture (H, W): its first channel, stretched."""
+    low, high = image[0].min(), image[0].max()
+    return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

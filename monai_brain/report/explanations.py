@@ -1,0 +1,104 @@
+"""Write how far the explanations of a data set can be trusted: a table per image, figures per class, one page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_brain.evaluation.intervals import quartiles
+from monai_brain.explain.trust import LEAST_INSIDE
+from monai_brain.io.write import manifest, write_csv, write_json
+from monai_brain.labels import CLASS_NAMES
+from monai_brain.report.html import Table, write_page
+
+FIGURES = {
+    "inside_head": "of the mass inside the head",
+    "at_border": "of the mass at the image's border",
+    "removal_drop": "drop of the probability without the hottest tenth",
+    "random_drop": "drop without a tenth at random",
+}
+
+
+def write_explanations(
+    folder: str | Path,
+    items: Sequence[Mapping[str, Any]],
+    rows: Sequence[Mapping[str, Any]],
+    shuffled: Sequence[float],
+    *,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Write what was measured.
+
+    Args:
+        folder: gets `explanations.csv`, `explanations.json`, `explanations.html`, `run.json`.
+        items: the images with `image` and `label`, N of them.
+        rows: of each image `predicted` (class index), `probability` and the `FIGURES`, in their order.
+        shuffled: rank correlations with the maps of a network with shuffled weights.
+        options: for the manifest.
+
+    Returns:
+        What stands in `explanations.json`.
+    """
+    folder = Path(folder)
+    by_class = {
+        name: _figures([row for row in rows if row["predicted"] == index]) for index, name in enumerate(CLASS_NAMES)
+    }
+    right = [row["predicted"] == item["label"] for row, item in zip(rows, items, strict=True)]
+    parts = {
+        "all": rows,
+        "right": [row for row, good in zip(rows, right, strict=True) if good],
+        "wrong": [row for row, good in zip(rows, right, strict=True) if not good],
+    }
+    found = {
+        **{name: _figures(own) for name, own in parts.items()},
+        "by_predicted_class": by_class,
+        "rank_correlation_with_shuffled_weights": quartiles(shuffled),
+    }
+    write_json(folder / "explanations.json", found)
+    write_json(folder / "run.json", manifest("explanation", options))
+    columns = ["path", "reference", "predicted", "probability", *FIGURES]
+    write_csv(
+        folder / "explanations.csv",
+        columns,
+        (
+            {
+                "path": item["image"],
+                "reference": CLASS_NAMES[item["label"]],
+                "predicted": CLASS_NAMES[row["predicted"]],
+                **{name: "" if row[name] is None else f"{row[name]:.4f}" for name in ("probability", *FIGURES)},
+            }
+            for item, row in zip(items, rows, strict=True)
+        ),
+    )
+    write_page(folder / "explanations.html", "Explanations", [explanation_table(found)])
+    return found
+
+
+def explanation_table(found: Mapping[str, Any]) -> Table:
+    """Medians and quartiles by class, and of right and wrong answers."""
+    table = []
+    for name, own in {**found["by_predicted_class"], **{key: found[key] for key in ("right", "wrong", "all")}}.items():
+        cells = [_shown(own[figure]) for figure in FIGURES]
+        outside = "" if own["looking_outside"] is None else f"{own['looking_outside']:.1%}"
+        table.append([name, str(own["images"]), *cells, outside])
+    shuffled = found["rank_correlation_with_shuffled_weights"]
+    caption = (
+        "Medians (quartiles), by predicted class, and of right and wrong answers. Rank correlation with the maps of "
+        f"the network with shuffled weights, {shuffled['number']} images: {_shown(shuffled)}"
+    )
+    return Table(caption, ["", "images", *FIGURES.values(), "looking outside the head"], table)
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    inside = [row["inside_head"] for row in rows if row["inside_head"] is not None]
+    return {
+        "images": len(rows),
+        "looking_outside": sum(value < LEAST_INSIDE for value in inside) / len(inside) if inside else None,
+        **{name: quartiles([row[name] for row in rows]) for name in FIGURES},
+    }
+
+
+def _shown(own: Mapping[str, Any]) -> str:
+    if own["median"] is None:
+        return "undefined"
+    low, high = own["quartiles"]
+    return f"{own['median']:.2f} ({low:.2f} to {high:.2f})"
