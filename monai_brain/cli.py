@@ -182,6 +182,22 @@ def predict(
         ),
     ] = None,
     part: Annotated[str | None, typer.Option(help="Such as 2/4: for several processes or machines; see merge.")] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Search what lies below the folder too.")
+    ] = True,
+    glob: Annotated[
+        str | None, typer.Option(help="Take only files whose path ends like this, such as '*.png' or 'flair/*.nii'.")
+    ] = None,
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            help="Classifier, of volumes: 40:60 (40 to 59, from 0) or all; by default those with enough head."
+        ),
+    ] = None,
+    deidentify: Annotated[
+        bool,
+        typer.Option("--deidentify", help="Replace patient and UIDs in DICOM outputs; the key goes beside the folder."),
+    ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     engine: Annotated[str | None, typer.Option(help="torch, onnx or openvino.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, bf16 (torch, openvino) or int8 (openvino).")] = None,
@@ -204,6 +220,10 @@ def predict(
         overwrite=overwrite,
         resume=resume,
         part=part,
+        recursive=recursive,
+        glob=glob,
+        slices=slices,
+        deidentify=deidentify or None,
         batch_size=batch_size,
         engine=engine,
         precision=precision,
