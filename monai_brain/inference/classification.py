@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import trust_of
 from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
 from monai_brain.io import UnreadableCase
@@ -39,7 +41,8 @@ class UnusableSlices(ValueError):
     """Slices that were asked for in a way that makes no sense."""
 
 
-class SliceRange(NamedTuple):
+@dataclass(frozen=True)
+class SliceRange:
     """Chooses slices of a volume by their index; travels to workers."""
 
     first: int
@@ -106,7 +109,7 @@ class Classification(Task):
     folders = ("overlays",)
     pictures = "What the network saw, and where it found its evidence"
     verb = "classifying"
-    choose = staticmethod(slices_with_head)
+    choose: Chooser = staticmethod(slices_with_head)
 
     def __init__(
         self,

@@ -136,7 +136,7 @@ def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
         windows.append(_window(data))
     window = windows[len(windows) // 2]
     if len(frames) == 1:
-        image, order = _slice(frames[0], tuple(notes), window), [0]
+        image, order = _slice(frames[0], tuple(notes), window), np.zeros(1, int)
     else:
         image, order = _volume(frames, tuple(notes), window)
     thickness = thickness_of(_group(data, 0, "PixelMeasuresSequence"))
@@ -301,7 +301,7 @@ def _slice(frame: Frame, notes: tuple[str, ...], window: tuple[float, float] | N
 
 def _volume(
     frames: list[Frame], notes: tuple[str, ...], window: tuple[float, float] | None
-) -> tuple[Image, Sequence[int]]:
+) -> tuple[Image, np.ndarray]:
     """The volume, and the order in which its slices came."""
     if any(frame.pixels.shape != frames[0].pixels.shape or frame.pixels.ndim != 2 for frame in frames):
         raise UnreadableCase("mixed_series", "images of one series differ in size or have colors; give them one by one")

@@ -103,6 +103,7 @@ def _sources(dicom: DicomSource) -> list[Dataset]:
         system = hd.CoordinateSystemNames.PATIENT
         shared.PlaneOrientationSequence = hd.PlaneOrientationSequence(system, dicom.directions)
         for frame, own in zip(frames, dicom.instances, strict=True):
+            assert own.position_mm is not None  # `DicomSource` has all or none
             frame.PlanePositionSequence = hd.PlanePositionSequence(system, own.position_mm)
     data.SharedFunctionalGroupsSequence = [shared]
     data.PerFrameFunctionalGroupsSequence = frames
@@ -150,7 +151,8 @@ def _segmentation(sources: list[Dataset], frames: np.ndarray, deidentified: bool
         tracking_id="tumor",
         anatomic_regions=[codes.SCT.Brain],
     )
-    dates = {f"{kind}_{what}": value for kind in ("content", "series") for what, value in _DUMMIES.items()}
+    dates: dict[str, Any] = {name: DUMMY_DATE for name in ("content_date", "series_date")}
+    dates |= {name: DUMMY_TIME for name in ("content_time", "series_time")}
     return hd.seg.Segmentation(
         source_images=sources,
         pixel_array=frames,
@@ -170,9 +172,6 @@ def _segmentation(sources: list[Dataset], frames: np.ndarray, deidentified: bool
         series_description=DESCRIPTION,
         **(dates if deidentified else {}),
     )
-
-
-_DUMMIES = {"date": DUMMY_DATE, "time": DUMMY_TIME}
 
 
 def _complete(segmentation: hd.seg.Segmentation, dicom: DicomSource, deidentified: bool) -> None:

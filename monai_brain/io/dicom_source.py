@@ -48,8 +48,8 @@ class Instance(NamedTuple):
     """Of its file; 0 where the class has no frames."""
     frame: int
     """Its number there, from 1; 0 where the class has no frames."""
-    position_mm: tuple[float, float, float] | None
-    """Center of its first pixel: left, posterior, superior."""
+    position_mm: tuple[float, ...] | None
+    """Center of its first pixel: left, posterior, superior; three numbers."""
 
 
 class DicomSource(NamedTuple):
@@ -95,7 +95,7 @@ def instances_of(data: Any, positions_mm: Sequence[np.ndarray | None]) -> list[I
     kind, uid = _text(data, "SOPClassUID"), _text(data, "SOPInstanceUID")
     frames = len(positions_mm) if kind in MULTI_FRAME_CLASSES else 0
     return [
-        Instance(kind, uid, frames, index + 1 if frames else 0, None if own is None else (*map(float, own),))
+        Instance(kind, uid, frames, index + 1 if frames else 0, None if own is None else tuple(map(float, own)))
         for index, own in enumerate(positions_mm)
     ]
 
