@@ -8,6 +8,8 @@ import time
 from functools import partial
 
 import cv2
+import nibabel as nib
+import numpy as np
 import pytest
 
 from monai_brain.inference import apply
@@ -146,3 +148,33 @@ def test_engines_give_the_table_of_torch(whole, many, trained, tmp_path, monkeyp
         )
         if row["status"] == "ok":
             assert float(row["prob_glioma"]) == pytest.approx(float(expected[path]["prob_glioma"]), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"glob": "00*.png"}, [f"{number:03d}.png" for number in range(10)]), ({"recursive": False, "glob": "*.txt"}, [])],
+)
+def test_pattern_limits_the_rows_and_belongs_to_the_run(many, trained, tmp_path, options, expected):
+    output = tmp_path / "out"
+    status = predict_folder(many, output, weights=str(trained), **options)
+    assert status == (0 if expected else 2)
+    assert [path for path, row in table(output).items() if row["status"] == "ok"] == expected
+    assert "another glob" in message(predict_folder, many, output, weights=str(trained), resume=True)
+
+
+def test_asked_slices_of_volumes_are_taken_and_a_range_beyond_one_is_its_error(trained, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name, depth in (("long", 12), ("short", 5)):
+        volume = np.stack([draw_phantom(0, number) for number in range(depth)], axis=-1).astype(np.float32)
+        nib.save(nib.Nifti1Image(volume, np.diag([1.0, 1, 5, 1])), scans / f"{name}.nii.gz")
+    cv2.imwrite(str(scans / "slice.png"), draw_phantom(1, 1))
+    assert apply.predict_folder(scans, tmp_path / "out", weights=str(trained), slices="4:8", workers=1) == 3
+    rows = table(tmp_path / "out")
+    assert (rows["long.nii.gz"]["status"], rows["long.nii.gz"]["slices"]) == ("ok", "4")
+    assert rows["long.nii.gz"]["deciding_slice"] in {"4", "5", "6", "7"}
+    assert (rows["short.nii.gz"]["status"], rows["short.nii.gz"]["code"]) == ("error", "slices_out_of_range")
+    assert rows["slice.png"]["status"] == "ok"
+    refusal = message(predict_folder, scans, tmp_path / "out", weights=str(trained), slices="1:2", resume=True)
+    assert "another slices" in refusal
+    assert "expected a range" in message(predict_folder, scans, tmp_path / "o", weights=str(trained), slices="8:4")
