@@ -116,7 +116,9 @@ def test_other_options_are_not_mixed_into_one_table(many, trained, tmp_path):
     (output / "predictions.csv").unlink()
     manifest = read(output / "run.json")
     del manifest["counts"]
-    (output / "run.json").write_text(str(manifest).replace("'", '"').replace("None", "null").replace("False", "false"))
+    (output / "run.json").write_text(
+        str(manifest).replace("'", '"').replace("None", "null").replace("False", "false").replace("True", "true")
+    )
     assert "another explain" in message(predict_folder, many, output, weights=str(trained), explain=True)
     assert predict_folder(many, output, weights=str(trained)) == 3
 
@@ -169,7 +171,7 @@ def test_asked_slices_of_volumes_are_taken_and_a_range_beyond_one_is_its_error(t
         volume = np.stack([draw_phantom(0, number) for number in range(depth)], axis=-1).astype(np.float32)
         nib.save(nib.Nifti1Image(volume, np.diag([1.0, 1, 5, 1])), scans / f"{name}.nii.gz")
     cv2.imwrite(str(scans / "slice.png"), draw_phantom(1, 1))
-    assert apply.predict_folder(scans, tmp_path / "out", weights=str(trained), slices="4:8", workers=1) == 3
+    assert predict_folder(scans, tmp_path / "out", weights=str(trained), slices="4:8", workers=1) == 3
     rows = table(tmp_path / "out")
     assert (rows["long.nii.gz"]["status"], rows["long.nii.gz"]["slices"]) == ("ok", "4")
     assert rows["long.nii.gz"]["deciding_slice"] in {"4", "5", "6", "7"}
