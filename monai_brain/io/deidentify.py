@@ -45,7 +45,8 @@ class DeidentificationKey:
         patient = "^".join((source.identity["PatientID"], source.identity["PatientName"]))
         if patient == "^":  # nobody says who; two studies without a name need not be one patient
             patient = source.identity["StudyInstanceUID"]
-        identity["PatientID"] = identity["PatientName"] = self._note("patient", patient, self._patient(patient))
+        identity["PatientID"] = self._note("patient", patient, self._patient(patient))
+        identity["PatientName"] = f"{identity['PatientID']}^"  # a family name; without ^ it is the retired form
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
             identity[name] = self._uid(source.identity[name])
         instances = [own._replace(sop_instance_uid=self._uid(own.sop_instance_uid)) for own in source.instances]

@@ -4,6 +4,7 @@ They are made from `DicomSource`, an allow-list: nothing else of the source's he
 """
 
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ PROPERTY = codes.SCT.Neoplasm
 DUMMY_DATE, DUMMY_TIME = "19000101", "000000"
 """Of the object's own date where dates are removed; the standard wants one there (PS3.15, action D)."""
 
-DEIDENTIFIED = "MONAI Brain: allow-list of tags, patient and UIDs replaced, dates removed"
+DEIDENTIFIED = "MONAI Brain: allow-list; patient, UIDs replaced; dates removed"
+"""How, in the 64 characters of LO."""
+
+warnings.filterwarnings("ignore", module=r"highdicom\..*")
+"""highdicom's words about odd values, which they repeat: names of patients must not stand in anybody's terminal."""
 
 
 class NoSegmentation(ValueError):

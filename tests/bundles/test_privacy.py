@@ -23,7 +23,8 @@ pytestmark = pytest.mark.slow
 def named(tmp_path_factory):
     """Files of every format that name a patient inside, whole and broken."""
     folder = tmp_path_factory.mktemp("named") / "scans"
-    save_series(folder / "series", StudyDescription=CANARY, InstitutionName=CANARY)
+    name = "CANARY"  # of one part, which libraries warn about
+    save_series(folder / "series", StudyDescription=CANARY, InstitutionName=CANARY, PatientName=name)
     save(instance(picture(), ImageComments=CANARY, PatientBirthDate="19500101"), folder / "single.dcm")
     save(instance(picture(), RescaleSlope="1", RescaleIntercept="0", PixelData=b"\0"), folder / "short.dcm")
     broken = save(instance(picture(), Modality=CANARY[:16]), folder / "other.dcm")
@@ -66,7 +67,7 @@ def test_nothing_that_is_written_or_said_holds_what_files_carry_inside(named, tr
     if bundle == "segmentation":
         for path in masks:
             data = pydicom.dcmread(path)
-            assert data.PatientName == CANARY
+            assert "CANARY" in data.PatientName
             data.PatientName = data.PatientID = data.PatientBirthDate = ""
             data.save_as(path)
     if key.is_file():
