@@ -2,6 +2,8 @@
 
 import csv
 import stat
+import subprocess
+import sys
 
 import highdicom as hd
 import numpy as np
@@ -12,6 +14,7 @@ from pydicom.uid import generate_uid
 from monai_brain.io import Skipped, find_cases, read_case
 from monai_brain.io.deidentify import DeidentificationKey, UnusableKey
 from monai_brain.io.dicom_seg import NoSegmentation, write_segmentation
+from tests.conftest import REPOSITORY
 from tests.io.dicoms import CANARY, instance, picture, save
 
 BRIGHT, BOX = 5000, (slice(5, 12), slice(20, 31))
@@ -199,6 +202,20 @@ def test_nothing_beyond_the_allow_list_is_taken_over(tmp_path):
     content = (tmp_path / "out.dcm").read_bytes()
     assert planted.encode() not in content
     assert CANARY.encode() in content, "a mask that cannot be found by its patient is of no use"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["Ann=Bo=Cy=Di=Eve", "Ann"])
+def test_odd_names_are_kept_and_not_talked_about(tmp_path, name):
+    (data,) = slices(DIRECTIONS["axial"], (0,), count=1, PatientName=name)
+    save(data, tmp_path / "in" / "a.dcm")
+    code = "import sys; from pathlib import Path; from tests.io.test_dicom_seg import segmented; "
+    code += "segmented(Path(sys.argv[1]) / 'in', Path(sys.argv[1]) / 'out.dcm')"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    found = pydicom.dcmread(tmp_path / "out.dcm")
+    assert str(found.PatientName).rstrip("^") == name.rstrip("^")
+    assert "Ann" not in result.stdout + result.stderr
 
 
 def test_values_that_the_standard_forbids_are_left_empty(tmp_path):
