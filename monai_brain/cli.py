@@ -183,6 +183,22 @@ def predict(
         ),
     ] = None,
     part: Annotated[str | None, typer.Option(help="Such as 2/4: for several processes or machines; see merge.")] = None,
+    recursive: Annotated[
+        bool, typer.Option("--recursive/--no-recursive", help="Search what lies below the folder too.")
+    ] = True,
+    glob: Annotated[
+        str | None, typer.Option(help="Take only files whose path ends like this, such as '*.png' or 'flair/*.nii'.")
+    ] = None,
+    slices: Annotated[
+        str | None,
+        typer.Option(
+            help="Classifier, of volumes: 40:60 (40 to 59, from 0) or all; by default those with enough head."
+        ),
+    ] = None,
+    deidentify: Annotated[
+        bool,
+        typer.Option("--deidentify", help="Replace patient and UIDs in DICOM outputs; the key goes beside the folder."),
+    ] = False,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     engine: Annotated[
         str | None, typer.Option(help="torch, onnx, openvino, or auto: the quickest by a short trial.")
@@ -213,6 +229,10 @@ def predict(
         overwrite=overwrite,
         resume=resume,
         part=part,
+        recursive=recursive,
+        glob=glob,
+        slices=slices,
+        deidentify=deidentify or None,
         batch_size=batch_size,
         engine=engine,
         precision=precision,

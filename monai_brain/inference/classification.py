@@ -1,6 +1,8 @@
 """From class logits of slices to a class for every case."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +11,12 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from monai_brain.explain.methods import Explainer, make_explainer
-from monai_brain.explain.trust import trust_of
+from monai_brain.explain.trust import as_seen, trust_of
 from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
+from monai_brain.io import UnreadableCase
 from monai_brain.io.write import write_png
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.figures import explanation_panel
@@ -31,6 +35,48 @@ def slices_with_head(volume: np.ndarray) -> list[int]:
     """See `VOLUME_RULE`; the volume is uint8 (C, D, H, W)."""
     area = (volume.max(axis=0) > FOREGROUND).sum(axis=(1, 2))
     return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
+
+
+class UnusableSlices(ValueError):
+    """Slices that were asked for in a way that makes no sense."""
+
+
+@dataclass(frozen=True)
+class SliceRange:
+    """Chooses slices of a volume by their index; travels to workers."""
+
+    first: int
+    end: int | None
+    """One after the last; None: to the volume's end."""
+
+    def __call__(self, volume: np.ndarray) -> list[int]:
+        """Indices of slices of a volume, uint8 (C, D, H, W).
+
+        Raises:
+            UnreadableCase: `slices_out_of_range`.
+        """
+        depth = volume.shape[1]
+        end = depth if self.end is None else self.end
+        if end > depth:
+            message = f"the volume has slices 0 to {depth - 1}; {self.first}:{end} leads beyond, ask for others"
+            raise UnreadableCase("slices_out_of_range", message)
+        return list(range(self.first, end))
+
+
+def slices_asked_for(slices: str) -> SliceRange:
+    """What `--slices` means: `40:60`, slices 40 to 59, counted from 0 as `deciding_slice` counts; or `all`.
+
+    Raises:
+        UnusableSlices: it means nothing.
+    """
+    if slices == "all":
+        return SliceRange(0, None)
+    found = re.fullmatch(r"(\d{1,6}):(\d{1,6})", slices) if isinstance(slices, str) else None
+    if not found or int(found[1]) >= int(found[2]):
+        raise UnusableSlices(
+            f"slices {slices!r}; expected a range such as '40:60' (slices 40 to 59; in YAML with its quotes) or all"
+        )
+    return SliceRange(int(found[1]), int(found[2]))
 
 
 EVIDENCE = ("evidence_in_head", "evidence_at_border")
@@ -55,6 +101,7 @@ class Classification(Task):
             clearly.
         method: see `explain.methods`.
         cam_layer: layer that Grad-CAM looks at.
+        slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
     """
 
     columns = (*(f"prob_{name}" for name in CLASS_NAMES), "slices", "agreement", "deciding_slice", *EVIDENCE)
@@ -62,9 +109,17 @@ class Classification(Task):
     folders = ("overlays",)
     labels = CLASS_NAMES
     verb = "classifying"
-    choose = staticmethod(slices_with_head)
+    choose: Chooser = staticmethod(slices_with_head)
 
-    def __init__(self, explain: bool = False, method: str = "gradcam", cam_layer: str | None = None) -> None:
+    def __init__(
+        self,
+        explain: bool = False,
+        method: str = "gradcam",
+        cam_layer: str | None = None,
+        slices: str | None = None,
+    ) -> None:
+        if slices is not None:
+            self.choose = slices_asked_for(slices)
         self.explain = explain
         self.method = method
         self.cam_layer = cam_layer
@@ -133,16 +188,10 @@ class Classification(Task):
         heat = seen.heat
         if heat is None:
             heat = self._maps(seen.image[None].to(engine.state.device), np.array([label]))[0]
-        gray = _as_seen(seen.image.numpy())
+        gray = as_seen(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
         caption = f"{METHOD_NAMES[self.method]} for {CLASS_NAMES[label]}"
         write_png(self.output / name, explanation_panel(gray, heat, caption))
         trust = trust_of(heat, gray)
         shares = zip(EVIDENCE, (trust.inside_head, trust.at_border), strict=True)
         return name, {key: f"{share:.3f}" for key, share in shares if share is not None}, trust.warnings
-
-
-def _as_seen(image: np.ndarray) -> np.ndarray:
-    """The network's input (C, H, W) as an 8-bit gray picture: its first channel, stretched."""
-    low, high = image[0].min(), image[0].max()
-    return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

@@ -92,6 +92,10 @@ class FolderRun:
         """
         if self.folder is None:
             raise UnusableOutput("no input: name the folder of scans with --input_dir")
+        if self.stream.part_folder and not self.task.divisible:
+            raise UnusableOutput(
+                "--deidentify does not go with --part: parts on several machines would each have a key; run it whole"
+            )
         self.task.begin(self.output, self.stream.all_cases)
         source, target = Path(self.folder).resolve(), self.output.resolve()
         if source.is_relative_to(target) or target.is_relative_to(source):

@@ -14,6 +14,8 @@ from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
 from monai_brain.io import Case
+from monai_brain.io.deidentify import DeidentificationKey
+from monai_brain.io.dicom_seg import NoSegmentation, write_segmentation
 from monai_brain.io.nifti import write_mask
 from monai_brain.io.write import write_png
 from monai_brain.report.figures import outline_panel
@@ -23,6 +25,12 @@ MILLILITER = 1000.0
 """Cubic millimeters."""
 
 LABELS = {False: "no tumor", True: "tumor"}
+
+KEY_SUFFIX = "_deidentification_key.csv"
+"""After the output folder's name, beside that folder: who hands the folder on must not hand on the key."""
+
+NO_DICOM_MASK = "no_dicom_mask"
+"""Warning of a DICOM case whose mask could not be written as DICOM too, as nothing can refer to its files."""
 
 
 class Segmentation(Task):
@@ -36,12 +44,15 @@ class Segmentation(Task):
         threshold: of the probability of a pixel.
         smallest_area: of a slice's component that stays, square millimeters; pixels where the spacing is not known.
         smallest_volume: of a volume's component that stays, cubic millimeters; voxels likewise.
-        masks: write a mask per case: PNG for a slice, NIfTI for a volume.
+        masks: write a mask per case: PNG for a slice, NIfTI for a volume; of DICOM cases in which a tumor was found
+            also a DICOM Segmentation, which repeats the patient and the study of its source.
+        deidentify: replace patient and UIDs in the DICOM Segmentations and remove dates; the key is written beside
+            the output folder, see `KEY_SUFFIX`.
         overlays: write a picture per case that has a tumor: its outline on the slice, or on the slice of a volume
             that shows most of it.
     """
 
-    columns = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml", "largest_slice", "mask")
+    columns = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml", "largest_slice", "mask", "dicom_mask")
     on_page = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml")
     folders = ("masks", "overlays")
     labels = tuple(LABELS.values())
@@ -56,17 +67,21 @@ class Segmentation(Task):
         smallest_volume: float = 0.0,
         masks: bool = True,
         overlays: bool = False,
+        deidentify: bool = False,
     ) -> None:
         self.transforms = transforms
         self.threshold = threshold
         self.smallest = {"slice": smallest_area, "volume": smallest_volume}
         self.masks = masks
         self.overlays = overlays
+        self.deidentify = deidentify
+        self.divisible = not deidentify
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """See `Task`."""
         super().begin(output, cases)
         self.stems = Counter(_stem(case.id) for case in cases)
+        self.key = DeidentificationKey(output.with_name(f"{output.name}{KEY_SUFFIX}")) if self.deidentify else None
 
     def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[tuple[np.ndarray, float]]:
         """The mask of each slice, in the slice's own size, before small components go; and how clear it is."""
@@ -95,6 +110,11 @@ class Segmentation(Task):
             values["largest_slice"] = largest
         if self.masks:
             values["mask"] = self._write_mask(opened, mask)
+            if opened.image.dicom is not None and found:
+                try:
+                    values["dicom_mask"] = self._write_dicom_mask(opened, mask)
+                except NoSegmentation:
+                    warnings = (*warnings, NO_DICOM_MASK)
         overlay = self._write_overlay(opened, mask, largest) if self.overlays and found else ""
         certainty = clear.get(largest, 1.0) if found else min(clear.values())
         return Prediction(case.id, "ok", "", LABELS[found], certainty, values, warnings, overlay)
@@ -107,11 +127,21 @@ class Segmentation(Task):
             mask[position] = own
         return mask
 
-    def _write_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
-        stem = _stem(opened.case.id)
+    def _mask_name(self, case_id: str) -> str:
+        stem = _stem(case_id)
         if self.stems[stem] > 1:  # a.png and a.jpg
-            stem = opened.case.id
-        name = f"masks/{short_name(stem)}"
+            stem = case_id
+        return f"masks/{short_name(stem)}"
+
+    def _write_dicom_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
+        """Raises NoSegmentation."""
+        name = f"{self._mask_name(opened.case.id)}.dcm"
+        source = opened.image.dicom if self.key is None else self.key.replaced(opened.image.dicom)
+        write_segmentation(self.output / name, mask, source, opened.image.source, deidentified=self.key is not None)
+        return name
+
+    def _write_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
+        name = self._mask_name(opened.case.id)
         if opened.image.kind == "slice":
             write_png(self.output / f"{name}.png", mask.astype(np.uint8) * 255)
             return f"{name}.png"

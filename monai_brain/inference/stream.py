@@ -74,6 +74,8 @@ class CaseStream(IterableDataset):
         workers: processes that open the files, so that one which kills its reader costs itself only; 0: this one;
             None: some, by the number of cores.
         part: `I/N`: of everything found, the I-th of every N; None: all.
+        recursive: with everything below the folder; else the files that lie in it directly.
+        glob: which files are taken, see `io.find_cases`; None: all.
 
     Attributes:
         found: every case and every skipped file of the part, in order.
@@ -92,10 +94,14 @@ class CaseStream(IterableDataset):
         intensity: Sequence[Any],
         workers: int | None = 0,
         part: str | None = None,
+        recursive: bool = True,
+        glob: str | None = None,
     ) -> None:
         self.unpacked = tempfile.TemporaryDirectory(prefix="monai-brain-")  # gone with this object
         place = Path(self.unpacked.name)
-        everything: list[Case | Skipped] = list(find_cases(folder, place)) if folder is not None else []
+        everything: list[Case | Skipped] = []
+        if folder is not None:
+            everything = list(find_cases(folder, place, recursive=recursive, glob=glob))
         number, parts = part_of(part)
         self.found = everything[number - 1 :: parts]
         self.part_folder = f"part_{number}_of_{parts}" if part else ""

@@ -29,6 +29,7 @@ class Task(ABC):
         labels: that its answers are from.
         verb: for the progress bar.
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
+        divisible: whether the parts of a run can be done on several machines (`--part`).
     """
 
     columns: Sequence[str]
@@ -37,6 +38,7 @@ class Task(ABC):
     labels: Sequence[str]
     verb: str
     choose: Chooser = staticmethod(slices_with_signal)
+    divisible: bool = True
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """Take note of where results go and what is coming; refuse what cannot be done."""

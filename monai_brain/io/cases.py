@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from monai_brain.io.archive import unpack
 from monai_brain.io.dicom import read_header
@@ -44,7 +44,17 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 """Names that announce a volume; what a file is, its content decides."""
 
 
-def find_cases(folder: str | os.PathLike[str], unpack_into: Path | None = None) -> Iterator[Case | Skipped]:
+class UnusablePattern(ValueError):
+    """A pattern or a depth of search that makes no sense, with the way out."""
+
+
+def find_cases(
+    folder: str | os.PathLike[str],
+    unpack_into: Path | None = None,
+    *,
+    recursive: bool = True,
+    glob: str | None = None,
+) -> Iterator[Case | Skipped]:
     """Every file below `folder`, in a stable order, as a case or as a coded skip.
 
     Formats are not decided here: a file that looks like no sidecar becomes a case, and `read_case` says
@@ -55,19 +65,37 @@ def find_cases(folder: str | os.PathLike[str], unpack_into: Path | None = None) 
             `io.sequences.read_table`).
         unpack_into: folder for what zip archives hold, whose files are then cases (`scans.zip/a.png`); None: an
             archive is a case that cannot be read.
+        recursive: with everything below the folder; else the files that lie in it directly (archives there are taken
+            whole).
+        glob: only files whose path matches it from the right, as `pathlib.PurePath.match` has it: `*.png` any such
+            file, `flair/*.nii.gz` those in a folder of this name. What does not match is as if it were not there. Of
+            an archive the name counts, not what it holds.
 
     Raises:
         FileNotFoundError: there is no such folder.
         UnusableTable: the table is wrong.
+        UnusablePattern: `glob` is empty, leads out of the folder or has `**`; or there is no folder to search.
     """
     top = Path(folder)
+    if glob is not None:
+        _check_pattern(glob)
     if top.is_file():
+        if glob is not None or not recursive:
+            raise UnusablePattern(f"{top}: is a file; --glob and --no-recursive are for folders, leave them out")
         entries = read_table(top) if top.suffix.lower() == ".csv" else [_case(top.name, top)]
         yield from _unpacked(entries, unpack_into)
         return
     if not top.is_dir():
         raise FileNotFoundError(f"{top}: no such folder; give the folder that holds the scans")
-    yield from _unpacked(_walk(top, top.resolve()), unpack_into)
+    yield from _unpacked(_walk(top, top.resolve(), recursive=recursive, glob=glob), unpack_into)
+
+
+def _check_pattern(glob: str) -> None:
+    parts = PurePosixPath(glob).parts if isinstance(glob, str) else ()
+    if not parts or glob.startswith("/") or ".." in parts or "**" in parts:
+        raise UnusablePattern(
+            f"glob {glob!r}; expected one such as *.png, or flair/*.nii.gz, relative to the folder and without ** or .."
+        )
 
 
 def _unpacked(entries: Iterable[Case | Skipped], into: Path | None) -> Iterator[Case | Skipped]:
@@ -88,15 +116,17 @@ def _unpacked(entries: Iterable[Case | Skipped], into: Path | None) -> Iterator[
             yield inner._replace(id=f"{entry.id}/{inner.id}")
 
 
-def _walk(top: Path, real_top: Path) -> Iterator[Case | Skipped]:
+def _walk(top: Path, real_top: Path, *, recursive: bool = True, glob: str | None = None) -> Iterator[Case | Skipped]:
     unreadable: list[OSError] = []
     for folder, folder_names, file_names in os.walk(top, onerror=unreadable.append):
-        folder_names.sort()
+        folder_names[:] = sorted(folder_names) if recursive else []
         here = Path(folder)
         entries: list[Case | Skipped] = []
         for name in sorted(file_names + [n for n in folder_names if (here / n).is_symlink()]):
             path = here / name
             identity = path.relative_to(top).as_posix()
+            if glob is not None and not PurePosixPath(identity).match(glob):
+                continue
             code = _reason_to_skip(path, real_top)
             entries.append(Skipped(identity, code) if code else _case(identity, path))
         yield from _series(gather(entries))

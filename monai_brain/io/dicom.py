@@ -1,6 +1,7 @@
 """DICOM: headers for gathering series, slices and volumes with their geometry, and coded refusals.
 
-Nothing that names a patient leaves this module: no value of a header stands in a message or a warning.
+No value of a header stands in a message or a warning. What names a patient leaves this module only in `Image.dicom`,
+for segmentations that refer to their source (`io.dicom_seg`).
 """
 
 import io
@@ -15,6 +16,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID
 
+from monai_brain.io.dicom_source import DicomSource, Instance, identity_of, instances_of, thickness_of
 from monai_brain.io.orient import oriented
 from monai_brain.io.record import Image, Limits, UnreadableCase
 
@@ -119,6 +121,7 @@ def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
     notes: list[str] = []
     voxels = 0
     frames: list[Frame] = []
+    instances: list[Instance] = []
     windows = []
     for content in contents:
         data = _parsed(content)
@@ -127,12 +130,17 @@ def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
         if voxels > limits.max_voxels:
             raise UnreadableCase("too_large", f"more than {limits.max_voxels} voxels")
         _note(data, notes)
-        frames += _frames(data, notes)
+        own = _frames(data, notes)
+        frames += own
+        instances += instances_of(data, [frame.position_mm for frame in own])
         windows.append(_window(data))
     window = windows[len(windows) // 2]
     if len(frames) == 1:
-        return _slice(frames[0], tuple(notes), window)
-    return _volume(frames, tuple(notes), window)
+        image, order = _slice(frames[0], tuple(notes), window), np.zeros(1, int)
+    else:
+        image, order = _volume(frames, tuple(notes), window)
+    thickness = thickness_of(_group(data, 0, "PixelMeasuresSequence"))
+    return image._replace(dicom=_source(identity_of(data), frames[0], [instances[n] for n in order], thickness))
 
 
 def _parsed(content: bytes) -> Any:
@@ -271,12 +279,30 @@ def _placed(data: Any, index: int, pixels: np.ndarray) -> Frame:
     )
 
 
+def _source(
+    identity: dict[str, str], frame: Frame, instances: Sequence[Instance], thickness_mm: float | None
+) -> DicomSource:
+    """What a segmentation repeats; a place in space only where all of it is known."""
+    positions = [own.position_mm for own in instances if own.position_mm is not None]
+    if thickness_mm is None and len(positions) == len(instances) > 1:
+        thickness_mm = float(np.linalg.norm(np.subtract(positions[-1], positions[0])) / (len(positions) - 1))
+    known = len(positions) == len(instances) and thickness_mm and frame.spacing_mm
+    if frame.directions is None or not known:
+        instances = [own._replace(position_mm=None) for own in instances]
+    rows, columns = frame.pixels.shape[-2:]
+    cosines = tuple(float(v) for v in frame.directions.ravel()) if known and frame.directions is not None else None
+    return DicomSource(identity, tuple(instances), rows, columns, cosines, frame.spacing_mm, thickness_mm)
+
+
 def _slice(frame: Frame, notes: tuple[str, ...], window: tuple[float, float] | None) -> Image:
     pixels = frame.pixels if frame.pixels.ndim == 3 else frame.pixels[None]
     return Image(pixels, frame.spacing_mm, None, "slice", notes, window=window)
 
 
-def _volume(frames: list[Frame], notes: tuple[str, ...], window: tuple[float, float] | None) -> Image:
+def _volume(
+    frames: list[Frame], notes: tuple[str, ...], window: tuple[float, float] | None
+) -> tuple[Image, np.ndarray]:
+    """The volume, and the order in which its slices came."""
     if any(frame.pixels.shape != frames[0].pixels.shape or frame.pixels.ndim != 2 for frame in frames):
         raise UnreadableCase("mixed_series", "images of one series differ in size or have colors; give them one by one")
     positions = np.array([f.position_mm for f in frames if f.position_mm is not None])
@@ -291,7 +317,7 @@ def _volume(frames: list[Frame], notes: tuple[str, ...], window: tuple[float, fl
     _check_steps(np.diff(places[order]))
     values = np.stack([frames[index].pixels for index in order])
     affine = _affine(positions[order], directions[0], spacings[0])
-    return oriented(values.transpose(2, 1, 0), affine, notes)._replace(window=window)
+    return oriented(values.transpose(2, 1, 0), affine, notes)._replace(window=window), order
 
 
 def _check_steps(steps: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import cv2
 import numpy as np
@@ -20,6 +20,9 @@ warnings.filterwarnings("ignore", module=r"PIL\..*")
 """Pillow's words about odd metadata; once, because threads read. What matters becomes a code."""
 
 PHOTOMETRIC_TAG, BITS_TAG, WHITE_IS_ZERO = 262, 258, 0
+SAMPLE_FORMAT_TAG, SIGNED = 339, 2
+RLE4 = 2
+"""A BMP's compression."""
 ORIENTATION_TAG = 274
 """EXIF (and TIFF) tag of how the picture is to be turned."""
 
@@ -46,21 +49,41 @@ def read_png(content: bytes, limits: Limits) -> Image:
 
 
 def read_bmp(content: bytes, limits: Limits) -> Image:
-    """Decode a BMP."""
+    """Decode a BMP; those of 16 colors in run lengths are refused, because Pillow gets many of their pixels wrong."""
+    if len(content) >= 34 and int.from_bytes(content[30:34], "little") == RLE4 and content[14] >= 40:
+        raise UnreadableCase("unsupported_format", "a BMP of 4 bits in run lengths; save it as PNG")
     return _read(content, "BMP", limits)
 
 
 def read_tiff(content: bytes, limits: Limits) -> Image:
-    """Decode a TIFF of one page; Pillow inverts white-is-zero images of 8 bits only."""
+    """Decode a TIFF of one page, for what Pillow leaves undone.
+
+    It inverts white-is-zero images of 8 bits only, takes signed pixels of 8 bits for unsigned, and keeps the upper 8
+    bits of deeper colors.
+    """
     image = _read(content, "TIFF", limits)
-    if image.pixels.dtype != np.uint16:
+    if image.pixels.dtype not in (np.uint8, np.uint16):
         return image
     with Pillow.open(io.BytesIO(content), formats=["TIFF"]) as picture:
         tags = getattr(picture, "tag_v2", {})
+        if image.pixels.dtype == np.uint8:
+            return _of_8_bits(image, tags)
         if tags.get(PHOTOMETRIC_TAG) != WHITE_IS_ZERO:
             return image
         white = np.uint16(2 ** tags.get(BITS_TAG, (16,))[0] - 1)
     return image._replace(pixels=white - image.pixels, warnings=(*image.warnings, "white_is_zero_inverted"))
+
+
+def _of_8_bits(image: Image, tags: Any) -> Image:
+    """Signed values as such, and a word about bits that are gone."""
+    bits = max(tags.get(BITS_TAG, (1,)))
+    if bits > 8:
+        return image._replace(warnings=(*image.warnings, "upper_8_bits_only"))
+    if bits == 8 and tags.get(SAMPLE_FORMAT_TAG, (1,))[0] == SIGNED:
+        if len(image.pixels) > 1:
+            raise UnreadableCase("unsupported_format", "color of signed numbers; save it unsigned")
+        return image._replace(pixels=image.pixels.view(np.int8).astype(np.float32))
+    return image
 
 
 def _check_end(content: bytes, marker: bytes) -> None:

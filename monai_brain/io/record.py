@@ -69,6 +69,9 @@ class Image(NamedTuple):
     """Center and width of the gray values that the file asks to be shown with; None where it does not say."""
     source: Any = None
     """What leads back to the file's own orientation: a volume's `VolumeSource`; None for a slice."""
+    dicom: Any = None
+    """What a DICOM segmentation repeats of its source, `io.dicom_source.DicomSource`: it names the patient, and goes
+    nowhere else. None for other formats."""
 
 
 class UnreadableCase(ValueError):
@@ -78,7 +81,8 @@ class UnreadableCase(ValueError):
     `no_signal`, `non_finite`, `several_pages`, `several_volumes`, `animated`, `bad_affine`, `geometry_mismatch`,
     `not_a_mask`, `not_mr`, `no_pixels`, `no_decoder`, `bad_rescale`, `mixed_series`, `missing_slices`,
     `no_positions`, `no_permission`, `vanished`, `changed`, `unreadable`,
-    `out_of_memory`, `decoder_died`, `unsafe_archive`.
+    `out_of_memory`, `decoder_died`, `unsafe_archive`,
+    `slices_out_of_range`.
     """
 
     def __init__(self, code: str, message: str) -> None:

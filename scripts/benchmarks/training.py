@@ -201,8 +201,9 @@ def report(times: dict[str, list[float]], scores: dict[str, list[float]], share:
         ["plain loop", *summary(plain, scores["plain"])],
     ]
     notes = (
-        f"{TRAINING_SLICES} training slices, {len(plain)} seeds; one epoch of each phase of the plain loop, over {share:.0%} of "
-        f"the slices, measured per seed and scaled. Ours takes {statistics.median(ratios):.1f} times less wall time (median; "
+        f"{TRAINING_SLICES} training slices, {len(plain)} seeds; one epoch of each phase of the plain loop, over "
+        f"{share:.0%} of the slices, measured per seed and scaled. Ours takes {statistics.median(ratios):.1f} times "
+        "less wall time (median; "
         f"{min(ratios):.1f} to {max(ratios):.1f}; target {TARGET:.0f}); mean macro-F1 differs by "
         f"{100 * difference:+.2f} points (target within {100 * TOLERANCE:.1f}). Part of the ratio is "
         "bf16 against fp32. Ours crops borders and reduces to gray, as its configs do, and keeps Adam's state into the "

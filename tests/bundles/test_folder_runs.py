@@ -8,6 +8,8 @@ import time
 from functools import partial
 
 import cv2
+import nibabel as nib
+import numpy as np
 import pytest
 
 from monai_brain.inference import apply
@@ -114,7 +116,9 @@ def test_other_options_are_not_mixed_into_one_table(many, trained, tmp_path):
     (output / "predictions.csv").unlink()
     manifest = read(output / "run.json")
     del manifest["counts"]
-    (output / "run.json").write_text(str(manifest).replace("'", '"').replace("None", "null").replace("False", "false"))
+    (output / "run.json").write_text(
+        str(manifest).replace("'", '"').replace("None", "null").replace("False", "false").replace("True", "true")
+    )
     assert "another explain" in message(predict_folder, many, output, weights=str(trained), explain=True)
     assert predict_folder(many, output, weights=str(trained)) == 3
 
@@ -187,3 +191,33 @@ def test_divided_run_has_the_pages_too(many, trained, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("thumbnails/") == 2 * (COUNT - 1)  # a picture that is a link to itself
     assert (tmp_path / "out" / "review.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"glob": "00*.png"}, [f"{number:03d}.png" for number in range(10)]), ({"recursive": False, "glob": "*.txt"}, [])],
+)
+def test_pattern_limits_the_rows_and_belongs_to_the_run(many, trained, tmp_path, options, expected):
+    output = tmp_path / "out"
+    status = predict_folder(many, output, weights=str(trained), **options)
+    assert status == (0 if expected else 2)
+    assert [path for path, row in table(output).items() if row["status"] == "ok"] == expected
+    assert "another glob" in message(predict_folder, many, output, weights=str(trained), resume=True)
+
+
+def test_asked_slices_of_volumes_are_taken_and_a_range_beyond_one_is_its_error(trained, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name, depth in (("long", 12), ("short", 5)):
+        volume = np.stack([draw_phantom(0, number) for number in range(depth)], axis=-1).astype(np.float32)
+        nib.save(nib.Nifti1Image(volume, np.diag([1.0, 1, 5, 1])), scans / f"{name}.nii.gz")
+    cv2.imwrite(str(scans / "slice.png"), draw_phantom(1, 1))
+    assert predict_folder(scans, tmp_path / "out", weights=str(trained), slices="4:8", workers=1) == 3
+    rows = table(tmp_path / "out")
+    assert (rows["long.nii.gz"]["status"], rows["long.nii.gz"]["slices"]) == ("ok", "4")
+    assert rows["long.nii.gz"]["deciding_slice"] in {"4", "5", "6", "7"}
+    assert (rows["short.nii.gz"]["status"], rows["short.nii.gz"]["code"]) == ("error", "slices_out_of_range")
+    assert rows["slice.png"]["status"] == "ok"
+    refusal = message(predict_folder, scans, tmp_path / "out", weights=str(trained), slices="1:2", resume=True)
+    assert "another slices" in refusal
+    assert "expected a range" in message(predict_folder, scans, tmp_path / "o", weights=str(trained), slices="8:4")

@@ -1,8 +1,10 @@
 """Masks by the shipped inference config, on phantoms in every layout that is read."""
 
 import itertools
+import shutil
 
 import cv2
+import highdicom as hd
 import nibabel as nib
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from monai_brain.io.weights import write_weights
 from monai_brain.networks.unet_vgg16 import UNetVGG16
 from tests.bundles.running import cause, table
 from tests.conftest import REPOSITORY, draw_phantom
+from tests.io.dicoms import instance
+from tests.io.dicoms import save as save_dicom
 
 pytestmark = pytest.mark.slow
 
@@ -204,6 +208,64 @@ def test_masks_can_be_left_out_and_batches_do_not_matter(weights, tmp_path):
         tables.append(predict(tmp_path / "scans", output, weights, batch_size=size, masks=False)[1])
         assert not (output / "masks").exists()
     assert tables[0] == tables[1]
+
+
+def save_head_as_dicom(folder, lit=True):
+    """The head as axial slices, in files whose names are in no order."""
+    values = head() if lit else np.minimum(head(), 100)
+    for index in range(7):
+        pixels = values[:, :, index].T.astype(np.uint16)
+        place = (-20.0, -30.0, 6.0 * index)
+        tags = {"SliceThickness": 6.0, "FrameOfReferenceUID": "1.2.9", "SOPInstanceUID": f"1.2.3.4.{index + 1}"}
+        tags |= {"WindowCenter": 200, "WindowWidth": 400}
+        save_dicom(instance(pixels, place, "1.2.3.4", spacing=(0.8, 0.9), **tags), folder / f"{(index * 3) % 7}.dcm")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_dicom_series_has_its_mask_as_dicom_too_and_at_the_same_place(weights, tmp_path, workers):
+    save_head_as_dicom(tmp_path / "scans" / "sub")
+    save_head_as_dicom(tmp_path / "scans" / "healthy", lit=False)
+    status, rows = predict(tmp_path / "scans", tmp_path / "out", weights, workers=workers)
+    row = rows["sub/0.dcm"]
+    assert (status, row["mask"], row["dicom_mask"]) == (0, "masks/sub/0.nii.gz", "masks/sub/0.dcm")
+    volume = hd.seg.segread(tmp_path / "out" / row["dicom_mask"]).get_volume(combine_segments=True)
+    nifti = nib.load(tmp_path / "out" / row["mask"])
+    lps = volume.affine @ np.append(np.argwhere(volume.array).mean(axis=0), 1)
+    ras = nifti.affine @ np.append(np.argwhere(np.asarray(nifti.dataobj)).mean(axis=0), 1)
+    np.testing.assert_allclose(lps[:3] * [-1, -1, 1], ras[:3], atol=0.05)
+    assert volume.array.sum() == int(row["tumor_pixels"])
+    assert (rows["healthy/0.dcm"]["label"], rows["healthy/0.dcm"]["dicom_mask"]) == ("no tumor", "")
+    assert [path.name for path in (tmp_path / "out").rglob("*.dcm")] == ["0.dcm"]
+
+
+def test_dicom_in_an_archive_has_its_mask_as_dicom_too(weights, tmp_path):
+    save_head_as_dicom(tmp_path / "head")
+    (tmp_path / "scans").mkdir()
+    shutil.make_archive(str(tmp_path / "scans" / "a"), "zip", tmp_path / "head")
+    _, rows = predict(tmp_path / "scans", tmp_path / "out", weights)
+    found = hd.seg.segread(tmp_path / "out" / rows["a.zip/0.dcm"]["dicom_mask"])
+    assert found.ReferencedSeriesSequence[0].SeriesInstanceUID == "1.2.3.4"
+
+
+def test_files_that_nothing_can_refer_to_have_a_warning_and_the_other_mask(weights, tmp_path):
+    pixels = head()[:, :, 3].T.astype(np.uint16)
+    save_dicom(instance(pixels, SeriesInstanceUID=None), tmp_path / "scans" / "a.dcm")
+    status, rows = predict(tmp_path / "scans", tmp_path / "out", weights)
+    row = rows["a.dcm"]
+    assert (status, row["mask"], row["dicom_mask"]) == (0, "masks/a.png", "")
+    assert "no_dicom_mask" in row["warnings"]
+
+
+def test_deidentification_keeps_its_key_out_of_the_output_and_is_not_divided(weights, tmp_path):
+    save_head_as_dicom(tmp_path / "scans")
+    _, rows = predict(tmp_path / "scans", tmp_path / "out", weights, deidentify=True)
+    found = hd.seg.segread(tmp_path / "out" / rows["0.dcm"]["dicom_mask"])
+    key = (tmp_path / "out_deidentification_key.csv").read_text()
+    assert str(found.PatientID).startswith("ANON-")
+    assert f",1.2.3.4,{found.ReferencedSeriesSequence[0].SeriesInstanceUID}" in key
+    with pytest.raises(RuntimeError) as caught:
+        predict(tmp_path / "scans", tmp_path / "parts", weights, deidentify=True, part="1/2")
+    assert "run it whole" in str(cause(caught.value))
 
 
 def test_explanation_is_not_offered(weights, tmp_path):

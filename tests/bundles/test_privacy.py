@@ -1,5 +1,6 @@
 """No name that a file carries inside reaches what is written or said; only paths do."""
 
+import stat
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import PIL.Image
 import PIL.PngImagePlugin
+import pydicom
 import pytest
 
 from monai_brain.io.weights import write_weights
@@ -21,7 +23,8 @@ pytestmark = pytest.mark.slow
 def named(tmp_path_factory):
     """Files of every format that name a patient inside, whole and broken."""
     folder = tmp_path_factory.mktemp("named") / "scans"
-    save_series(folder / "series", StudyDescription=CANARY, InstitutionName=CANARY)
+    name = "CANARY"  # of one part, which libraries warn about
+    save_series(folder / "series", StudyDescription=CANARY, InstitutionName=CANARY, PatientName=name)
     save(instance(picture(), ImageComments=CANARY, PatientBirthDate="19500101"), folder / "single.dcm")
     save(instance(picture(), RescaleSlope="1", RescaleIntercept="0", PixelData=b"\0"), folder / "short.dcm")
     broken = save(instance(picture(), Modality=CANARY[:16]), folder / "other.dcm")
@@ -42,19 +45,34 @@ def named(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("bundle", ["classification", "segmentation"])
+@pytest.mark.parametrize("bundle", ["classification", "segmentation", "deidentified segmentation"])
 def test_nothing_that_is_written_or_said_holds_what_files_carry_inside(named, trained, tmp_path, bundle):
+    """But for DICOM masks, which name patient and study of their source, unless they are to be deidentified."""
     if bundle == "classification":
         options = ["--bundle", str(BUNDLE), "--weights", str(trained), "--explain"]
     else:
         write_weights(Bright(), tmp_path / "bright.safetensors")
         segmenter = BUNDLE.with_name("brain_tumor_segmentation")
         options = ["--bundle", str(segmenter), "--weights", str(tmp_path / "bright.safetensors"), "--overlays"]
+        options += ["--deidentify"] if bundle.startswith("deidentified") else []
     command = [sys.executable, "-m", "monai_brain", "predict", str(named), "-o", str(tmp_path / "out"), *options]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 3, result.stderr
     written = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(written) > 8
+    masks = [path for path in written if path.suffix == ".dcm"]
+    key = tmp_path / "out_deidentification_key.csv"
+    assert bool(masks) == (bundle != "classification")
+    assert key.is_file() == bundle.startswith("deidentified")
+    if bundle == "segmentation":
+        for path in masks:
+            data = pydicom.dcmread(path)
+            assert "CANARY" in data.PatientName
+            data.PatientName = data.PatientID = data.PatientBirthDate = ""
+            data.save_as(path)
+    if key.is_file():
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+        assert CANARY in key.read_text()
     for word in ("CANARY", "19500101"):
         assert word not in result.stdout + result.stderr
         for path in written:

@@ -1,8 +1,10 @@
 import os
+import zipfile
 
 import pytest
 
 from monai_brain.io import Case, Skipped, find_cases
+from monai_brain.io.cases import UnusablePattern
 
 
 def found(folder):
@@ -86,3 +88,45 @@ def test_single_file_is_its_own_case(tmp_path):
 def test_missing_folder_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         list(find_cases(tmp_path / "nowhere"))
+
+
+@pytest.fixture
+def nested(tmp_path):
+    for name in ("a.png", "b.jpg", "notes.txt", "flair/a.png", "flair/deep/c.png", "t1/a.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+        archive.writestr("inner/d.png", "x")
+        archive.writestr("e.jpg", "x")
+    return tmp_path
+
+
+def chosen(folder, **options):
+    return {entry.id for entry in find_cases(folder, folder.parent / f"{folder.name}_unpacked", **options)}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"glob": "*.png"}, {"a.png", "flair/a.png", "flair/deep/c.png", "t1/a.png"}),
+        ({"glob": "flair/*.png"}, {"flair/a.png"}),
+        ({"glob": "*.PNG"}, set()),
+        ({"glob": "*.zip"}, {"scans.zip/inner/d.png", "scans.zip/e.jpg"}),
+        ({"recursive": False}, {"a.png", "b.jpg", "notes.txt", "scans.zip/inner/d.png", "scans.zip/e.jpg"}),
+        ({"recursive": False, "glob": "*.png"}, {"a.png"}),
+    ],
+)
+def test_pattern_and_depth_choose_files(nested, options, expected):
+    assert chosen(nested, **options) == expected
+
+
+@pytest.mark.parametrize("glob", ["", "/a/*.png", "../*.png", "**/*.png"])
+def test_pattern_that_makes_no_sense_is_refused(nested, glob):
+    with pytest.raises(UnusablePattern, match=r"expected one such as \*\.png"):
+        list(find_cases(nested, glob=glob))
+
+
+@pytest.mark.parametrize("options", [{"glob": "*.png"}, {"recursive": False}])
+def test_pattern_and_depth_are_for_folders(nested, options):
+    with pytest.raises(UnusablePattern, match="are for folders"):
+        list(find_cases(nested / "a.png", **options))

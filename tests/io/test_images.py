@@ -75,6 +75,26 @@ def test_24_float_tiff_keeps_its_values(tmp_path):
     np.testing.assert_array_equal(read.pixels[0], values)
 
 
+def test_signed_tiff_keeps_its_values(tmp_path):
+    signed = (GRAY.astype(int) - 100).astype(np.int8)
+    content = encoded(signed.view(np.uint8), "TIFF", tiffinfo={339: (2,)})
+    read = read_case(written(tmp_path, content, "slice.tif"))
+    np.testing.assert_array_equal(read.pixels[0], signed)
+
+
+def test_tiff_of_deep_color_says_what_is_lost(tmp_path):
+    color = np.stack([DEEP, DEEP[::-1], DEEP // 2], axis=-1)
+    done, content = cv2.imencode(".tiff", color)
+    assert done
+    assert read_case(written(tmp_path, content.tobytes(), "slice.tif")).warnings == ("upper_8_bits_only",)
+
+
+def test_bmp_that_pillow_gets_wrong_is_refused(tmp_path):
+    content = bytearray(encoded(PIL.Image.fromarray(COLOR).quantize(16), "BMP"))
+    content[30:34] = struct.pack("<I", 2)  # 4 bits in run lengths
+    assert code_of(written(tmp_path, bytes(content), "slice.bmp")) == "unsupported_format"
+
+
 def test_25_palette_becomes_color(tmp_path):
     palette = PIL.Image.fromarray(COLOR).quantize(64)
     read = read_case(written(tmp_path, encoded(palette, "PNG")))
