@@ -77,6 +77,7 @@ class FolderRun:
         self.review = review
         self.thumbnails = Thumbnails(self.output, cases_on_page)
         self.manifest: dict[str, Any] = {}
+        self.seconds = dict.fromkeys(("waiting_for_files", "network", "results", "other"), 0.0)
         self.journal = Journal(self.output / JOURNAL, stream.found)
         self.lock = FolderLock(self.output)
         self.progress = Progress(console=console or Console(stderr=True))
@@ -152,12 +153,16 @@ class FolderRun:
         self.thumbnails.begin(self.journal.done())
         self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
         self.progress.advance(self.bar, len(self.journal.places))
-        self.began = time.monotonic()
+        self.began = self.ticked = time.monotonic()
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose batches stay whole (`decollate: false`)."""
         engine.add_event_handler(Events.STARTED, lambda _: self.progress.start())
+        engine.add_event_handler(Events.GET_BATCH_STARTED, self._clock, "other")
+        engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._clock, "waiting_for_files")
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._clock, "network")
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._clock, "results")
         engine.add_event_handler(Events.COMPLETED, self._stop)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop_and_raise)
 
@@ -194,8 +199,14 @@ class FolderRun:
             order = [(entry.id, entry.code if isinstance(entry, Skipped) else "") for entry in self.stream.found]
             write_json(self.output / ORDER, order)
         done = len(self.stream.cases)
-        rate = {"seconds": seconds, "cases": done, "cases_per_second": round(done / max(seconds, 0.01), 2)}
-        write_json(self.output / MANIFEST, {**self.manifest, "counts": counts, "this_session": rate})
+        session = {
+            "seconds": seconds,
+            "cases": done,
+            "cases_per_second": round(done / max(seconds, 0.01), 2),
+            "seconds_of_this_process": {name: round(own, 2) for name, own in self.seconds.items()},
+            "seconds_of_all_workers": {name: round(own, 2) for name, own in self.stream.seconds.items()},
+        }
+        write_json(self.output / MANIFEST, {**self.manifest, "counts": counts, "this_session": session})
         self.lock.release()
         if counts["status"].get("error") or counts["code"].get("unreadable_folder"):
             return EXIT_FINDINGS
@@ -227,6 +238,12 @@ class FolderRun:
         if rows:
             self.journal.add(rows)
             self.progress.advance(self.bar, len(rows))
+
+    def _clock(self, engine: Engine, what: str) -> None:
+        """Book the time since the last call; `results` are explanations, files and rows."""
+        now = time.monotonic()
+        self.seconds[what] += now - self.ticked
+        self.ticked = now
 
     def _stop(self, engine: Engine) -> None:
         self.progress.stop()

@@ -5,6 +5,7 @@ import hashlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -49,6 +50,8 @@ class Prepared(NamedTuple):
     warnings: tuple[str, ...]
     sha256: str
     """Of the files, one after the other."""
+    seconds: tuple[float, float] = (0.0, 0.0)
+    """That reading and preprocessing took."""
 
 
 class Preparer(NamedTuple):
@@ -59,17 +62,20 @@ class Preparer(NamedTuple):
 
     def __call__(self, case: Case) -> Prepared | UnreadableCase:
         """The case's slices, or why it cannot be used; never an exception because of a file's content."""
+        began = time.perf_counter()
         try:
             image = as_8_bits(read_case(case))
+            digest = _digest(case)
+            read = time.perf_counter()
             slices = slices_of(image)
             wanted = tuple(int(i) for i in self.choose(image.pixels)) if image.kind == "volume" else (0,)
             items = [self.deterministic({"image": slices[position]}) for position in wanted]
-            digest = _digest(case)
         except Exception as error:
             return _refusal(error)
         notes = [code for item in items for code in item.get("image_warnings", ())]
         warnings = tuple(dict.fromkeys([*image.warnings, *notes]))
-        return Prepared(image, wanted, tuple(np.asarray(item["image"]) for item in items), warnings, digest)
+        seconds = (read - began, time.perf_counter() - read)
+        return Prepared(image, wanted, tuple(np.asarray(item["image"]) for item in items), warnings, digest, seconds)
 
 
 def _digest(case: Case) -> str:

@@ -85,6 +85,7 @@ class CaseStream(IterableDataset):
         open: cases that are under way, by their index among `cases`.
         refused: cases that cannot be used, by index.
         choose: which slices of a volume are shown; all that are not empty, unless a task says otherwise.
+        seconds: that reading and preprocessing took, over all workers.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class CaseStream(IterableDataset):
         self.open: dict[int, OpenCase] = {}
         self.refused: dict[int, UnreadableCase] = {}
         self.choose: Chooser = slices_with_signal
+        self.seconds = {"reading": 0.0, "preprocessing": 0.0}
         self.pool: WorkerPool | None = None
 
     def fitting(self, batch_size: int) -> int:
@@ -164,6 +166,8 @@ class CaseStream(IterableDataset):
         return prepare_here(cases, Preparer(self.deterministic, self.choose))
 
     def _items(self, index: int, prepared: Prepared) -> Iterator[dict[str, Any]]:
+        for name, seconds in zip(self.seconds, prepared.seconds, strict=True):
+            self.seconds[name] += seconds
         self.open[index] = OpenCase(
             self.cases[index], prepared.image, prepared.wanted, prepared.warnings, prepared.sha256
         )

@@ -184,6 +184,14 @@ def test_pages_show_failures_and_the_least_certain_with_pictures(many, trained, 
     assert f"The 5 least certain of {len(rows)} results" in (output / "review.html").read_text()
 
 
+def test_session_says_where_its_time_went(whole):
+    session = read(whole / "run.json")["this_session"]
+    own, workers = session["seconds_of_this_process"], session["seconds_of_all_workers"]
+    assert own["network"] > 0
+    assert workers["reading"] > 0
+    assert sum(own.values()) <= session["seconds"] + 0.05
+
+
 def test_divided_run_has_the_pages_too(many, trained, tmp_path):
     for part in ("1/2", "2/2"):
         predict_folder(many, tmp_path / "out", weights=str(trained), review=True, part=part)
