@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
+from monai.transforms import Compose
 from record import record
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -34,6 +35,8 @@ from torch.utils.data import DataLoader, Dataset
 from monai_brain.evaluation.metrics import macro_f1
 from monai_brain.io.write import write_json
 from monai_brain.networks.vgg import VGG
+from monai_brain.training.feature_scale import tame_features
+from monai_brain.training.reproducibility import CachedSlices
 from monai_brain.transforms.intensity import IMAGENET_MEAN, IMAGENET_STD
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +67,10 @@ def main() -> None:
             frozen, fine = plain_epochs(options, datalist, seed)
             times["frozen"].append(frozen)
             times["fine"].append(fine)
-            print(f"seed {seed}: ours {seconds:.0f} s, {score:.4f}; plain {frozen:.0f} and {fine:.0f} s an epoch")
+            print(
+                f"seed {seed}: ours {seconds:.0f} s, {score:.4f}; plain {frozen:.0f} and {fine:.0f} s an epoch",
+                flush=True,
+            )
         scores["plain"] = [plain_score(options, datalist, folder, seed) for seed in range(options.seeds)]
     report(times, scores, options.share)
 
@@ -113,19 +119,27 @@ class Files(Dataset):
         return torch.from_numpy(image).permute(2, 0, 1), self.items[index]["label"]
 
 
-def plain_network(weights: Path, seed: int) -> VGG:
+def looked_at(images: Path, datalist: dict[str, Any]) -> CachedSlices:
+    """The training slices as the plain loop sees them, for the scale of the starting weights' features."""
+    files = Files(images, datalist["training"])
+    places = [{"image": place, "label": item["label"]} for place, item in enumerate(datalist["training"])]
+    return CachedSlices(places, Compose([lambda item: {**item, "image": files[item["image"]][0]}]), 0)
+
+
+def plain_network(weights: Path, seed: int, slices: CachedSlices) -> VGG:
     torch.manual_seed(seed)
     network = VGG(16, 4, "small")
     public = {name: tensor.float() for name, tensor in load_file(weights).items()}
     missing, unexpected = network.load_state_dict(public, strict=False)
     if unexpected or not all(name.startswith("classifier.") for name in missing):
         sys.exit(f"{weights}: expected torchvision's keys of VGG16's features")
+    tame_features(network, slices)  # as the overlay does
     return network.requires_grad_(False)
 
 
 def plain_epochs(options: argparse.Namespace, datalist: dict[str, Any], seed: int) -> tuple[float, float]:
     """Seconds of one epoch of each phase with validation, everything as a notebook does it; scaled to all slices."""
-    network = plain_network(options.weights, seed)
+    network = plain_network(options.weights, seed, looked_at(options.images, datalist))
     parts = {part: datalist[part][: round(options.share * len(datalist[part]))] for part in ("training", "validation")}
     training, validation = (Files(options.images, items) for items in parts.values())
     scale = sum(len(datalist[part]) for part in parts) / sum(len(items) for items in parts.values())
@@ -141,7 +155,7 @@ def plain_epochs(options: argparse.Namespace, datalist: dict[str, Any], seed: in
 
 def plain_score(options: argparse.Namespace, datalist: dict[str, Any], folder: Path, seed: int) -> float:
     """Last validation macro-F1 of the plain training, its frozen layers computed once."""
-    network = plain_network(options.weights, seed)
+    network = plain_network(options.weights, seed, looked_at(options.images, datalist))
     stored = {
         part: frozen_outputs(network, Files(options.images, datalist[part]), folder / f"{part}.pt")
         for part in ("training", "validation")
