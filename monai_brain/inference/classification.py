@@ -39,8 +39,11 @@ EVIDENCE = ("evidence_in_head", "evidence_at_border")
 METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "occlusion": "Occlusion", "attention": "Attention"}
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
+    """What is kept of one slice."""
+
     probabilities: np.ndarray
+    """(K,), of the classes."""
     image: Tensor | None = None
     """The network's input, of cases that are explained."""
     heat: np.ndarray | None = None
@@ -80,19 +83,19 @@ class Classification(Task):
         if self.explain:
             self.explainer = make_explainer(self.method, network, self.cam_layer)
 
-    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[_Seen]:
+    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
         logits = engine.state.output["pred"].detach().float().cpu()
         probabilities = torch.softmax(logits, dim=1).numpy()
         if not self.explain:
-            return [_Seen(own) for own in probabilities]
+            return [Seen(own) for own in probabilities]
         images = engine.state.output["image"]
         slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
         heat: dict[int, np.ndarray] = {}
         if slices:
             maps = self._maps(images[slices], probabilities[slices].argmax(axis=1))
             heat = dict(zip(slices, maps, strict=True))
-        return [_Seen(own, images[place].cpu(), heat.get(place)) for place, own in enumerate(probabilities)]
+        return [Seen(own, images[place].cpu(), heat.get(place)) for place, own in enumerate(probabilities)]
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
@@ -133,7 +136,7 @@ class Classification(Task):
         heat = seen.heat
         if heat is None:
             heat = self._maps(seen.image[None].to(engine.state.device), np.array([label]))[0]
-        gray = _as_seen(seen.image.numpy())
+        gray = as_seen(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
         caption = f"{METHOD_NAMES[self.method]} for {CLASS_NAMES[label]}"
         write_png(self.output / name, explanation_panel(gray, heat, caption))
@@ -142,7 +145,7 @@ class Classification(Task):
         return name, {key: f"{share:.3f}" for key, share in shares if share is not None}, trust.warnings
 
 
-def _as_seen(image: np.ndarray) -> np.ndarray:
+def as_seen(image: np.ndarray) -> np.ndarray:
     """The network's input (C, H, W) as an 8-bit gray picture: its first channel, stretched."""
     low, high = image[0].min(), image[0].max()
     return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

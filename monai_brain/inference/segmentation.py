@@ -13,7 +13,7 @@ from monai_brain.inference.postprocessing import DEFAULT_THRESHOLD, without_spec
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
-from monai_brain.io import Case
+from monai_brain.io import Case, Image
 from monai_brain.io.nifti import write_mask
 from monai_brain.io.write import write_png
 from monai_brain.report.figures import outline_panel
@@ -87,7 +87,7 @@ class Segmentation(Task):
         clear = {position: own[1] for position, own in opened.outputs.items()}
         if not np.isfinite(list(clear.values())).all():
             return Prediction(case.id, "error", "non_finite_output", warnings=opened.warnings)
-        mask = without_specks(self._assembled(opened), self.smallest[kind], opened.image.spacing_mm)
+        mask = self.mask_of(opened)
         found = bool(mask.any())
         warnings = (*opened.warnings, *(() if opened.image.spacing_mm else ("spacing_unknown",)))
         values: dict[str, Any] = {"tumor_pixels": int(mask.sum()), **_size(mask, opened.image.spacing_mm)}
@@ -99,6 +99,10 @@ class Segmentation(Task):
         overlay = self._write_overlay(opened, mask, largest) if self.overlays and found else ""
         certainty = clear.get(largest, 1.0) if found else min(clear.values())
         return Prediction(case.id, "ok", "", LABELS[found], certainty, values, warnings, overlay)
+
+    def mask_of(self, opened: OpenCase) -> np.ndarray:
+        """The tumor of a case whose slices all came back, without small components; bool (H, W) or (D, H, W)."""
+        return without_specks(self._assembled(opened), self.smallest[opened.image.kind], opened.image.spacing_mm)
 
     def _assembled(self, opened: OpenCase) -> np.ndarray:
         if opened.image.kind == "slice":
@@ -123,14 +127,17 @@ class Segmentation(Task):
         image, own = opened.image, mask
         if image.kind == "volume":
             image, own = image._replace(pixels=image.pixels[:, largest], kind="slice"), mask[largest]
-        gray = (
-            image.pixels[image.channels.index("flair")]
-            if image.channels
-            else to_network_channels(image, gray=True)[0][0]
-        )
+        gray = gray_of(image)
         name = f"overlays/{short_name(opened.case.id)}.png"
         write_png(self.output / name, outline_panel(gray, own, _aspect(opened)))
         return name
+
+
+def gray_of(slice_image: Image) -> np.ndarray:
+    """What a slice is drawn as, uint8 (H, W): of several sequences FLAIR."""
+    if slice_image.channels:
+        return slice_image.pixels[slice_image.channels.index("flair")]
+    return to_network_channels(slice_image, gray=True)[0][0]
 
 
 def _size(mask: np.ndarray, spacing_mm: Sequence[float] | None) -> dict[str, str]:

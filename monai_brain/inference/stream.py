@@ -63,6 +63,7 @@ class CaseStream(IterableDataset):
         open: cases that are under way, by their index among `cases`.
         refused: cases that cannot be used, by index.
         choose: which slices of a volume are shown; all that are not empty, unless a task says otherwise.
+        keeps_pool: leave the workers running at the end, for further cases; `close` ends them.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class CaseStream(IterableDataset):
         self.refused: dict[int, UnreadableCase] = {}
         self.choose: Chooser = slices_with_signal
         self.pool: WorkerPool | None = None
+        self.keeps_pool = False
 
     def fitting(self, batch_size: int) -> int:
         """A batch size that is not larger than the whole folder needs, the same for all of its parts."""
@@ -95,7 +97,7 @@ class CaseStream(IterableDataset):
 
     def start(self) -> None:
         """Start the workers, so that they load their libraries while the network is loaded."""
-        if self.workers and self.cases:
+        if self.workers and (self.cases or self.keeps_pool):
             self.pool = WorkerPool(Preparer(self.deterministic, self.choose), self.workers)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -109,9 +111,14 @@ class CaseStream(IterableDataset):
                 else:
                     yield from self._items(index, prepared)
         finally:
-            if self.pool is not None:
-                self.pool.close()
-                self.pool = None
+            if not self.keeps_pool:
+                self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None
 
     def sample(self, count: int) -> torch.Tensor:
         """The network's input of the first slices, (N, C, H, W), N at most `count`.
