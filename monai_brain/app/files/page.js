@@ -1,5 +1,7 @@
 (() => {
   "use strict";
+  if (window.monaiBrain) return;  // gradio runs what is in the head twice
+  window.monaiBrain = true;
   const SIDE_BY_SIDE = 2, TRIES = 6;
   const find = (id) => document.getElementById(id);
 
