@@ -211,7 +211,7 @@ class Guard:
         Bound to every address, any address in figures is one of its own, and no name but localhost.
         """
         try:
-            name = urlsplit(f"//{authority}").hostname or ""
+            name = "" if "@" in authority else urlsplit(f"//{authority}").hostname or ""
         except ValueError:
             return False
         if name in LOOPBACK or name == self.host.lower():

@@ -45,7 +45,8 @@ def build_page(desk: Desk, examples: Sequence[Example], max_upload_mb: int) -> A
     # gradio's own HTML component compiles scripts out of text, which the guard's policy forbids
     html = functools.partial(gr.Markdown, sanitize_html=False, latex_delimiters=[], container=False)
     bundles = [(BUNDLE_WORDS.get(name, name), name) for name in desk.sessions]
-    first = next(iter(desk.sessions.values()))
+    # all at once and never changed: gradio refuses a value that it has just been told to take from the choices
+    ways = list(dict.fromkeys(name for session in desk.sessions.values() for name in session.methods))
     with gr.Blocks(title="MONAI Brain", analytics_enabled=False) as page:
         html(_text("header.html"), elem_id="mb-header")
         order = gr.Textbox(elem_id="mb-order", label="order", container=False)
@@ -56,11 +57,11 @@ def build_page(desk: Desk, examples: Sequence[Example], max_upload_mb: int) -> A
                 bundle = gr.Radio(bundles, value=bundles[0][1], label="What to look for", visible=len(bundles) > 1)
                 case = gr.Dropdown([], label="Which file", visible=False, interactive=True)
                 method = gr.Radio(
-                    _methods(first.methods),
-                    value=next(iter(first.methods), None),
+                    [(pieces.METHOD_NAMES[name], name) for name in ways],
+                    value=next(iter(ways), None),
                     label="Evidence",
                     info=METHOD_HELP,
-                    visible=bool(first.methods),
+                    visible=bool(desk.sessions[bundles[0][1]].methods),
                 )
                 html(pieces.examples([(own.words, own.gray) for own in examples]))
             with gr.Column(scale=7, min_width=300):
@@ -193,7 +194,7 @@ class _Handlers:
         return [
             {**shown, "case": case, "bundle": bundle, "method": chosen},
             update(choices=names, value=case, visible=len(names) > 1),
-            update(choices=_methods(methods), value=chosen, visible=bool(methods)),
+            self._method(methods, chosen),
             pieces.answer(result),
             update(minimum=0, maximum=max(1, last), value=result.first, visible=last > 0),
             figure,
@@ -225,11 +226,14 @@ class _Handlers:
             "",
         ]
 
+    def _method(self, methods: Sequence[str], chosen: str | None) -> Any:
+        return self.gr.update(value=chosen, visible=True) if methods else self.gr.update(visible=False)
+
     def _nothing(self, bundle: str, method: str | None) -> list[Any]:
         methods = self.desk.sessions[bundle].methods
         chosen = method if method in methods else next(iter(methods), None)
         update = self.gr.update
-        method_update = update(choices=_methods(methods), value=chosen, visible=bool(methods))
+        method_update = self._method(methods, chosen)
         return [None, update(), method_update, pieces.welcome(), update(), "", update(), ""]
 
     def _layer(self, wanted: Wanted, result: Result, index: int) -> Any:
@@ -258,10 +262,6 @@ class _Handlers:
             content = (result.output / mask).read_bytes()
             links.append(pieces.download(name, "application/octet-stream", content, "Mask"))
         return f'<div class="mb-saving">{"".join(links)}</div>'
-
-
-def _methods(names: Sequence[str]) -> list[tuple[str, str]]:
-    return [(pieces.METHOD_NAMES[name], name) for name in names]
 
 
 def _text(name: str) -> str:

@@ -139,7 +139,9 @@ def examples(shown: Sequence[tuple[str, np.ndarray]]) -> str:
         f'<button type="button" data-example="{number}">{picture(image, "")}<span>{escape(words)}</span></button>'
         for number, (words, image) in enumerate(shown)
     )
-    return f'<div class="mb-examples"><h3>Synthetic examples</h3><div>{buttons}</div></div>'
+    return (
+        f'<div class="mb-examples"><h3>Synthetic examples, named after what was rendered</h3><div>{buttons}</div></div>'
+    )
 
 
 def readable(label: str) -> str:
