@@ -110,7 +110,7 @@ def paired(bundles: Sequence[Path], weights: Sequence[Path]) -> list[tuple[Path,
     usual = [path.parents[1] for path in sorted(REPOSITORY_BUNDLES.glob("*/configs/inference.yaml"))]
     if weights:
         return list(zip(usual, weights, strict=False))
-    having = []
+    having: list[tuple[Path, Path | None]] = []
     for bundle in usual:
         with contextlib.suppress(UnusableWeights):
             find_weights(bundle)
