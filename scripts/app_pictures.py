@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 VIEWS = {"app_desktop": {"width": 1280, "height": 860}, "app_phone": {"width": 390, "height": 844}}
-EXAMPLE = "Pituitary tumor"
+EXAMPLE = "Meningioma"
 
 
 def main(address: str) -> None:
