@@ -380,6 +380,38 @@ def compare(
     console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
 
 
+@app.command("app")
+def serve_page(
+    bundle: Annotated[
+        list[Path] | None, typer.Option(help="Bundle folder, several times; by default those that have weights.")
+    ] = None,
+    weights: Annotated[
+        list[Path] | None, typer.Option(help="A run's folder or a weight file, one for each bundle, in their order.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address; any but this computer's own wants a password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 7860,
+    password_file: Annotated[Path | None, typer.Option(help="Its first line; or set MONAI_BRAIN_PASSWORD.")] = None,
+    max_upload_mb: Annotated[int, typer.Option(min=1, help="Of one upload, all its files together.")] = 64,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+) -> None:
+    """Serve the web page: drop a scan, see class or mask, and why."""
+    from monai_brain.app.serving import serve
+
+    password = os.environ.get("MONAI_BRAIN_PASSWORD") or None
+    if password_file is not None:
+        password = password_file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    serve(
+        bundles=bundle or (),
+        weights=weights or (),
+        host=host,
+        port=port,
+        password=password,
+        max_upload_mb=max_upload_mb,
+        precision=precision,
+        told=lambda address: typer.echo(f"Page: {address}  (Ctrl-C ends it)"),
+    )
+
+
 @app.command()
 def agree(
     reviews: Annotated[list[Path], typer.Argument(help="CSV files exported from a review page, one for each reader.")],

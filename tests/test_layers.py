@@ -30,6 +30,7 @@ def test_layer_contracts_hold():
         ("io/cases.py", "import monai_brain.data.index"),
         ("training/memory.py", "import monai_brain.inference.folder"),
         ("data/index.py", "import matplotlib"),
+        ("inference/session.py", "import gradio"),
     ],
 )
 def test_planted_violation_is_found(tmp_path, module, line):

@@ -38,7 +38,7 @@ def evaluate_run(run: Path, dataset_dir: Path, *, bundle: Path | None = None, **
         The folder with metrics, figures and page.
     """
     configs = find_bundle(bundle) / "configs"
-    workflow = _workflow(
+    workflow = start_workflow(
         [configs / "train.yaml", configs / "evaluate.yaml"],
         "train",
         run_dir=str(run),
@@ -62,7 +62,7 @@ def predict_folder(folder: Path, output_dir: Path, *, bundle: Path | None = None
         Exit status: 0 all good, 2 nothing to do, 3 some cases failed.
     """
     files = [find_bundle(bundle) / "configs" / "inference.yaml"]
-    workflow = _workflow(files, "infer", input_dir=str(folder), output_dir=str(output_dir), **overrides)
+    workflow = start_workflow(files, "infer", input_dir=str(folder), output_dir=str(output_dir), **overrides)
     try:
         workflow.run()
     except SystemExit as end:
@@ -70,7 +70,17 @@ def predict_folder(folder: Path, output_dir: Path, *, bundle: Path | None = None
     return 0
 
 
-def _workflow(files: Sequence[Path], kind: str, **overrides: Any) -> Any:
+def start_workflow(files: Sequence[Path], kind: str, **overrides: Any) -> Any:
+    """A bundle's workflow, read and not run.
+
+    Args:
+        files: configs, the later ones over the earlier.
+        kind: `train` or `infer`, as MONAI calls them.
+        overrides: keys of the configs; None leaves a key as it is.
+
+    Returns:
+        MONAI's ConfigWorkflow.
+    """
     from monai.bundle import ConfigWorkflow
 
     logging.getLogger("monai.bundle").setLevel(logging.ERROR)  # it warns of every config, ours too

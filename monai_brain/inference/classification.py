@@ -85,8 +85,11 @@ EVIDENCE = ("evidence_in_head", "evidence_at_border")
 METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "occlusion": "Occlusion", "attention": "Attention"}
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
+    """What is kept of one slice."""
+
     probabilities: np.ndarray
+    """(K,), of the classes."""
     image: Tensor | None = None
     """The network's input, of cases that are explained."""
     heat: np.ndarray | None = None
@@ -135,19 +138,19 @@ class Classification(Task):
         if self.explain:
             self.explainer = make_explainer(self.method, network, self.cam_layer)
 
-    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[_Seen]:
+    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
         logits = engine.state.output["pred"].detach().float().cpu()
         probabilities = torch.softmax(logits, dim=1).numpy()
         if not self.explain:
-            return [_Seen(own) for own in probabilities]
+            return [Seen(own) for own in probabilities]
         images = engine.state.output["image"]
         slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
         heat: dict[int, np.ndarray] = {}
         if slices:
             maps = self._maps(images[slices], probabilities[slices].argmax(axis=1))
             heat = dict(zip(slices, maps, strict=True))
-        return [_Seen(own, images[place].cpu(), heat.get(place)) for place, own in enumerate(probabilities)]
+        return [Seen(own, images[place].cpu(), heat.get(place)) for place, own in enumerate(probabilities)]
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""

@@ -18,7 +18,7 @@ from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
 from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, summary
 from monai_brain.inference.stream import CaseStream
-from monai_brain.inference.task import Task
+from monai_brain.inference.task import Task, completed_cases
 from monai_brain.inference.thumbnails import THUMBNAILS, Thumbnails
 from monai_brain.io import Skipped
 from monai_brain.io.lock import FolderLock
@@ -168,18 +168,8 @@ class FolderRun:
 
     def __call__(self, engine: Engine) -> None:
         """Take in a batch; write down the cases that it completes."""
-        batch = engine.state.batch
-        indices, positions = batch["case"].tolist(), batch["slice"].tolist()
-        cases = [self.stream.open[index] for index in indices]
-        output = engine.state.output  # whose batch was filled up, see `FixedBatch`
-        engine.state.output = {k: v[: len(cases)] if hasattr(v, "shape") else v for k, v in output.items()}
-        for opened, position, own in zip(cases, positions, self.task.keep(engine, cases), strict=True):
-            opened.outputs[position] = own
-        complete = [index for index in dict.fromkeys(indices) if self.stream.open[index].is_complete]
         done = []
-        for index in complete:
-            opened = self.stream.open.pop(index)
-            row = self.task.finish(opened, engine)._replace(sha256=opened.sha256)
+        for opened, row in completed_cases(engine, self.stream, self.task):
             self.thumbnails.consider(row, opened)
             done.append(row)
         self._write([*done, *self._refused()])

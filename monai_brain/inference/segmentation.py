@@ -101,7 +101,7 @@ class Segmentation(Task):
         clear = {position: own[1] for position, own in opened.outputs.items()}
         if not np.isfinite(list(clear.values())).all():
             return Prediction(case.id, "error", "non_finite_output", warnings=opened.warnings)
-        mask = without_specks(self._assembled(opened), self.smallest[kind], opened.image.spacing_mm)
+        mask = self.mask_of(opened)
         found = bool(mask.any())
         warnings = (*opened.warnings, *(() if opened.image.spacing_mm else ("spacing_unknown",)))
         values: dict[str, Any] = {"tumor_pixels": int(mask.sum()), **_size(mask, opened.image.spacing_mm)}
@@ -118,6 +118,10 @@ class Segmentation(Task):
         overlay = self._write_overlay(opened, mask, largest) if self.overlays and found else ""
         certainty = clear.get(largest, 1.0) if found else min(clear.values())
         return Prediction(case.id, "ok", "", LABELS[found], certainty, values, warnings, overlay)
+
+    def mask_of(self, opened: OpenCase) -> np.ndarray:
+        """The tumor of a case whose slices all came back, without small components; bool (H, W) or (D, H, W)."""
+        return without_specks(self._assembled(opened), self.smallest[opened.image.kind], opened.image.spacing_mm)
 
     def _assembled(self, opened: OpenCase) -> np.ndarray:
         if opened.image.kind == "slice":

@@ -86,6 +86,7 @@ class CaseStream(IterableDataset):
         refused: cases that cannot be used, by index.
         choose: which slices of a volume are shown; all that are not empty, unless a task says otherwise.
         seconds: that reading and preprocessing took, over all workers.
+        keeps_pool: leave the workers running at the end, for further cases; `close` ends them.
     """
 
     def __init__(
@@ -116,6 +117,7 @@ class CaseStream(IterableDataset):
         self.choose: Chooser = slices_with_signal
         self.seconds = {"reading": 0.0, "preprocessing": 0.0}
         self.pool: WorkerPool | None = None
+        self.keeps_pool = False
 
     def fitting(self, batch_size: int) -> int:
         """A batch size that is not larger than the whole folder needs, the same for all of its parts."""
@@ -123,7 +125,7 @@ class CaseStream(IterableDataset):
 
     def start(self) -> None:
         """Start the workers, so that they load their libraries while the network is loaded."""
-        if self.workers and self.cases:
+        if self.workers and (self.cases or self.keeps_pool):
             self.pool = WorkerPool(Preparer(self.deterministic, self.choose), self.workers)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -137,9 +139,14 @@ class CaseStream(IterableDataset):
                 else:
                     yield from self._items(index, prepared)
         finally:
-            if self.pool is not None:
-                self.pool.close()
-                self.pool = None
+            if not self.keeps_pool:
+                self.close()
+
+    def close(self) -> None:
+        """End the workers."""
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None
 
     def sample(self, count: int) -> torch.Tensor:
         """The network's input of the first slices, (N, C, H, W), N at most `count`.

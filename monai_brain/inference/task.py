@@ -12,7 +12,7 @@ from torch import nn
 
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
-from monai_brain.inference.stream import OpenCase, slices_with_signal
+from monai_brain.inference.stream import CaseStream, OpenCase, slices_with_signal
 from monai_brain.io import Case
 
 LONGEST_NAME_BYTES = 240
@@ -62,6 +62,29 @@ class Task(ABC):
 
     def close(self) -> None:  # noqa: B027
         """The run is over."""
+
+
+def completed_cases(engine: Engine, stream: CaseStream, task: Task) -> list[tuple[OpenCase, Prediction]]:
+    """Take in a batch: the cases whose last slice it held, each with its row.
+
+    Args:
+        engine: whose batch and output may have been filled up, see `stream.FixedBatch`.
+        stream: where the batch came from; the completed cases leave it.
+        task: what becomes of the outputs.
+    """
+    batch = engine.state.batch
+    indices, positions = batch["case"].tolist(), batch["slice"].tolist()
+    cases = [stream.open[index] for index in indices]
+    output = engine.state.output
+    engine.state.output = {k: v[: len(cases)] if hasattr(v, "shape") else v for k, v in output.items()}
+    for opened, position, own in zip(cases, positions, task.keep(engine, cases), strict=True):
+        opened.outputs[position] = own
+    complete = [index for index in dict.fromkeys(indices) if stream.open[index].is_complete]
+    done = []
+    for index in complete:
+        opened = stream.open.pop(index)
+        done.append((opened, task.finish(opened, engine)._replace(sha256=opened.sha256)))
+    return done
 
 
 def short_name(case_id: str) -> str:

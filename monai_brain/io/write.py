@@ -72,12 +72,25 @@ def safe_cell(value: Any) -> Any:
 
 def write_png(path: Path, image_rgb: np.ndarray) -> None:
     """Write an (H, W, 3) or (H, W) uint8 image, without any metadata."""
-    ordered = image_rgb[..., ::-1] if image_rgb.ndim == 3 else image_rgb
-    done, encoded = cv2.imencode(".png", np.ascontiguousarray(ordered))
-    if not done:
-        raise ValueError(f"{path}: {image_rgb.shape} {image_rgb.dtype} cannot be written as PNG")
+    content = encoded_png(image_rgb)
     with atomic(path, "wb") as file:
-        file.write(encoded.tobytes())
+        file.write(content)
+
+
+def encoded_png(image: np.ndarray) -> bytes:
+    """A PNG file's content, without any metadata.
+
+    Args:
+        image: uint8 (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    orders = {3: [2, 1, 0], 4: [2, 1, 0, 3]}  # OpenCV's
+    ordered = image[..., orders.get(image.shape[2], [])] if image.ndim == 3 else image
+    if ordered.dtype != np.uint8 or not ordered.size:
+        raise ValueError(f"{image.shape} {image.dtype} cannot be written as PNG; expected uint8, gray, RGB or RGBA")
+    return cv2.imencode(".png", np.ascontiguousarray(ordered))[1].tobytes()
 
 
 def sha256_of(path: Path) -> str:

@@ -16,6 +16,9 @@ from monai_brain.io.write import atomic
 from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
 
 DOTS_PER_INCH = 150
+MASK_COLOR = (86, 180, 233)
+"""Of a predicted tumor, RGB."""
+
 TRAINING_COLOR, VALIDATION_COLOR, ACCURACY_COLOR = "#56B4E9", "#D55E00", "#009E73"
 
 
@@ -242,11 +245,39 @@ def overlay(gray: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.nda
     Returns:
         uint8 RGB, (H, W, 3).
     """
-    height, width = gray.shape
-    heat = np.clip(cv2.resize(heat.astype(np.float32), (width, height)), 0, 1)
-    colors = matplotlib.colormaps["inferno"](heat)[..., :3] * 255
-    weight = (opacity * np.minimum(1, heat * 2))[..., None]
+    colors, share = _heat_colors(heat, gray.shape)
+    weight = opacity * share
     return np.rint(gray[..., None] * (1 - weight) + colors * weight).astype(np.uint8)
+
+
+def heat_layer(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A heat map to be laid over a slice: what `overlay` adds to it, as uint8 RGBA (H, W, 4).
+
+    Args:
+        heat: (h, w) in [0, 1].
+        shape: H and W.
+    """
+    colors, share = _heat_colors(heat, shape)
+    return np.rint(np.concatenate([colors, 255 * share], axis=2)).astype(np.uint8)
+
+
+def _heat_colors(heat: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """RGB in [0, 255], (H, W, 3), and how much of it is seen, in [0, 1], (H, W, 1)."""
+    height, width = shape
+    heat = np.clip(cv2.resize(heat.astype(np.float32), (width, height)), 0, 1)
+    return matplotlib.colormaps["inferno"](heat)[..., :3] * 255, np.minimum(1, heat * 2)[..., None]
+
+
+def mask_layer(mask: np.ndarray) -> np.ndarray:
+    """A mask to be laid over a slice: blue, its outline opaque, as uint8 RGBA of bool (H, W)."""
+    layer = np.zeros((*mask.shape, 4), np.uint8)
+    layer[..., :3] = MASK_COLOR
+    layer[mask, 3] = 90
+    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    outline = np.zeros(mask.shape, np.uint8)
+    cv2.drawContours(outline, lines, -1, 1, 1)
+    layer[outline > 0, 3] = 255
+    return layer
 
 
 def mask_panel(gray: np.ndarray, reference: np.ndarray, predicted: np.ndarray, caption: str) -> np.ndarray:
@@ -265,7 +296,7 @@ def mask_panel(gray: np.ndarray, reference: np.ndarray, predicted: np.ndarray, c
     size = (round(gray.shape[1] * height / gray.shape[0]), height)
     shown = np.repeat(cv2.resize(gray, size, interpolation=cv2.INTER_AREA)[..., None], 3, axis=2)
     outlined = shown.copy()
-    for mask, color, width in ((reference, (213, 94, 0), 3), (predicted, (86, 180, 233), 1)):
+    for mask, color, width in ((reference, (213, 94, 0), 3), (predicted, MASK_COLOR, 1)):
         large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
         lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(outlined, lines, -1, color, width)
@@ -292,7 +323,7 @@ def outline_panel(gray: np.ndarray, mask: np.ndarray, aspect: float = 1.0) -> np
     outlined = shown.copy()
     large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
     lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(outlined, lines, -1, (86, 180, 233), 1)
+    cv2.drawContours(outlined, lines, -1, MASK_COLOR, 1)
     return np.hstack([shown, np.zeros((height, 6, 3), np.uint8), outlined])
 
 

@@ -1,0 +1,414 @@
+"""What stands between the network and the page: who may ask, what for, how much at once; headers of every reply.
+
+Pure ASGI, without gradio, and in front of all that it offers: what is not in `PATHS` does not exist.
+"""
+
+import asyncio
+import base64
+import binascii
+import hmac
+import ipaddress
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http import HTTPStatus
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import urlsplit
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+COOKIE = "monai_brain"
+"""Tells visitors apart, so that nobody is shown another's files."""
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
+
+UPLOADS = "/uploads/"
+"""Below it lie the addresses that files are sent to."""
+
+PATHS = {
+    "GET": re.compile(
+        r"/|/config/?|/theme\.css|/favicon\.ico|/(assets|static|svelte)/.*"
+        r"|/gradio_api/(queue/data|heartbeat/\w+|startup-events|app_id)/?"
+    ),
+    "POST": re.compile(rf"{UPLOADS}[A-Za-z0-9_-]{{1,64}}|/gradio_api/(queue/join|reset|cancel)/?"),
+}
+"""What may be asked for: gradio's page and its queue. Its own uploads, files, proxy and programs' interface are not
+among them."""
+
+EVENT_BYTES = 256 * 1024
+"""Largest body that is no file: what a click sends is below one kilobyte."""
+
+UPLOADS_AT_ONCE = 8
+"""Further ones are answered with 503."""
+
+UPLOAD_SECONDS = 300.0
+"""That a body may take to arrive."""
+
+REFUSED_SECONDS, REFUSED_FACTOR = 60.0, 4
+"""How long, and up to how many times the limit, a refused body is read and thrown away: a browser that still sends
+would not see the answer otherwise."""
+
+FAILURES, FAILURE_SECONDS = 10, 60.0
+"""After so many wrong passwords in a row every one waits so long, the right one too."""
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+"""Nothing is fetched from elsewhere. Gradio's page has scripts and styles inside of it."""
+
+HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
+)
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Refusal(Exception):
+    """An answer that is no page.
+
+    Args:
+        status: of HTTP.
+        words: one line for people; names nothing of this machine.
+        headers: further ones.
+    """
+
+    def __init__(self, status: int, words: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        super().__init__(words)
+        self.status = status
+        self.headers = tuple(headers)
+
+
+class Guard:
+    """An ASGI application around another one.
+
+    Args:
+        app: that is guarded.
+        host: address that the server is bound to; loopback, or any other one, which wants a password.
+        password: None: nobody is asked.
+        max_upload_bytes: largest body that is sent to `UPLOADS`.
+        uploads_at_once: see `UPLOADS_AT_ONCE`.
+        upload_seconds: see `UPLOAD_SECONDS`.
+        has_room: whether a further upload may be kept; 503 if not.
+
+    Raises:
+        NeedsPassword: an address other than loopback without a password.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        host: str = "127.0.0.1",
+        password: str | None = None,
+        max_upload_bytes: int = 64 * 1024**2,
+        uploads_at_once: int = UPLOADS_AT_ONCE,
+        upload_seconds: float = UPLOAD_SECONDS,
+        has_room: Callable[[], bool] = lambda: True,
+    ) -> None:
+        check_address(host, password)
+        self.app = app
+        self.host = host
+        self.password = password
+        self.max_upload_bytes = max_upload_bytes
+        self.uploads_at_once = uploads_at_once
+        self.upload_seconds = upload_seconds
+        self.has_room = has_room
+        self.uploading = 0
+        self.failures = 0
+        self.locked_until = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or hand it on."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return  # no web sockets: the server refuses what nobody accepts
+        reply = _Reply(scope, send)
+        body = _Body(receive, self._limit(scope), self.upload_seconds)
+        try:
+            self._check(scope)
+            reply.new_token = _visitor(scope)
+            if scope["path"].startswith(UPLOADS):
+                await self._upload(scope, body, reply)
+            else:
+                await self._handed_on(scope, body, reply)
+        except Refusal as refusal:
+            await body.thrown_away()
+            if not reply.has_begun:
+                await reply.refused(refusal)
+
+    async def _upload(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+        if self.uploading >= self.uploads_at_once or not self.has_room():
+            raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many uploads at once; try again in a moment.", BUSY)
+        self.uploading += 1
+        try:
+            await self._handed_on(scope, body, reply)
+        finally:
+            self.uploading -= 1
+
+    async def _handed_on(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+        """Let the application answer; whatever it makes of a refused body, the refusal is the answer."""
+        body.check_announced(scope)
+        reply.body = body
+        try:
+            await self.app(scope, body, reply)
+        except Refusal:
+            raise
+        except Exception as error:
+            if body.refusal is None and not reply.has_begun:
+                raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Something failed here; nothing was kept.") from error
+            if body.refusal is None:
+                raise
+        if body.refusal is not None and not reply.has_begun:
+            raise body.refusal
+
+    def _limit(self, scope: Scope) -> int:
+        return self.max_upload_bytes if scope.get("path", "").startswith(UPLOADS) else EVENT_BYTES
+
+    def _check(self, scope: Scope) -> None:
+        headers = _headers(scope)
+        authority = headers.get("host", "")
+        if not self._is_own(authority):
+            raise Refusal(HTTPStatus.FORBIDDEN, "This page is not served under that name.")
+        origin = headers.get("origin")
+        if origin is not None and (urlsplit(origin).netloc != authority or not origin.startswith("http")):
+            raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
+        if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
+            raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
+        self._check_password(headers.get("authorization", ""))
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        if method not in PATHS:
+            raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Not offered.")
+        if not PATHS[method].fullmatch(scope["path"]) or ".." in scope["path"]:
+            raise Refusal(HTTPStatus.NOT_FOUND, "Not offered.")
+
+    def _is_own(self, authority: str) -> bool:
+        """Whether a Host header names this server: a name that anybody's DNS can point here does not.
+
+        Bound to every address, any address in figures is one of its own, and no name but localhost.
+        """
+        try:
+            name = "" if "@" in authority else urlsplit(f"//{authority}").hostname or ""
+        except ValueError:
+            return False
+        if name in LOOPBACK or name == self.host.lower():
+            return True
+        return self.host in ("0.0.0.0", "::") and _is_address(name)
+
+    def _check_password(self, authorization: str) -> None:
+        if self.password is None:
+            return
+        now = asyncio.get_running_loop().time()
+        if now < self.locked_until:
+            seconds = str(int(self.locked_until - now) + 1).encode()
+            raise Refusal(
+                HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong passwords; wait a minute.", [(b"retry-after", seconds)]
+            )
+        given = _password_in(authorization)
+        if given is not None and hmac.compare_digest(given.encode(), self.password.encode()):
+            self.failures = 0
+            return
+        if given is not None:
+            self.failures += 1
+            if self.failures >= FAILURES:
+                self.failures, self.locked_until = 0, now + FAILURE_SECONDS
+        ask = [(b"www-authenticate", b'Basic realm="MONAI Brain", charset="UTF-8"')]
+        raise Refusal(HTTPStatus.UNAUTHORIZED, "The password is needed; the user name does not matter.", ask)
+
+
+BUSY = ((b"retry-after", b"2"),)
+
+
+class NeedsPassword(ValueError):
+    """The page would be open to the network."""
+
+
+LEAST_PASSWORD = 8
+"""Characters."""
+
+
+def check_address(host: str, password: str | None) -> None:
+    """Refuse to open the page to a network without a password.
+
+    Raises:
+        NeedsPassword: with the way to give one.
+    """
+    way = "put one into a file and name it with --password-file, or into MONAI_BRAIN_PASSWORD"
+    if host not in LOOPBACK and not password:
+        raise NeedsPassword(f"{host}: others could reach the page there, so it wants a password; {way}")
+    if password is not None and len(password) < LEAST_PASSWORD:
+        raise NeedsPassword(f"a password of {len(password)} characters; at least {LEAST_PASSWORD} are needed; {way}")
+
+
+def visitor_of(cookies: str) -> str | None:
+    """The visitor that a Cookie header names, or None."""
+    try:
+        morsel = SimpleCookie(cookies).get(COOKIE)
+    except CookieError:
+        return None
+    return morsel.value if morsel is not None and TOKEN.fullmatch(morsel.value) else None
+
+
+class _Body:
+    """What is received, counted while it comes."""
+
+    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
+        self.receive = receive
+        self.limit = limit
+        self.until = asyncio.get_running_loop().time() + seconds
+        self.taken = 0
+        self.is_whole = False
+        self.refusal: Refusal | None = None
+
+    def check_announced(self, scope: Scope) -> None:
+        announced = _headers(scope).get("content-length", "0")
+        if not announced.isdecimal() or int(announced) > self.limit:
+            raise self._too_large()
+
+    async def __call__(self) -> Message:
+        if self.is_whole:
+            return await self.receive()  # which tells that the visitor left
+        try:
+            async with asyncio.timeout_at(self.until):
+                message = await self.receive()
+        except TimeoutError:
+            self.refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "The upload took too long.")
+            raise self.refusal from None
+        if message["type"] != "http.request":
+            self.is_whole = True
+            return message
+        self.is_whole = not message.get("more_body", False)
+        self.taken += len(message.get("body", b""))
+        if self.taken > self.limit:
+            self.refusal = self._too_large()
+            raise self.refusal
+        return message
+
+    async def thrown_away(self) -> None:
+        try:
+            async with asyncio.timeout(REFUSED_SECONDS):
+                while not self.is_whole and self.taken <= REFUSED_FACTOR * self.limit:
+                    message = await self.receive()
+                    self.is_whole = not message.get("more_body", False)
+                    self.taken += len(message.get("body", b""))
+        except TimeoutError:
+            return
+
+    def _too_large(self) -> Refusal:
+        size = f"{self.limit // 1024**2} MB" if self.limit >= 1024**2 else f"{self.limit} bytes"
+        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {size}; nothing was kept.")
+
+
+class _Reply:
+    """What is sent, with the headers of every reply; nothing of it once the body was refused."""
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self.scope = scope
+        self.send = send
+        self.has_begun = False
+        self.new_token: str | None = None
+        self.body: _Body | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if self.body is not None and self.body.refusal is not None and not self.has_begun:
+            return
+        if message["type"] == "http.response.start":
+            self.has_begun = True
+            message = {**message, "headers": [*self._kept(message.get("headers", ())), *self._own()]}
+        await self.send(message)
+
+    async def refused(self, refusal: Refusal) -> None:
+        words = str(refusal).encode()
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", str(len(words)).encode()),
+            (b"connection", b"close"),
+            *refusal.headers,
+            *self._own(),
+        ]
+        await self.send({"type": "http.response.start", "status": int(refusal.status), "headers": headers})
+        is_head = self.scope["method"] == "HEAD"
+        await self.send({"type": "http.response.body", "body": b"" if is_head else words})
+
+    def _kept(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Headers of the application, but for those that are the guard's and those that open it to others."""
+        own = {name for name, _ in HEADERS} | {b"server", b"cache-control"}
+        return [
+            (name, value)
+            for name, value in headers
+            if name.lower() not in own and not name.lower().startswith(b"access-control-")
+        ]
+
+    def _own(self) -> list[tuple[bytes, bytes]]:
+        is_asset = self.scope["path"].startswith(("/assets/", "/static/"))
+        cache = b"private, max-age=86400" if is_asset else b"no-store"
+        headers = [*HEADERS, (b"cache-control", cache)]
+        if self.new_token is not None:
+            cookie = f"{COOKIE}={self.new_token}; Path=/; HttpOnly; SameSite=Strict"
+            headers.append((b"set-cookie", cookie.encode()))
+        return headers
+
+
+def _visitor(scope: Scope) -> str | None:
+    """A token for a visitor who comes for the first time; None for one who has one.
+
+    Raises:
+        Refusal: files from somebody who never saw the page.
+    """
+    if visitor_of(_headers(scope).get("cookie", "")) is not None:
+        return None
+    if scope["path"].startswith(UPLOADS):
+        raise Refusal(HTTPStatus.FORBIDDEN, "Open the page first.")
+    return secrets.token_urlsafe(32) if scope["path"] == "/" else None
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    """By lower-case name; of several, the first, and of hosts none where they differ."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if key == "host" and found.get(key, text) != text:
+            found[key] = ""
+        found.setdefault(key, text)
+    return found
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _password_in(authorization: str) -> str | None:
+    kind, _, encoded = authorization.partition(" ")
+    if kind.lower() != "basic":
+        return None
+    try:
+        return base64.b64decode(encoded.strip(), validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return None

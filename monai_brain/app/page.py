@@ -1,0 +1,268 @@
+"""The page, in gradio."""
+
+import functools
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from monai_brain.app import pieces
+from monai_brain.app.guard import visitor_of
+from monai_brain.app.looking import Desk, Example, Wanted, place_example
+from monai_brain.inference.session import Result, result_as_json
+from monai_brain.io import UnreadableCase
+from monai_brain.io.write import encoded_png
+from monai_brain.optional import require
+from monai_brain.report.figures import heat_layer, mask_layer
+
+logger = logging.getLogger(__name__)
+
+INSTALL = "pip install 'monai-brain[app]'"
+CASES_LISTED = 500
+EVENTS_WAITING = 32
+"""Further ones are answered with 503."""
+
+BUNDLE_WORDS = {"brain_tumor_classification": "Tumor class", "brain_tumor_segmentation": "Tumor outline"}
+METHOD_HELP = "How the evidence is found. Occlusion takes some seconds for each slice."
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported, here and nowhere else
+
+FILES = Path(__file__).parent / "files"
+
+
+def build_page(desk: Desk, examples: Sequence[Example], max_upload_mb: int) -> Any:
+    """The page as gradio's Blocks, with its queue.
+
+    Args:
+        desk: computes what is asked for.
+        examples: offered as buttons.
+        max_upload_mb: said to visitors.
+    """
+    gr = require("gradio", feature="the web page", install=INSTALL)
+    handlers = _Handlers(gr, desk, examples)
+    # gradio's own HTML component compiles scripts out of text, which the guard's policy forbids
+    html = functools.partial(gr.Markdown, sanitize_html=False, latex_delimiters=[], container=False)
+    bundles = [(BUNDLE_WORDS.get(name, name), name) for name in desk.sessions]
+    # all at once and never changed: gradio refuses a value that it has just been told to take from the choices
+    ways = list(dict.fromkeys(name for session in desk.sessions.values() for name in session.methods))
+    with gr.Blocks(title="MONAI Brain", analytics_enabled=False) as page:
+        html(_text("header.html"), elem_id="mb-header")
+        order = gr.Textbox(elem_id="mb-order", label="order", container=False)
+        shown = gr.State(None)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=300):
+                html(_text("upload.html").replace("MEGABYTES", str(max_upload_mb)))
+                bundle = gr.Radio(bundles, value=bundles[0][1], label="What to look for", visible=len(bundles) > 1)
+                case = gr.Dropdown([], label="Which file", visible=False, interactive=True)
+                method = gr.Radio(
+                    [(pieces.METHOD_NAMES[name], name) for name in ways],
+                    value=next(iter(ways), None),
+                    label="Evidence",
+                    info=METHOD_HELP,
+                    visible=bool(desk.sessions[bundles[0][1]].methods),
+                )
+                html(pieces.examples([(own.words, own.gray) for own in examples]))
+            with gr.Column(scale=7, min_width=300):
+                answer = html(pieces.welcome(), elem_id="mb-answer")
+                place = gr.Slider(0, 1, 0, step=1, label="Slice", visible=False, elem_id="mb-slice")
+                figure = html("", elem_id="mb-figure")
+                opacity = html(_text("opacity.html"), visible=False)
+                saving = html("", elem_id="mb-saving")
+        everything = [shown, case, method, answer, place, figure, opacity, saving]
+        private = {"api_visibility": "undocumented", "show_progress_on": [answer]}
+        order.change(handlers.ordered, [order, bundle, method], everything, **private)
+        bundle.input(handlers.changed_bundle, [shown, bundle], everything, **private)
+        case.input(handlers.changed, [shown, case, bundle, method], everything, **private)
+        method.input(handlers.changed, [shown, case, bundle, method], everything, **private)
+        place.input(
+            handlers.moved,
+            [shown, place],
+            [figure, saving],
+            trigger_mode="always_last",
+            show_progress="hidden",
+            api_visibility="undocumented",
+        )
+    page.queue(max_size=EVENTS_WAITING, default_concurrency_limit=2, api_open=False)
+    return page
+
+
+def mount(app: Any, page: Any, host: str) -> Any:
+    """The page as an ASGI application.
+
+    Args:
+        app: FastAPI's, empty.
+        page: from `build_page`.
+        host: that it will be served at.
+    """
+    gr = require("gradio", feature="the web page", install=INSTALL)
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
+    theme = gr.themes.Base(
+        primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "Menlo", "monospace"]
+    )
+    return gr.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        server_name=host,
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=theme,
+        css=_text("page.css"),
+        head=f"<script>{_text('page.js')}</script>",
+    )
+
+
+class _Handlers:
+    """What happens when something is chosen."""
+
+    def __init__(self, gr: Any, desk: Desk, examples: Sequence[Example]) -> None:
+        self.gr = gr
+        self.desk = desk
+        self.examples = examples
+        # gradio hands the request to a parameter that is annotated with its class, which is known here only
+        for name in ("ordered", "changed_bundle", "changed", "moved"):
+            getattr(type(self), name).__annotations__["request"] = gr.Request
+
+    def ordered(self, order: str, bundle: str, method: str | None, request: Any) -> list[Any]:
+        """Files came, or an example was chosen."""
+        visitor = visitor_of(request.headers.get("cookie", "")) or ""
+        try:
+            asked = json.loads(order)
+            if "example" in asked:
+                group = place_example(self.desk.uploads, visitor, self.examples[int(asked["example"])])
+            else:
+                group = str(asked["upload"])
+            cases = self.desk.cases(visitor, group)[:CASES_LISTED]
+        except (UnreadableCase, ValueError, KeyError, IndexError) as error:
+            return self._refused("The upload", error)
+        names = [(case.id, number) for number, case in enumerate(cases)]
+        shown = {"group": group, "names": [case.id for case in cases]}
+        return self._answer(visitor, shown, 0, bundle, method, names)
+
+    def changed(self, shown: Any, case: int | None, bundle: str, method: str | None, request: Any) -> list[Any]:
+        """Another file of the upload, or another way to explain."""
+        if not shown:
+            return self._nothing(bundle, method)
+        visitor = visitor_of(request.headers.get("cookie", "")) or ""
+        names = [(name, number) for number, name in enumerate(shown["names"])]
+        return self._answer(visitor, shown, int(case or 0), bundle, method, names)
+
+    def changed_bundle(self, shown: Any, bundle: str, request: Any) -> list[Any]:
+        """Another network for the same file."""
+        method = next(iter(self.desk.sessions[bundle].methods), None)
+        return self.changed(shown, (shown or {}).get("case", 0), bundle, method, request)
+
+    def moved(self, shown: Any, index: int, request: Any) -> list[Any]:
+        """Another slice."""
+        if not shown:
+            return [self.gr.skip(), self.gr.skip()]
+        visitor = visitor_of(request.headers.get("cookie", "")) or ""
+        wanted = Wanted(visitor, shown["group"], shown["case"], shown["bundle"], shown["method"])
+        try:
+            result = self.desk.result(wanted)
+            index = min(max(int(index), 0), len(result.positions) - 1)
+            return [self._figure(wanted, result, index), self._saving(wanted, result, index)]
+        except UnreadableCase as error:
+            return [pieces.refused("The upload", error.code, str(error)), ""]
+        except Exception:
+            logger.exception("a slice could not be shown")
+            return [pieces.refused("The upload", "failed", "something failed here"), ""]
+
+    def _answer(
+        self, visitor: str, shown: dict, case: int, bundle: str, method: str | None, names: list[tuple[str, int]]
+    ) -> list[Any]:
+        name = names[min(case, len(names) - 1)][0]
+        try:
+            methods = self.desk.sessions[bundle].methods
+            chosen = method if method in methods else next(iter(methods), None)
+            wanted = Wanted(visitor, shown["group"], case, bundle, chosen)
+            result = self.desk.result(wanted)
+            figure, saving = (make(wanted, result, result.first) for make in (self._figure, self._saving))
+        except UnreadableCase as error:
+            return self._refused(name, error, names, case, {**shown, "case": case, "bundle": bundle, "method": chosen})
+        except Exception as error:
+            logger.exception("an upload could not be computed")
+            return self._refused(name, error)
+        update, last = self.gr.update, len(result.positions) - 1
+        return [
+            {**shown, "case": case, "bundle": bundle, "method": chosen},
+            update(choices=names, value=case, visible=len(names) > 1),
+            self._method(methods, chosen),
+            pieces.answer(result),
+            update(minimum=0, maximum=max(1, last), value=result.first, visible=last > 0),
+            figure,
+            update(visible=True),
+            saving,
+        ]
+
+    def _refused(
+        self,
+        name: str,
+        error: Exception,
+        names: Sequence[tuple[str, int]] = (),
+        case: int | None = None,
+        shown: dict | None = None,
+    ) -> list[Any]:
+        if isinstance(error, UnreadableCase):
+            words = pieces.refused(name, error.code, str(error))
+        else:
+            words = pieces.refused(name, "failed", "something failed here, and nothing was kept")
+        update = self.gr.update
+        return [
+            shown,
+            update(choices=list(names), value=case, visible=len(names) > 1),
+            update(),
+            words,
+            update(visible=False),
+            "",
+            update(visible=False),
+            "",
+        ]
+
+    def _method(self, methods: Sequence[str], chosen: str | None) -> Any:
+        return self.gr.update(value=chosen, visible=True) if methods else self.gr.update(visible=False)
+
+    def _nothing(self, bundle: str, method: str | None) -> list[Any]:
+        methods = self.desk.sessions[bundle].methods
+        chosen = method if method in methods else next(iter(methods), None)
+        update = self.gr.update
+        method_update = self._method(methods, chosen)
+        return [None, update(), method_update, pieces.welcome(), update(), "", update(), ""]
+
+    def _layer(self, wanted: Wanted, result: Result, index: int) -> Any:
+        if result.inputs:
+            return heat_layer(self.desk.heat(wanted, index), result.grays[index].shape)
+        return mask_layer(result.masks[index])
+
+    def _figure(self, wanted: Wanted, result: Result, index: int) -> str:
+        caption = pieces.caption_of(result, wanted.method)
+        return pieces.figure(result, index, self._layer(wanted, result, index), caption)
+
+    def _saving(self, wanted: Wanted, result: Result, index: int) -> str:
+        from monai_brain.inference.classification import Classification
+        from monai_brain.inference.segmentation import Segmentation
+
+        gray, layer = result.grays[index], self._layer(wanted, result, index)
+        share = layer[..., 3:] / 255 * 0.6
+        blended = (gray[..., None] * (1 - share) + layer[..., :3] * share).round().astype("uint8")
+        number = f"_{result.positions[index]:03d}" if result.kind == "volume" else ""
+        links = [pieces.download(f"overlay{number}.png", "image/png", encoded_png(blended), "Overlay (PNG)")]
+        columns = (Classification if result.inputs else Segmentation).columns
+        content = result_as_json(result, columns).encode()
+        links.append(pieces.download("result.json", "application/json", content, "Result (JSON)"))
+        if mask := result.prediction.values.get("mask"):
+            name = "mask.png" if result.kind == "slice" else "mask.nii.gz"
+            content = (result.output / mask).read_bytes()
+            links.append(pieces.download(name, "application/octet-stream", content, "Mask"))
+        return f'<div class="mb-saving">{"".join(links)}</div>'
+
+
+def _text(name: str) -> str:
+    return (FILES / name).read_text(encoding="utf-8")

@@ -1,0 +1,199 @@
+"""The page's pieces as HTML, every name escaped; what is said of codes. Knows no gradio."""
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from monai_brain.inference.classification import METHOD_NAMES
+from monai_brain.inference.session import Result
+from monai_brain.io.write import encoded_png
+from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
+
+NOTICE = "Research use only; not a medical device."
+
+READABLE = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
+"""Class names for people, where they differ."""
+
+WARNINGS = {
+    "evidence_outside_head": "Most of the evidence lies outside of the head: do not trust this class.",
+    "volume_experimental": "The class of a volume is experimental: no labelled volumes were there to train on.",
+    "one_sequence_replicated": "There is one sequence only; the network was trained on three.",
+    "missing_sequence_replaced": "A sequence is missing and was replaced by FLAIR.",
+    "spacing_unknown": "The file does not say how large a pixel is, so there are pixels and no size.",
+    "single_slice": "The volume has one slice only.",
+    "no_affine": "The file does not say how it lies in space.",
+    "exif_orientation_applied": "The picture was turned as the file asks.",
+    "alpha_flattened": "What was transparent became black.",
+    "palette_converted": "Colors of a palette were converted.",
+    "one_bit": "The picture has two gray values only.",
+}
+"""What the codes of a result mean; others are shown as they are."""
+
+WAYS_OUT = {
+    "empty_file": "Export the image again.",
+    "not_an_image": "Give a JPEG, PNG, BMP, TIFF, NIfTI, NRRD, MHA or DICOM file.",
+    "unsupported_format": "Convert it to PNG, NIfTI or DICOM.",
+    "truncated": "Copy or export the file again; its end is missing.",
+    "damaged": "Copy or export the file again.",
+    "too_large": "Give a smaller file, or use monai-brain predict for a folder.",
+    "too_small": "Give the image in its full size.",
+    "no_signal": "Give a slice that shows something.",
+    "several_pages": "Save each page as a file of its own.",
+    "several_volumes": "Save each volume as a file of its own.",
+    "animated": "Save the one slice that is meant.",
+    "not_mr": "Give MR images.",
+    "missing_slices": "Send all files of the series.",
+    "mixed_series": "Send the files of one series.",
+    "geometry_mismatch": "Register the sequences to one another first.",
+    "unsafe_archive": "Unpack the archive and send its files.",
+    "sidecar": "Send the images themselves.",
+    "decoder_died": "The file may be damaged; export it again.",
+    "out_of_memory": "Give a smaller file.",
+    "removed": "Send the file again.",
+}
+"""By the code of a refusal."""
+
+
+def picture(image: np.ndarray, words: str, kind: str = "") -> str:
+    """An image inside the page, uint8 gray, RGB or RGBA."""
+    content = base64.b64encode(encoded_png(image)).decode()
+    return f'<img class="{escape(kind)}" alt="{escape(words)}" src="data:image/png;base64,{content}">'
+
+
+def welcome() -> str:
+    """What stands where the result will be."""
+    return '<div class="mb-empty"><p>The result appears here.</p><p>Choose a file, or try an example.</p></div>'
+
+
+def refused(name: str, code: str, message: str) -> str:
+    """Why there is no result, and what to do."""
+    way = WAYS_OUT.get(code, "Give another file.")
+    return (
+        f'<div class="mb-refused" role="alert"><h2>This cannot be used</h2><p class="mb-name">{escape(name)}</p>'
+        f"<p>{escape(_sentence(message))} {escape(way)}</p><p><code>{escape(code)}</code></p></div>"
+    )
+
+
+def answer(result: Result) -> str:
+    """Class or size, bars, and warnings."""
+    prediction = result.prediction
+    title = readable(prediction.label)
+    if result.inputs:
+        body = f'<p class="mb-figure">{prediction.certainty:.1%}</p>{_bars(prediction.values)}{_of_volume(result)}'
+    else:
+        body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
+    return (
+        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>'
+        f"<h2>{escape(title[:1].upper() + title[1:])}</h2>{body}{_warnings(prediction.warnings)}</div>"
+    )
+
+
+def figure(result: Result, index: int, layer: np.ndarray, caption: str) -> str:
+    """A slice, and beside it the same slice under a layer whose opacity the visitor chooses.
+
+    Args:
+        result: whose slice it is.
+        index: among those that are shown.
+        layer: uint8 RGBA (H, W, 4).
+        caption: what the layer shows.
+    """
+    gray = result.grays[index]
+    ratio = f"{gray.shape[1]} / {gray.shape[0] * result.aspect:.4g}"
+    place = f"Slice {result.positions[index]}" if result.kind == "volume" else "Slice"
+    plain, below = picture(gray, place), picture(gray, "")
+    above = picture(layer, caption, "mb-layer")
+    return (
+        '<div class="mb-pictures">'
+        f'<figure class="mb-plain"><div style="aspect-ratio: {ratio}">{plain}</div>'
+        f"<figcaption>{escape(place)}</figcaption></figure>"
+        f'<figure><div style="aspect-ratio: {ratio}">{below}{above}</div><figcaption>{escape(caption)}</figcaption>'
+        "</figure></div>"
+    )
+
+
+def caption_of(result: Result, method: str | None) -> str:
+    """What the layer over the slices shows."""
+    if result.inputs:
+        return f"{METHOD_NAMES[method or 'gradcam']} for {readable(result.prediction.label)}"
+    return "Tumor mask" if result.prediction.label == "tumor" else "No tumor was found"
+
+
+def download(name: str, kind: str, content: bytes, words: str) -> str:
+    """A link that saves a file; the file is inside the page, so no address serves it."""
+    data = base64.b64encode(content).decode()
+    return f'<a class="mb-save" download="{escape(name)}" href="data:{kind};base64,{data}">{escape(words)}</a>'
+
+
+def examples(shown: Sequence[tuple[str, np.ndarray]]) -> str:
+    """Buttons with a synthetic image each; empty where there are none.
+
+    Args:
+        shown: words and uint8 (H, W).
+    """
+    if not shown:
+        return ""
+    buttons = "".join(
+        f'<button type="button" data-example="{number}">{picture(image, "")}<span>{escape(words)}</span></button>'
+        for number, (words, image) in enumerate(shown)
+    )
+    return (
+        f'<div class="mb-examples"><h3>Synthetic examples, named after what was rendered</h3><div>{buttons}</div></div>'
+    )
+
+
+def readable(label: str) -> str:
+    """A class's name for people."""
+    return READABLE.get(label, label)
+
+
+def _bars(values: Any) -> str:
+    rows = []
+    for name in CLASS_NAMES:
+        share = float(values[f"prob_{name}"])
+        words = readable(name)
+        rows.append(
+            f'<div class="mb-bar"><span>{words}</span><span class="mb-track"><span style="width: {share:.2%}; '
+            f'background: {CLASS_COLORS[name]}"></span></span><span class="mb-share">{share:.1%}</span></div>'
+        )
+    return f'<div class="mb-bars" aria-label="Probability of each class">{"".join(rows)}</div>'
+
+
+def _of_volume(result: Result) -> str:
+    if result.kind != "volume":
+        return ""
+    values = result.prediction.values
+    agreement = f"{float(values['agreement']):.0%}"
+    return (
+        f'<p class="mb-note">{values["slices"]} slices with enough head; {agreement} of them agree; '
+        f"slice {values['deciding_slice']} speaks most clearly.</p>"
+    )
+
+
+def _size(values: Any) -> str:
+    if "tumor_volume_ml" in values:
+        return f"{float(values['tumor_volume_ml']):.1f} mL"
+    if "tumor_area_mm2" in values:
+        return f"{float(values['tumor_area_mm2']):.0f} mm²"
+    return f"{values['tumor_pixels']:,} pixels"
+
+
+def _spacing(result: Result) -> str:
+    if result.spacing_mm is None:
+        return ""
+    sides = " x ".join(f"{side:.3g}" for side in result.spacing_mm)
+    return f'<p class="mb-note">{result.prediction.values["tumor_pixels"]:,} pixels of {sides} mm</p>'
+
+
+def _warnings(codes: Sequence[str]) -> str:
+    if not codes:
+        return ""
+    lines = "".join(f"<li>{escape(WARNINGS.get(code, code.replace('_', ' ')))}</li>" for code in codes)
+    return f'<ul class="mb-warnings" aria-label="Warnings">{lines}</ul>'
+
+
+def _sentence(message: str) -> str:
+    text = message[:1].upper() + message[1:]
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,152 @@
+"""Serve the page: address, password, private folder, and an end that leaves nothing behind."""
+
+import contextlib
+import os
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from monai_brain.app.guard import UPLOADS, Guard, Receive, Scope, Send, check_address
+from monai_brain.inference.apply import REPOSITORY_BUNDLES, NoBundle
+from monai_brain.inference.session import Session
+from monai_brain.io.weights import UnusableWeights, find_weights
+from monai_brain.optional import require
+
+UPLOADS_KEPT = 16
+"""Of the largest size, at once; others are answered with 503."""
+
+CONNECTIONS = 256
+"""At once; further ones are answered with 503 by the server."""
+
+SECONDS_TO_END = 5
+
+
+def serve(
+    *,
+    bundles: Sequence[Path] = (),
+    weights: Sequence[Path] = (),
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    password: str | None = None,
+    max_upload_mb: int = 64,
+    precision: str | None = None,
+    told: Callable[[str], None] = lambda line: None,
+) -> None:
+    """Serve the page until the process is asked to end.
+
+    Args:
+        bundles: folders; none: all of the repository's that have weights.
+        weights: of the bundles, in their order; those left out take their own.
+        host: address to be bound to.
+        port: 0 takes a free one.
+        password: see `guard.check_address`.
+        max_upload_mb: of one upload, all its files together.
+        precision: of the torch engine.
+        told: gets a line with the page's address, once it can be opened.
+
+    Raises:
+        NeedsPassword: the page would be open to others.
+        NoBundle, UnusableWeights: there is nothing to serve.
+        MissingDependency: gradio is not installed.
+    """
+    check_address(host, password)
+    with contextlib.ExitStack() as stack:
+        bound = stack.enter_context(_bound(host, port))
+        folder = stack.enter_context(private_folder())
+        from monai_brain.app import page as pages  # says first that gradio's reports are off
+        from monai_brain.app.looking import Desk, make_examples
+        from monai_brain.app.uploads import Uploads
+
+        uvicorn = require("uvicorn", feature="the web page", install=pages.INSTALL)
+        fastapi = require("fastapi", feature="the web page", install=pages.INSTALL)
+        require("gradio", feature="the web page", install=pages.INSTALL)
+        sessions = {}
+        for bundle, own in paired(bundles, weights):
+            session = Session(bundle, own, precision=precision)
+            stack.callback(session.close)
+            sessions[session.name] = session
+        largest = max_upload_mb * 1024**2
+        uploads = Uploads(folder / "uploads", largest, UPLOADS_KEPT * largest)
+        segments = any(session.kind == "segmentation" for session in sessions.values())
+        examples = make_examples(folder / "examples", volume=segments)
+        page = pages.build_page(Desk(sessions, uploads), examples, max_upload_mb)
+        inner = pages.mount(fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None), page, host)
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http" and scope["path"].startswith(UPLOADS):
+                await uploads.receive_file(scope, receive, send)
+            else:
+                await inner(scope, receive, send)
+
+        guarded = Guard(app, host=host, password=password, max_upload_bytes=largest, has_room=uploads.has_room)
+        config = uvicorn.Config(
+            guarded,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            limit_concurrency=CONNECTIONS,
+            timeout_graceful_shutdown=SECONDS_TO_END,
+        )
+        told(f"http://{_in_address(host)}:{bound.getsockname()[1]}")
+        with contextlib.suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[bound])
+
+
+def paired(bundles: Sequence[Path], weights: Sequence[Path]) -> list[tuple[Path, Path | None]]:
+    """Bundles with their weights.
+
+    Raises:
+        NoBundle: there is none with weights, or there are more weights than bundles.
+        UnusableWeights: a bundle that was named has none.
+    """
+    if bundles:
+        if len(weights) > len(bundles):
+            raise NoBundle(f"{len(weights)} weights for {len(bundles)} bundles; name a --bundle for each")
+        found = [*weights, *[None] * (len(bundles) - len(weights))]
+        return list(zip(bundles, found, strict=True))
+    usual = [path.parents[1] for path in sorted(REPOSITORY_BUNDLES.glob("*/configs/inference.yaml"))]
+    if weights:
+        return list(zip(usual, weights, strict=False))
+    having: list[tuple[Path, Path | None]] = []
+    for bundle in usual:
+        with contextlib.suppress(UnusableWeights):
+            find_weights(bundle)
+            having.append((bundle, None))
+    if not having:
+        raise NoBundle(f"{REPOSITORY_BUNDLES}: no bundle with weights; name one with --bundle, and its --weights")
+    return having
+
+
+@contextlib.contextmanager
+def private_folder() -> Iterator[Path]:
+    """A folder that only this user may enter, for everything that is written; gone at the end."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="monai-brain-app-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o700)
+        (folder / "other").mkdir()
+        tempfile.tempdir = str(folder / "other")
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise PermissionError(f"{host}:{port}: cannot be served there ({error.strerror}); try another --port") from None
+    return bound
+
+
+def _in_address(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

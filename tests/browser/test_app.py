@@ -1,0 +1,218 @@
+"""The page in a real browser, served as users serve it."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import nibabel as nib
+import numpy as np
+import pytest
+
+from monai_brain.app.guard import COOKIE
+from monai_brain.io.weights import write_weights
+from tests.browser.conftest import PHONE
+from tests.bundles.test_masks import BUNDLE as SEGMENTER
+from tests.bundles.test_masks import Bright, head, save
+from tests.conftest import BUNDLE, REPOSITORY, draw_phantom
+from tests.io.dicoms import CANARY, save_series
+
+pytestmark = pytest.mark.slow
+
+MEGABYTE = 1024**2
+MAX_UPLOAD_MB = 6
+MOST_GROWTH = 300 * MEGABYTE
+"""Of the server while fifty uploads of five megabytes come at once."""
+
+
+class Server:
+    def __init__(self, address, process):
+        self.address, self.process = address, process
+        self.port = int(address.rpartition(":")[2])
+
+    def ask(self, method, path, body=b"", **headers):
+        """Status, headers and body; a header's name has `_` for `-`."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, {name.replace("_", "-"): v for name, v in headers.items()})
+            reply = connection.getresponse()
+            return reply.status, reply.headers, reply.read()
+
+    def cookie(self):
+        return re.search(rf"{COOKIE}=[\w-]+", self.ask("GET", "/")[1]["set-cookie"])[0]
+
+    def peak_bytes(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory):
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, temporary):
+    weights = tmp_path_factory.mktemp("weights") / "bright.safetensors"
+    write_weights(Bright(), weights)
+    command = [sys.executable, "-m", "monai_brain", "app", "--port", "0", "--max-upload-mb", str(MAX_UPLOAD_MB)]
+    command += ["--bundle", str(BUNDLE), "--bundle", str(SEGMENTER)]
+    command += ["--weights", str(BUNDLE), "--weights", str(weights)]
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=environment)
+    for line in process.stdout:
+        if line.startswith("Page: "):
+            break
+    yield Server(line.split()[1], process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture
+def opened(page, server):
+    page.goto(server.address)
+    page.wait_for_selector("#mb-files", state="attached")
+    page.wait_for_selector("text=not a medical device")
+    return page
+
+
+@pytest.fixture
+def slice_file(tmp_path):
+    path = tmp_path / "slice.jpg"
+    cv2.imwrite(str(path), draw_phantom(0, 1, size=256))
+    return path
+
+
+def give(page, *files):
+    page.set_input_files("#mb-files", [str(file) for file in files])
+    page.wait_for_selector(".mb-answer, .mb-refused", timeout=90_000)
+
+
+def test_slice_shows_its_class_its_evidence_and_can_be_saved(opened, slice_file, tmp_path):
+    give(opened, slice_file)
+    assert opened.locator(".mb-bar").count() == 4
+    assert "slice.jpg" in opened.inner_text(".mb-answer")
+    layer = opened.locator(".mb-layer")
+    assert layer.evaluate("image => image.naturalWidth") > 0
+    before = layer.evaluate("image => getComputedStyle(image).opacity")
+    opened.locator("#mb-opacity").focus()
+    opened.keyboard.press("Home")
+    assert layer.evaluate("image => getComputedStyle(image).opacity") == "0" != before
+    saved = {}
+    for link in opened.locator(".mb-save").all():
+        with opened.expect_download() as waiting:
+            link.click()
+        path = tmp_path / "saved" / waiting.value.suggested_filename
+        waiting.value.save_as(path)
+        saved[path.name] = path
+    row = json.loads(saved["result.json"].read_text())
+    assert row["path"] == "slice.jpg"
+    assert row["status"] == "ok"
+    assert cv2.imread(str(saved["overlay.png"])).shape[2] == 3
+
+
+def test_dicom_series_is_a_volume_with_a_slider_and_names_no_patient(opened, tmp_path):
+    save_series(tmp_path / "series", count=4)
+    give(opened, *sorted((tmp_path / "series").iterdir()))
+    slider = opened.locator("#mb-slice input[type=range]")
+    slider.wait_for()
+    before = opened.inner_text(".mb-pictures figcaption >> nth=0")
+    slider.focus()
+    opened.keyboard.press("ArrowLeft" if slider.input_value() != "0" else "ArrowRight")
+    opened.wait_for_function(
+        "before => document.querySelector('.mb-pictures figcaption').textContent !== before", arg=before
+    )
+    assert CANARY not in opened.content()
+
+
+def test_nifti_volume_gets_a_mask_with_its_volume(opened, tmp_path):
+    opened.get_by_label("Tumor outline").check()
+    give(opened, save(head(), tmp_path / "head.nii.gz"))
+    assert re.search(r"\d mL", opened.inner_text(".mb-answer"))
+    with opened.expect_download() as waiting:
+        opened.locator(".mb-save", has_text="Mask").click()
+    waiting.value.save_as(tmp_path / "mask.nii.gz")
+    assert np.asarray(nib.load(tmp_path / "mask.nii.gz").dataobj).shape == head().shape
+
+
+def test_broken_file_says_what_it_is_and_what_to_do(opened, slice_file):
+    slice_file.write_bytes(slice_file.read_bytes()[:2000])
+    give(opened, slice_file)
+    words = opened.inner_text(".mb-refused")
+    assert "truncated" in words
+    assert "export the file again" in words
+    assert "/tmp" not in words
+
+
+@pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.jpg", "**a** `b` $c$ {{7*7}}.jpg"])
+def test_markup_in_a_name_is_text(opened, slice_file, name):
+    asked = []
+    opened.on("dialog", lambda dialog: (asked.append(dialog.message), dialog.dismiss()))
+    give(opened, slice_file.rename(slice_file.with_name(name)))
+    assert opened.inner_text(".mb-name") == name
+    assert opened.locator(".mb-name *").count() == 0
+    assert asked == []
+
+
+def test_file_above_the_limit_says_so(opened, tmp_path):
+    large = tmp_path / "large.nii"
+    large.write_bytes(bytes((MAX_UPLOAD_MB + 1) * MEGABYTE))
+    opened.set_input_files("#mb-files", str(large))
+    opened.wait_for_selector("#mb-status.mb-bad")
+    assert f"More than {MAX_UPLOAD_MB} MB" in opened.inner_text("#mb-status")
+
+
+def test_phone_shows_everything_without_scrolling_sideways(opened, slice_file):
+    opened.set_viewport_size(PHONE)
+    give(opened, slice_file)
+    opened.wait_for_selector(".mb-layer")
+    assert opened.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_keyboard_alone_reaches_the_files(opened):
+    for _ in range(10):
+        opened.keyboard.press("Tab")
+        if opened.evaluate("document.activeElement.id") == "mb-files":
+            break
+    assert opened.evaluate("document.activeElement.id") == "mb-files"
+
+
+def test_foreign_host_and_origin_are_refused(server):
+    assert server.ask("GET", "/", Host="evil.example")[0] == 403
+    assert server.ask("POST", "/gradio_api/queue/join", b"{}", Origin="http://evil.example")[0] == 403
+
+
+def test_replies_name_no_folder_of_the_server(server, temporary):
+    for path in ("/", "/config", "/gradio_api/file=/etc/passwd", "/nowhere"):
+        body = server.ask("GET", path)[2].decode()
+        assert str(temporary) not in body
+        assert str(REPOSITORY) not in body
+
+
+def test_upload_above_the_limit_gets_413_with_and_without_its_length(server):
+    cookie, body = server.cookie(), bytes((MAX_UPLOAD_MB + 1) * MEGABYTE)
+    assert server.ask("POST", "/uploads/a", body, Cookie=cookie, X_File_Name="a")[0] == 413
+    chunks = (body[start : start + MEGABYTE] for start in range(0, len(body), MEGABYTE))
+    assert server.ask("POST", "/uploads/b", chunks, Cookie=cookie, X_File_Name="a")[0] == 413
+
+
+def test_fifty_uploads_at_once_are_answered_and_memory_stays_bounded(server):
+    cookies, body = [server.cookie() for _ in range(50)], os.urandom(5 * MEGABYTE)
+    before = server.peak_bytes()
+
+    def send(cookie):
+        return server.ask("POST", "/uploads/a", body, Cookie=cookie, X_File_Name="a.png")[0]
+
+    with concurrent.futures.ThreadPoolExecutor(50) as pool:
+        statuses = list(pool.map(send, cookies))
+    assert set(statuses) <= {200, 413, 503}
+    assert 200 in statuses
+    assert server.peak_bytes() - before < MOST_GROWTH
