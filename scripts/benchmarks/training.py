@@ -12,14 +12,16 @@ same in every epoch, are computed once, for otherwise it would take hours.
 """
 
 import argparse
+import contextlib
 import csv
 import json
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,25 +56,39 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="VGG16's features as safetensors")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--share", type=float, default=0.25, help="of the slices, for the plain loop's timed epochs")
+    parser.add_argument("--folder", type=Path, help="keeps what was measured, so that a stop loses little")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        datalist = subset(options.datalist, folder / "datalist.json")
-        times: dict[str, list[float]] = {"ours": [], "frozen": [], "fine": []}
-        scores: dict[str, list[float]] = {"ours": [], "plain": []}
-        for seed in range(options.seeds):
-            seconds, score = ours(options, folder, seed)
-            times["ours"].append(seconds)
-            scores["ours"].append(score)
-            frozen, fine = plain_epochs(options, datalist, seed)
-            times["frozen"].append(frozen)
-            times["fine"].append(fine)
-            print(
-                f"seed {seed}: ours {seconds:.0f} s, {score:.4f}; plain {frozen:.0f} and {fine:.0f} s an epoch",
-                flush=True,
-            )
-        scores["plain"] = [plain_score(options, datalist, folder, seed) for seed in range(options.seeds)]
-    report(times, scores, options.share)
+    with contextlib.ExitStack() as stack:
+        folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder.mkdir(parents=True, exist_ok=True)
+        measure(options, folder)
+
+
+def measure(options: argparse.Namespace, folder: Path) -> None:
+    datalist = subset(options.datalist, folder / "datalist.json")
+    found = []
+    for seed in range(options.seeds):
+        mine = kept(folder / f"ours_{seed}.json", lambda seed=seed: ours(options, folder, seed))
+        plain = kept(folder / f"plain_{seed}.json", lambda seed=seed: plain_epochs(options, datalist, seed))
+        found.append((*mine, *plain))
+        print(
+            f"seed {seed}: ours {mine[0]:.0f} s, {mine[1]:.4f}; plain {plain[0]:.0f} and {plain[1]:.0f} s an epoch",
+            flush=True,
+        )
+    seconds, scores, frozen, fine = (list(column) for column in zip(*found, strict=True))
+    plain_scores = []
+    for seed in range(options.seeds):
+        score = kept(folder / f"score_{seed}.json", lambda seed=seed: [plain_score(options, datalist, folder, seed)])
+        print(f"seed {seed}: plain {score[0]:.4f}", flush=True)
+        plain_scores += score
+    report({"ours": seconds, "frozen": frozen, "fine": fine}, {"ours": scores, "plain": plain_scores}, options.share)
+
+
+def kept(path: Path, measured: Callable[[], Sequence[float]]) -> list[float]:
+    """What was measured before a stop, or is measured now."""
+    if not path.is_file():
+        write_json(path, list(measured()))
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def subset(path: Path, target: Path) -> dict[str, Any]:
@@ -91,12 +107,16 @@ def ours(options: argparse.Namespace, folder: Path, seed: int) -> tuple[float, f
     command = [sys.executable, "-m", "monai.bundle", "run", "training", "--config_file", str(files)]
     command += ["--dataset_dir", str(options.images), "--datalist", str(folder / "datalist.json")]
     command += ["--weights", str(options.weights), "--output_dir", str(run), "--seed", str(seed)]
-    command += ["--features_dir", str(folder / f"features_{seed}")]
+    cold = folder / f"features_{seed}"
+    for rest in (run, cold):  # of a measurement that was stopped
+        shutil.rmtree(rest, ignore_errors=True)
+    command += ["--features_dir", str(cold)]
     began = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(done.stderr)
     seconds = time.perf_counter() - began
+    shutil.rmtree(cold)
     with (run / "metrics.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == FROZEN_EPOCHS + FINE_EPOCHS
