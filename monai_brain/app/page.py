@@ -230,11 +230,11 @@ class _Handlers:
         return self.gr.update(value=chosen, visible=True) if methods else self.gr.update(visible=False)
 
     def _nothing(self, bundle: str, method: str | None) -> list[Any]:
+        """There is no file yet: what is seen stays, as the answer to one that is on its way may come first."""
         methods = self.desk.sessions[bundle].methods
         chosen = method if method in methods else next(iter(methods), None)
-        update = self.gr.update
-        method_update = self._method(methods, chosen)
-        return [None, update(), method_update, pieces.welcome(), update(), "", update(), ""]
+        skip = self.gr.skip()
+        return [skip, skip, self._method(methods, chosen), skip, skip, skip, skip, skip]
 
     def _layer(self, wanted: Wanted, result: Result, index: int) -> Any:
         if result.inputs:
