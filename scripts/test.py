@@ -24,8 +24,8 @@ def main() -> int:
     failed = []
     for name, command in commands.items():
         print(f"== {name}: {' '.join(command[1:])}", flush=True)
-        if subprocess.run(command, cwd=ROOT, check=False).returncode:
-            failed.append(name)
+        if status := subprocess.run(command, cwd=ROOT, check=False).returncode:
+            failed.append(f"{name} (status {status})")  # a signal's number, negative, where nothing else was said
     print(f"failed: {', '.join(failed)}" if failed else "all checks passed", flush=True)
     return 1 if failed else 0
 

@@ -1,5 +1,9 @@
 """Every engine computes what torch computes, is built once, and is refused when it does not agree."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -8,6 +12,7 @@ from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngin
 from monai_brain.inference.engines.auto import NoEngineLeft
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.unet_vgg16 import UNetVGG16
+from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
 
@@ -127,3 +132,34 @@ def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkey
         make_engine("auto", "int8").build(classifier(), "f" * 64, slices())
     with pytest.raises(UnknownEngine, match="no engine has precision 'fp8'"):
         make_engine("auto", "fp8")
+
+
+SIGNALED = """
+import gc, os, signal
+from monai_brain.inference.engines import make_engine
+from tests.inference.test_engines import classifier, slices
+engines = [make_engine("openvino", precision) for precision in ("fp32", "bf16")]
+for engine in engines:
+    engine.build(classifier(), "9" * 64, slices(8))
+del engine
+while engines:
+    engines.pop(0)
+    gc.collect()
+heard = []
+signal.signal(signal.SIGUSR1, lambda *_: heard.append(True))
+os.kill(os.getpid(), signal.SIGUSR1)
+assert heard
+"""
+
+
+def test_signals_are_heard_when_engines_have_come_and_gone():
+    done = subprocess.run([sys.executable, "-c", SIGNALED], cwd=REPOSITORY, check=False)
+    assert done.returncode == 0
+
+
+def test_onnx_runtime_keeps_no_record_to_report(tmp_path):
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | home
+    code = "import monai_brain, onnxruntime"
+    subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True)
+    assert list(tmp_path.iterdir()) == []

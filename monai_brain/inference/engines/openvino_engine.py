@@ -1,5 +1,6 @@
 """OpenVINO on the CPU, in three precisions."""
 
+import functools
 import logging
 import os
 import sys
@@ -32,8 +33,7 @@ class OpenVinoEngine(Engine):
 
     def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
         """See `Engine`."""
-        openvino = _openvino()
-        core = openvino.Core()
+        core = _core()
         path = exported(self, network, weights_sha256, slices)
         if self.precision == "int8":
             path = self._quantized(core, path, slices)
@@ -82,6 +82,16 @@ class OpenVinoEngine(Engine):
 def _result(request: Any) -> np.ndarray:
     request.wait()
     return request.get_output_tensor(0).data.copy()
+
+
+@functools.cache
+def _core() -> Any:
+    """One for the life of the process, and there before those of NNCF.
+
+    Each one puts a stack of its own under the process's signal handlers and takes back, when it goes, what was there
+    when it came; of two that overlap, the first to go leaves handlers on freed memory, and the next signal kills.
+    """
+    return _openvino().Core()
 
 
 def _openvino() -> Any:
