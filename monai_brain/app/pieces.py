@@ -29,6 +29,9 @@ WARNINGS = {
     "alpha_flattened": "What was transparent became black.",
     "palette_converted": "Colors of a palette were converted.",
     "one_bit": "The picture has two gray values only.",
+    "range_unknown": "The file does not say what is black and what is white; its own darkest and brightest values are.",
+    "in_color": "The picture is in color, which no MR slice is: the result means nothing.",
+    "bright_border": "The picture has no dark background: it may be no MR slice of a head.",
 }
 """What the codes of a result mean; others are shown as they are."""
 

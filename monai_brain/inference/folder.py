@@ -1,11 +1,13 @@
 """Apply a network to every case of a folder: a row for each file found, files on request, nothing lost."""
 
+import errno
+import functools
 import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ignite.engine import Engine, Events
 from rich.console import Console
@@ -25,6 +27,9 @@ from monai_brain.io.lock import FolderLock
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
 
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""What the system says of a folder without permission, and of a file system that is read-only."""
+
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
 TABLE, JOURNAL, MANIFEST = "predictions.csv", "predictions.jsonl", "run.json"
@@ -34,6 +39,25 @@ ORDER = "order.json"
 
 class UnusableOutput(ValueError):
     """The output folder cannot be used, with the way out."""
+
+
+Words = ParamSpec("Words")
+Answer = TypeVar("Answer")
+Step = Callable[Concatenate["FolderRun", Words], Answer]
+
+
+def letting_go(step: "Step[Words, Answer]") -> "Step[Words, Answer]":
+    """A step of a run that lets go of the folder where it fails, so that a notebook can call again."""
+
+    @functools.wraps(step)
+    def guarded(run: "FolderRun", *words: Words.args, **options: Words.kwargs) -> Answer:
+        try:
+            return step(run, *words, **options)
+        except BaseException:
+            run.lock.release()
+            raise
+
+    return guarded
 
 
 class FolderRun:
@@ -84,11 +108,13 @@ class FolderRun:
         self.bar = self.progress.add_task(task.verb, total=len(stream.cases))
         stream.choose = task.choose
 
+    @letting_go
     def check(self) -> None:
         """Check the folders, before anything takes time; first in `run:`.
 
         Raises:
-            UnusableOutput: no input was named, or the output would mix with the input or another run.
+            UnusableOutput: no input was named, or the output cannot be written to, or would mix with the input or
+                another run.
             FolderInUse: another process works there.
         """
         if self.folder is None:
@@ -103,18 +129,24 @@ class FolderRun:
             raise UnusableOutput(
                 f"{self.output}: input and output lie in one another; give an output folder outside of {source}"
             )
-        self.output.mkdir(parents=True, exist_ok=True)
-        self.lock.acquire()
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            self.lock.acquire()
+        except OSError as error:
+            if error.errno not in NOT_WRITABLE:
+                raise
+            message = f"{self.output}: cannot be written to ({error.strerror}); give another folder"
+            raise UnusableOutput(message) from None
         earlier = self._earlier()
         if earlier is None or self.overwrite:
             return
         if self.resume is False or ("counts" in earlier and not self.resume):
-            self.lock.release()
             raise UnusableOutput(
                 f"{self.output}: holds the results of a run; give another folder, --overwrite to replace them, or "
                 "--resume to add what came since"
             )
 
+    @letting_go
     def build(self, engine: InferenceEngine, network: nn.Module, weights: str | Path) -> None:
         """Get an engine ready for a network; the slices that it is compared with torch on are the folder's first.
 
@@ -130,6 +162,7 @@ class FolderRun:
         self.engine = engine
         self.task.ready(network)  # afterwards: its hooks would be exported too
 
+    @letting_go
     def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
         """Note what is about to be done, or go on with it; in `run:`, before the evaluator.
 
@@ -174,6 +207,7 @@ class FolderRun:
             done.append(row)
         self._write([*done, *self._refused()])
 
+    @letting_go
     def end(self) -> int:
         """Write table, page and manifest.
 
@@ -213,7 +247,6 @@ class FolderRun:
         mine, theirs = ({**one["options"], "weights": one["weights_sha256"]} for one in (identity, earlier))
         other = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
         if other:
-            self.lock.release()
             raise UnusableOutput(
                 f"{self.output}: a run was begun here with another {', '.join(other)}; give the same again, another "
                 "folder, or --overwrite"

@@ -18,7 +18,8 @@ from monai.data import set_track_meta
 from monai.transforms import Compose
 
 from monai_brain.io import Case, Image, UnreadableCase, read_case
-from monai_brain.transforms.load import as_8_bits, slices_of
+from monai_brain.io.read import read_bytes
+from monai_brain.transforms.load import as_8_bits, has_bright_border, slices_of
 
 Chooser = Callable[[np.ndarray], Sequence[int]]
 """Indices of the slices of a volume, uint8 (C, D, H, W), that the network is shown."""
@@ -73,7 +74,8 @@ class Preparer(NamedTuple):
         except Exception as error:
             return _refusal(error)
         notes = [code for item in items for code in item.get("image_warnings", ())]
-        warnings = tuple(dict.fromkeys([*image.warnings, *notes]))
+        bright = image.kind == "slice" and has_bright_border(image.pixels)
+        warnings = tuple(dict.fromkeys([*image.warnings, *notes, *(["bright_border"] if bright else [])]))
         seconds = (read - began, time.perf_counter() - read)
         return Prepared(image, wanted, tuple(np.asarray(item["image"]) for item in items), warnings, digest, seconds)
 
@@ -81,7 +83,7 @@ class Preparer(NamedTuple):
 def _digest(case: Case) -> str:
     digest = hashlib.sha256()
     for path in case.files:
-        digest.update(path.read_bytes())
+        digest.update(read_bytes(path))
     return digest.hexdigest()
 
 

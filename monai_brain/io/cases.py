@@ -40,6 +40,9 @@ SIDECAR_SUFFIXES = frozenset(
 OTHER_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".nii", ".gz", ".zip", ".nrrd", ".mha")
 """Names whose files are not opened to look for a DICOM series; reading looks at the content all the same."""
 
+IMAGE_SUFFIXES = (*OTHER_SUFFIXES, ".dcm")
+"""Names of folders that somebody may take for an image."""
+
 VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
 """Names that announce a volume; what a file is, its content decides."""
 
@@ -122,8 +125,9 @@ def _walk(top: Path, real_top: Path, *, recursive: bool = True, glob: str | None
         folder_names[:] = sorted(folder_names) if recursive else []
         here = Path(folder)
         entries: list[Case | Skipped] = []
-        for name in sorted(file_names + [n for n in folder_names if (here / n).is_symlink()]):
-            path = here / name
+        itself = [here] if here != top and here.name.lower().endswith(IMAGE_SUFFIXES) else []
+        names = sorted(file_names + [n for n in folder_names if (here / n).is_symlink()])
+        for path in (*itself, *(here / name for name in names)):
             identity = path.relative_to(top).as_posix()
             if glob is not None and not PurePosixPath(identity).match(glob):
                 continue
@@ -177,8 +181,9 @@ def _reason_to_skip(path: Path, real_top: Path) -> str | None:
         if target.is_dir():
             return "link_loop" if path.resolve() in path.absolute().parents else "linked_folder"
     with contextlib.suppress(FileNotFoundError):  # gone since it was listed: reading it will say so
-        if not stat.S_ISREG(path.stat().st_mode):
-            return "special_file"
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            return "folder" if stat.S_ISDIR(mode) else "special_file"
     if path.name.lower() in SIDECAR_NAMES or path.suffix.lower() in SIDECAR_SUFFIXES:
         return "sidecar"
     return None

@@ -5,6 +5,7 @@ for segmentations that refer to their source (`io.dicom_seg`).
 """
 
 import io
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -97,10 +98,24 @@ def read_header(path: Path) -> Header | None:
                 return None
             file.seek(0)
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=HEADER_TAGS)
-            modality = str(header.get("Modality", ""))
-            return Header(str(header.get("SeriesInstanceUID") or ""), modality not in NO_PICTURE and "Rows" in header)
+            beyond = file.tell() - os.fstat(file.fileno()).st_size
+            return Header(str(header.get("SeriesInstanceUID") or ""), _has_picture(header, beyond))
     except Exception:  # whatever a damaged header makes pydicom do; reading the case will say what it is
         return None
+
+
+def _has_picture(header: Any, beyond: int) -> bool:
+    """Whether a file should hold an image.
+
+    Args:
+        header: without the pixels.
+        beyond: bytes from the file's end to where reading of the header stopped: none where the file has no pixels,
+            some where it was cut, as pydicom skips values that it is not asked for.
+    """
+    if str(header.get("Modality", "")) in NO_PICTURE:
+        return False
+    deflated = UID(str(header.file_meta.get("TransferSyntaxUID", ""))).is_deflated  # all of it has been read
+    return beyond > 0 or ("Rows" in header and (beyond < 0 or deflated))
 
 
 def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
@@ -212,10 +227,11 @@ def _frames(data: Any, notes: list[str]) -> list[Frame]:
 def _decoded(data: Any) -> np.ndarray:
     syntax = UID(str(getattr(data.file_meta, "TransferSyntaxUID", "")))
     try:
-        if syntax.is_compressed and not get_decoder(syntax).is_available:
-            raise UnreadableCase("no_decoder", f"no decoder for {syntax.name} is installed")
+        is_available = not syntax.is_compressed or get_decoder(syntax).is_available
     except (NotImplementedError, ValueError):
         raise UnreadableCase("no_decoder", f"transfer syntax {syntax} is not known") from None
+    if not is_available:
+        raise UnreadableCase("no_decoder", f"no decoder for {syntax.name} is installed")
     try:
         return np.asarray(pixel_array(data))
     except (NotImplementedError, ModuleNotFoundError, ImportError):

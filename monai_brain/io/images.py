@@ -163,6 +163,8 @@ def _pixels(picture: Pillow.Image, notes: list[str]) -> np.ndarray:
     array = np.asarray(picture)
     if array.ndim == 3:
         return np.moveaxis(array, -1, 0)
+    if array.dtype.kind == "f":
+        notes.append("range_unknown")  # what is black and what is white, no such file says
     return _integers_of_16_bits(array)[None] if array.dtype.kind in "iu" else array[None].astype(np.float32)
 
 

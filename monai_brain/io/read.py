@@ -167,10 +167,11 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         UnreadableCase: `no_permission`, `vanished`, `empty_file`, `too_large`, `changed` or `unreadable`.
     """
     try:
-        size = path.stat().st_size
-        if size > limits.max_bytes:
-            raise UnreadableCase("too_large", f"{size} bytes; at most {limits.max_bytes} are read")
+        before = path.stat()
+        if before.st_size > limits.max_bytes:
+            raise UnreadableCase("too_large", f"{before.st_size} bytes; at most {limits.max_bytes} are read")
         content = path.read_bytes()
+        after = path.stat()
     except PermissionError:
         raise UnreadableCase("no_permission", "no permission to read the file") from None
     except FileNotFoundError:
@@ -179,7 +180,7 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
         raise UnreadableCase("unreadable", f"the system could not read the file ({error.strerror})") from None
     if not content:
         raise UnreadableCase("empty_file", "the file is empty")
-    if len(content) != size:
+    if not len(content) == before.st_size == after.st_size or before.st_mtime_ns != after.st_mtime_ns:
         raise UnreadableCase("changed", "the file changed while it was read; is it still being copied?")
     return content
 

@@ -27,7 +27,8 @@ class Skipped(NamedTuple):
     id: str
     code: str
     """`sidecar`, `special_file` (FIFO, socket, device), `dangling_link`, `link_loop`, `link_out` (of the folder),
-    `linked_folder` (inside the folder: its files are found where they lie), `unreadable_folder`,
+    `linked_folder` (inside the folder: its files are found where they lie), `folder` (named like an image; what lies
+    in it is searched), `unreadable_folder`,
     `unused_sequence` (T2), `reference_mask`: of a head in several sequences; `no_pixels`: a DICOM object that is
     no image."""
 

@@ -16,6 +16,13 @@ from monai_brain.io.record import SEQUENCES
 BRIGHT_PERCENTILE = 99.8
 """Where deeper images are cut to 8 bits: single bright voxels (vessels, fat) would darken all the rest."""
 
+BRIGHT_BORDER, BORDER_SHARE = 50, 0.03
+"""Median of a slice's outermost pixels, of 255, and how many they are, of its shorter side: where they are brighter,
+it does not lie in air."""
+
+COLORFUL, COLORFUL_SHARE = 40, 0.05
+"""How far a pixel's colors differ where it is no gray, of 255, and the share of such pixels that no noise makes."""
+
 GRAY_PREFERENCE = ("t1c", "t1", "flair")
 """Of a head in several sequences, what a network of gray slices sees: the public sets are mostly T1 with contrast."""
 
@@ -140,7 +147,8 @@ def to_network_channels(image: Image, *, gray: bool) -> tuple[np.ndarray, tuple[
     """
     if not image.channels:
         alone = not gray and image.pixels.shape[0] == 1
-        return to_channels(image.pixels, gray=gray), ("one_sequence_replicated",) if alone else ()
+        notes = ("in_color",) if gray and is_colorful(image.pixels) else ()
+        return to_channels(image.pixels, gray=gray), ("one_sequence_replicated",) if alone else notes
     if gray:
         best = next(name for name in GRAY_PREFERENCE if name in image.channels)
         return image.pixels[image.channels.index(best)][None], ()
@@ -156,6 +164,27 @@ def to_channels(pixels: np.ndarray, *, gray: bool) -> np.ndarray:
     if not gray and pixels.shape[0] == 1:
         return np.repeat(pixels, 3, axis=0)
     return pixels
+
+
+def has_bright_border(pixels: np.ndarray) -> bool:
+    """Whether a picture goes on beyond its border, as photographs and screenshots do and heads in air do not.
+
+    Args:
+        pixels: uint8 (C, H, W).
+    """
+    width = max(1, round(BORDER_SHARE * min(pixels.shape[1:])))
+    sides = (pixels[:, :width], pixels[:, -width:], pixels[..., :width], pixels[..., -width:])
+    return bool(np.median(np.concatenate([side.mean(axis=0).ravel() for side in sides])) > BRIGHT_BORDER)
+
+
+def is_colorful(pixels: np.ndarray) -> bool:
+    """Whether a picture has colors that no MR slice of one sequence has.
+
+    Args:
+        pixels: uint8 (C, H, W).
+    """
+    spread = pixels.max(axis=0) - pixels.min(axis=0)
+    return bool((spread > COLORFUL).mean() > COLORFUL_SHARE)
 
 
 def refusal_behind(error: BaseException) -> UnreadableCase | None:

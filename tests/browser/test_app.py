@@ -152,6 +152,7 @@ def test_broken_file_says_what_it_is_and_what_to_do(opened, slice_file):
     assert "/tmp" not in words
 
 
+@pytest.mark.bad_input(15)
 @pytest.mark.parametrize("name", ["<img src=x onerror=alert(1)>.jpg", "**a** `b` $c$ {{7*7}}.jpg"])
 def test_markup_in_a_name_is_text(opened, slice_file, name):
     asked = []

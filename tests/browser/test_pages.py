@@ -68,6 +68,7 @@ def test_worklist_is_filtered_by_class_status_and_words(worklist):
     assert paths(worklist) == ["cut.png"]
 
 
+@pytest.mark.bad_input(15)
 def test_name_with_markup_is_text_and_pictures_are_there(worklist):
     assert MARKUP in paths(worklist)
     assert worklist.title() == "Predictions - MONAI Brain"

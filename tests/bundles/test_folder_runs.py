@@ -1,17 +1,22 @@
 """Runs over folders that are killed, resumed, divided, or get in each other's way: always the same table."""
 
+import errno
+import itertools
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import cv2
 import nibabel as nib
 import numpy as np
 import pytest
 
+from monai_brain.cli import main
 from monai_brain.inference import apply
 from monai_brain.inference.merging import merge_parts
 from monai_brain.io.lock import FolderLock
@@ -50,6 +55,7 @@ def message(function, *words, **options):
     return str(cause(caught.value))
 
 
+@pytest.mark.bad_input(20)
 def test_same_content_is_noted_at_the_later_one(whole):
     rows = table(whole)
     assert len(rows) == COUNT + 1
@@ -59,7 +65,14 @@ def test_same_content_is_noted_at_the_later_one(whole):
     assert read(whole / "run.json")["counts"]["warning"] == {"same_content_as_before": 1}
 
 
-@pytest.mark.parametrize(("sign", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+@pytest.mark.bad_input(65)
+@pytest.mark.parametrize(
+    ("sign", "status"),
+    [
+        pytest.param(signal.SIGKILL, -9, marks=pytest.mark.bad_input(67)),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.bad_input(66)),
+    ],
+)
 def test_run_that_was_killed_goes_on_to_the_same_table(whole, many, trained, tmp_path, sign, status):
     output = tmp_path / "out"
     command = [sys.executable, "-m", "monai_brain", "predict", str(many), "-o", str(output), "--weights", str(trained)]
@@ -70,6 +83,7 @@ def test_run_that_was_killed_goes_on_to_the_same_table(whole, many, trained, tmp
         time.sleep(0.002)
     process.send_signal(sign)
     assert process.wait() == status
+    assert (output / ".lock").is_file()
     lines = journal.read_bytes()
     journal.write_bytes(lines[:-20])  # as if the last line was being written
     assert not (output / "predictions.csv").exists()
@@ -78,6 +92,74 @@ def test_run_that_was_killed_goes_on_to_the_same_table(whole, many, trained, tmp
     assert read(output / "run.json")["this_session"]["cases"] < COUNT - 5, "what was done is not done again"
     names = [sorted(path.name for path in (folder / "overlays").iterdir()) for folder in (whole, output)]
     assert names[0] == names[1]
+
+
+def exit_status(monkeypatch, *words):
+    """Of the command line, in this process."""
+    monkeypatch.setattr("sys.argv", ["monai-brain", *map(str, words)])
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr("signal.signal", lambda *_: None)
+        main()
+    return ended.value.code
+
+
+@pytest.mark.bad_input(62)
+@pytest.mark.parametrize("full_at", ["run.json", "017.png.png", "predictions.csv", "report.html"])
+def test_full_disk_is_exit_5_without_half_a_file_and_the_run_goes_on(
+    whole, many, trained, tmp_path, monkeypatch, capsys, full_at
+):
+    output = tmp_path / "out"
+    words = ["predict", many, "-o", output, "--weights", trained, "--explain", "--batch-size", 8, "--workers", 0]
+    replace = os.replace
+
+    def full(source, target):
+        if Path(target).name == full_at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", full)
+        assert exit_status(patch, *words) == 5
+    said = capsys.readouterr().err
+    assert "No space left" in said
+    assert "Traceback" not in said
+    assert not (output / full_at).exists()
+    assert not list(output.rglob("*.part"))
+    assert all(cv2.imread(str(path)) is not None for path in output.rglob("*.png"))
+    assert exit_status(monkeypatch, *words) == 3
+    assert (output / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
+
+
+@pytest.mark.bad_input(63)
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS], ids=["no permission", "read-only file system"])
+def test_output_that_cannot_be_written_to_is_exit_2(many, trained, tmp_path, monkeypatch, capsys, number):
+    (tmp_path / "out").mkdir()
+    path_open = Path.open
+
+    def refuse(path, mode="r", *words, **options):
+        if path.is_relative_to(tmp_path / "out") and mode != "r":  # root may write anywhere
+            raise OSError(number, os.strerror(number), str(path))
+        return path_open(path, mode, *words, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert exit_status(monkeypatch, "predict", many, "-o", tmp_path / "out", "--weights", trained) == 2
+    said = capsys.readouterr().err
+    assert f"{tmp_path / 'out'}: cannot be written to" in said
+    assert said.count("\n") == 1
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.bad_input(69)
+def test_clock_that_is_set_back_makes_nothing_negative(whole, many, trained, tmp_path, monkeypatch):
+    clock, now = itertools.count(), time.time()
+    monkeypatch.setattr("time.time", lambda: now - 3600 * next(clock))
+    assert predict_folder(many, tmp_path / "out", weights=str(trained), explain=True) == 3
+    assert next(clock) > 1, "somebody asked"
+    session = read(tmp_path / "out" / "run.json")["this_session"]
+    times = [session["seconds"], session["cases_per_second"]]
+    times += [*session["seconds_of_this_process"].values(), *session["seconds_of_all_workers"].values()]
+    assert min(times) >= 0
+    assert (tmp_path / "out" / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 
 def test_parts_make_the_table_of_the_whole(whole, many, trained, tmp_path):
@@ -101,6 +183,7 @@ def test_parts_that_make_no_sense_are_refused(many, trained, tmp_path, part):
     )
 
 
+@pytest.mark.bad_input(64)
 def test_second_run_in_a_folder_is_refused_while_the_first_works(many, trained, tmp_path):
     (tmp_path / "out").mkdir()
     lock = FolderLock(tmp_path / "out")

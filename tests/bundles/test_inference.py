@@ -44,6 +44,7 @@ def test_moved_weight_file_is_preprocessed_as_it_was_trained(trained, scans, tmp
     assert table(tmp_path / "a") == table(tmp_path / "b")
 
 
+@pytest.mark.bad_input(1, 2, 15, 16, 19)
 def test_every_file_found_has_one_row(trained, scans, tmp_path):
     status = predict_folder(scans, tmp_path / "out", weights=str(trained), explain=True, batch_size=4, workers=1)
     rows = table(tmp_path / "out")
@@ -69,6 +70,7 @@ def test_every_file_found_has_one_row(trained, scans, tmp_path):
     assert read(tmp_path / "out" / "run.json")["counts"]["status"] == {"ok": 11, "error": 3, "skipped": 1}
 
 
+@pytest.mark.bad_input(15, 17, 18)
 def test_odd_names_get_their_row_and_overlay(trained, phantom_folder, tmp_path):
     source = next((phantom_folder / "glioma").iterdir())
     folder = tmp_path / "scans"
@@ -110,7 +112,12 @@ def test_batch_size_does_not_change_the_table(trained, scans, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("where", "message"), [("inside", "lie in one another"), ("around", "lie in one another"), ("again", "--overwrite")]
+    ("where", "message"),
+    [
+        pytest.param("inside", "lie in one another", marks=pytest.mark.bad_input(70)),
+        pytest.param("around", "lie in one another", marks=pytest.mark.bad_input(70)),
+        ("again", "--overwrite"),
+    ],
 )
 def test_output_that_would_mix_is_refused(trained, scans, tmp_path, where, message):
     output = {"inside": scans / "out", "around": scans.parent, "again": tmp_path / "out"}[where]
@@ -123,6 +130,7 @@ def test_output_that_would_mix_is_refused(trained, scans, tmp_path, where, messa
         assert predict_folder(scans, output, weights=str(trained), overwrite=True) == 3
 
 
+@pytest.mark.bad_input(71)
 def test_empty_folder_is_nothing_to_do(trained, tmp_path):
     (tmp_path / "empty").mkdir()
     assert predict_folder(tmp_path / "empty", tmp_path / "out", weights=str(trained)) == 2

@@ -13,6 +13,8 @@ from monai_brain.data.index import count_by_class, index_folder
 from monai_brain.data.splits import PARTS, check_hashes, load_datalist, read_datalist
 from monai_brain.evaluation.baselines import nearest_neighbors, thumbnails
 from monai_brain.evaluation.metrics import macro_f1
+from monai_brain.io import Case, read_case
+from monai_brain.transforms.load import has_bright_border, is_colorful
 from tests.conftest import BUNDLE, REPOSITORY
 
 pytestmark = [pytest.mark.slow, pytest.mark.real_data]
@@ -41,6 +43,7 @@ def test_nearest_neighbor_baseline_is_the_known_one(images, frozen_split):
     assert macro_f1(labels, guessed) == pytest.approx(0.874, abs=0.001)
 
 
+@pytest.mark.bad_input(1, 2, 3)
 def test_500_images_with_3_damaged_ones_give_500_rows_and_exit_code_3(images, frozen_split, tmp_path):
     chosen = random.Random(0).sample(sorted(images.rglob("*.jpg")), 500)
     folder = tmp_path / "scans"
@@ -63,6 +66,13 @@ def test_500_images_with_3_damaged_ones_give_500_rows_and_exit_code_3(images, fr
     assert len(rows) == 500
     bad = {row["path"]: row["code"] for row in rows if row["status"] == "error"}
     assert bad == {"100.jpg": "truncated", "200.jpg": "empty_file", "300.jpg": "not_an_image"}
+
+
+@pytest.mark.bad_input(38)
+def test_of_5708_real_slices_5_are_taken_for_something_else(images):
+    """The figures of docs/bad_input.md."""
+    pixels = [read_case(Case(path.name, (path,), "slice")).pixels for path in images.rglob("*.jpg")]
+    assert (len(pixels), sum(map(has_bright_border, pixels)), sum(map(is_colorful, pixels))) == (5708, 5, 0)
 
 
 def train(images, split, run):

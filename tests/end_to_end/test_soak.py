@@ -17,6 +17,7 @@ def test_training_killed_five_times_equals_the_uninterrupted_one():
     assert "5 kills (step 2, saving 1, switch 1, features 1)" in result.stdout
 
 
+@pytest.mark.bad_input(67)
 def test_folder_run_killed_three_times_equals_the_one_that_was_left_alone():
     command = [sys.executable, str(REPOSITORY / "scripts" / "soak.py"), "folder", "--cases", "2000", "--kills", "3"]
     result = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=600)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from monai.transforms import Compose
+from sklearn.datasets import load_sample_image
 
 from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, prepare_here
 from monai_brain.inference.stream import CaseStream, slices_with_signal
@@ -54,6 +55,7 @@ def pool():
     pool.close()
 
 
+@pytest.mark.bad_input(68)
 def test_bad_cases_have_their_code_and_all_others_come_back_in_order(pool, tmp_path):
     cases = write(tmp_path / "scans", [0, 251, 0, 252, 0, 253, 0, 0])
     (tmp_path / "scans" / "06.png").write_bytes(b"no image")
@@ -64,6 +66,20 @@ def test_bad_cases_have_their_code_and_all_others_come_back_in_order(pool, tmp_p
     for mine, theirs in zip(here, (results[0], results[2]), strict=True):
         assert isinstance(mine, Prepared)
         assert np.array_equal(mine.slices[0], theirs.slices[0])
+
+
+@pytest.mark.bad_input(38)
+def test_photographs_and_screenshots_are_warned_about_and_heads_are_not(tmp_path):
+    photographs = [load_sample_image(name) for name in ("china.jpg", "flower.jpg")]
+    screenshot = np.full((200, 300, 3), 240, np.uint8)
+    cv2.putText(screenshot, "Findings: none", (20, 100), cv2.FONT_HERSHEY_SIMPLEX, 1, (0, 0, 0))
+    pictures = [*photographs, cv2.cvtColor(photographs[0], cv2.COLOR_RGB2GRAY), screenshot, draw_phantom(0, 1)]
+    for number, picture in enumerate(pictures):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), picture)
+    preparer = Preparer(Compose([LoadSliced("image")]), slices_with_signal)
+    found = [set(prepared.warnings) for prepared in prepare_here(list(find_cases(tmp_path)), preparer)]
+    both = {"in_color", "bright_border"}
+    assert found == [both, {"in_color"}, {"bright_border"}, {"bright_border"}, set()]
 
 
 def test_workers_stay_for_the_next_cases_and_do_not_run_far_ahead(pool, tmp_path, monkeypatch):

@@ -1,4 +1,5 @@
 import os
+import socket
 import zipfile
 
 import pytest
@@ -30,29 +31,38 @@ def test_order_is_stable(tmp_path):
     assert [entry.id for entry in find_cases(tmp_path)] == ["a.png", "b.png", "c.png"]
 
 
-def test_special_files_and_links_are_skipped(tmp_path):
+@pytest.mark.bad_input(9, 10, 11, 12, 13)
+def test_special_files_and_links_are_skipped(tmp_path, monkeypatch):
     folder = tmp_path / "scans"
     (folder / "inside").mkdir(parents=True)
     (tmp_path / "outside.png").write_bytes(b"x")
     (folder / "inside" / "real.png").write_bytes(b"x")
     os.mkfifo(folder / "9_fifo.png")
+    monkeypatch.chdir(folder)  # a socket's address is short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("9_socket.png")
     (folder / "10_dangling.png").symlink_to(folder / "nothing")
     (folder / "11_loop.png").symlink_to(folder / "11_loop.png")
     (folder / "11_up").symlink_to(folder)
     (folder / "12_out.png").symlink_to(tmp_path / "outside.png")
     (folder / "within.png").symlink_to(folder / "inside" / "real.png")
     (folder / "13.png").mkdir()
+    (folder / "13.png" / "inner.png").write_bytes(b"x")
     assert found(folder) == {
         "9_fifo.png": "special_file",
+        "9_socket.png": "special_file",
         "10_dangling.png": "dangling_link",
         "11_loop.png": "link_loop",
         "11_up": "link_loop",
         "12_out.png": "link_out",
         "within.png": "slice",
         "inside/real.png": "slice",
+        "13.png": "folder",
+        "13.png/inner.png": "slice",
     }
 
 
+@pytest.mark.bad_input(15, 18)
 @pytest.mark.parametrize(
     "name", ["a b.png", "neu\nline.png", "größe.png", "<img onerror=x>.png", "=cmd|x.png", "x" * 251 + ".png"]
 )
@@ -61,23 +71,26 @@ def test_15_odd_names_are_cases(tmp_path, name):
     assert [entry.id for entry in find_cases(tmp_path)] == [name]
 
 
+@pytest.mark.bad_input(17)
 def test_17_name_that_is_not_utf8_is_a_case(tmp_path):
     (tmp_path / os.fsdecode(b"caf\xe9.png")).write_bytes(b"x")
     assert len(list(find_cases(tmp_path))) == 1
 
 
-def test_folder_that_cannot_be_listed_has_a_row(tmp_path, monkeypatch):
-    (tmp_path / "closed").mkdir()
+@pytest.mark.parametrize("name", ["closed", "closed.png"])
+def test_folder_that_cannot_be_listed_has_a_row(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
     (tmp_path / "a.png").write_bytes(b"x")
     scandir = os.scandir
 
     def refuse(path):
-        if os.fspath(path).endswith("closed"):
+        if os.fspath(path).endswith(name):
             raise PermissionError(13, "Permission denied", os.fspath(path))
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert found(tmp_path) == {"a.png": "slice", "closed": "unreadable_folder"}
+    assert found(tmp_path) == {"a.png": "slice", name: "unreadable_folder"}
+    assert len(list(find_cases(tmp_path))) == 2
 
 
 def test_single_file_is_its_own_case(tmp_path):

@@ -6,6 +6,9 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import JPEG2000, JPEG2000MC, MPEG2MPML, MediaStorageDirectoryStorage
 
 from monai_brain.io import Limits, Skipped, UnreadableCase, find_cases, read_case
 from monai_brain.io.nifti import write_mask
@@ -31,6 +34,7 @@ def refusal(folder):
     return caught.value.code
 
 
+@pytest.mark.bad_input(51)
 @pytest.mark.parametrize(
     "name",
     [
@@ -45,6 +49,15 @@ def test_compressed_pixels_equal_the_uncompressed_ones(name):
     expected = read_case(only(SAMPLES / "MR_small.dcm")).pixels
     assert expected.shape == (1, 64, 64)
     assert np.array_equal(read_case(only(SAMPLES / name)).pixels, expected)
+
+
+@pytest.mark.bad_input(61)
+@pytest.mark.parametrize("spacing", [None, [0.0, 0.9], [0.8]], ids=["none", "zero", "one number"])
+def test_single_slice_without_spacing_is_read(tmp_path, spacing):
+    save(instance(picture(), PixelSpacing=spacing), tmp_path / "a.dcm")
+    image = read(tmp_path)
+    assert (image.kind, image.spacing_mm) == ("slice", None)
+    assert np.array_equal(image.pixels[0], picture())
 
 
 def test_single_slice_has_its_spacing_and_no_need_of_a_position(tmp_path):
@@ -85,16 +98,22 @@ def test_oblique_sagittal_series_is_turned_like_any_volume(tmp_path):
     assert image.affine_ras[0, 0] == pytest.approx(-5), "from right to left"
 
 
+@pytest.mark.bad_input(55)
 def test_mixed_folder_gives_one_case_a_series_and_every_file_one_place(tmp_path):
     save_series(tmp_path, series="1.2.3")
     save_series(tmp_path, count=3, series="1.2.4")
     save(instance(picture(), series="1.2.5", Modality="SR"), tmp_path / "report.dcm")
+    save(instance(picture(), series="1.2.6", Modality="RTPLAN"), tmp_path / "plan.dcm")
+    save(instance(picture(), series="1.2.7", PixelData=None), tmp_path / "stripped.dcm")
     found = list(find_cases(tmp_path))
     cases = [entry for entry in found if not isinstance(entry, Skipped)]
     assert sorted(len(case.files) for case in cases) == [3, 5]
-    assert [(entry.id, entry.code) for entry in found if isinstance(entry, Skipped)] == [("report.dcm", "no_pixels")]
+    assert {entry.id: entry.code for entry in found if isinstance(entry, Skipped)} == dict.fromkeys(
+        ("report.dcm", "plan.dcm", "stripped.dcm"), "no_pixels"
+    )
 
 
+@pytest.mark.bad_input(53)
 def test_monochrome1_is_inverted_and_rescaled(tmp_path):
     tags = {"PhotometricInterpretation": "MONOCHROME1", "RescaleSlope": "2", "RescaleIntercept": "-10"}
     save(instance(picture(), **tags), tmp_path / "a.dcm")
@@ -117,6 +136,7 @@ def test_window_that_shows_nothing_is_not_taken():
     assert np.array_equal(to_8_bits(values, (40.0, 400.0)), to_8_bits(values))
 
 
+@pytest.mark.bad_input(57)
 @pytest.mark.parametrize("value", ["nan", "0", "text"])
 def test_rescale_that_is_no_number_is_refused(tmp_path, value):
     data = instance(picture(), RescaleIntercept="0")
@@ -125,21 +145,67 @@ def test_rescale_that_is_no_number_is_refused(tmp_path, value):
     assert refusal(tmp_path) == "bad_rescale"
 
 
-def test_other_refusals(tmp_path):
-    for name, code, tags in [
-        ("ct", "not_mr", {"Modality": "CT"}),
-        ("short", "truncated", {"PixelData": b"\0" * 100}),
-        ("none", "no_pixels", {"PixelData": None}),
-    ]:
-        save(instance(picture(), **tags), tmp_path / name / "a.dcm")
-        assert refusal(tmp_path / name) == code
-    unknown = instance(picture())
-    save(unknown, tmp_path / "syntax" / "a.dcm")
-    content = (tmp_path / "syntax" / "a.dcm").read_bytes().replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.9\0")
-    (tmp_path / "syntax" / "a.dcm").write_bytes(content)
-    assert refusal(tmp_path / "syntax") in ("no_decoder", "damaged")
+@pytest.mark.parametrize(
+    ("tags", "code"),
+    [
+        pytest.param({"PixelData": bytes(100)}, "truncated", marks=pytest.mark.bad_input(56)),
+        pytest.param({"Modality": "CT"}, "not_mr", marks=pytest.mark.bad_input(59)),
+        pytest.param({"Modality": "SEG"}, "not_mr", marks=pytest.mark.bad_input(59)),
+        pytest.param({"Modality": "RTDOSE"}, "not_mr", marks=pytest.mark.bad_input(59)),
+    ],
+)
+def test_other_refusals(tmp_path, tags, code):
+    save(instance(picture(), **tags), tmp_path / "a.dcm")
+    assert refusal(tmp_path) == code
 
 
+@pytest.mark.parametrize("place", ["before the size", "after the size", "in the pixels"])
+def test_file_that_was_cut_is_an_error_and_not_skipped(tmp_path, place):
+    data = instance(picture(), ImageComments="x" * 600, RequestedProcedureDescription="y" * 600)
+    content = save(data, tmp_path / "a.dcm").read_bytes()
+    end = {"before the size": content.index(b"x" * 600) + 9, "after the size": content.index(b"y" * 600) + 9}
+    (tmp_path / "a.dcm").write_bytes(content[: end.get(place, -10)])
+    assert refusal(tmp_path) == {"in the pixels": "truncated"}.get(place, "no_pixels")
+
+
+@pytest.mark.bad_input(52)
+@pytest.mark.parametrize(
+    ("syntax", "name"),
+    [(MPEG2MPML, MPEG2MPML), (JPEG2000MC, JPEG2000MC), (JPEG2000, "JPEG 2000 Image Compression")],
+    ids=["film", "of several components", "not installed"],
+)
+def test_pixels_that_nothing_here_decodes_are_refused_naming_their_syntax(tmp_path, monkeypatch, syntax, name):
+    data = instance(picture())
+    data.file_meta.TransferSyntaxUID = syntax
+    data.PixelData = encapsulate([bytes(100)])
+    save(data, tmp_path / "a.dcm")
+    monkeypatch.setattr(type(get_decoder(JPEG2000)), "is_available", False)
+    with pytest.raises(UnreadableCase, match=name) as caught:
+        read(tmp_path)
+    assert caught.value.code == "no_decoder"
+
+
+@pytest.mark.bad_input(60)
+def test_file_without_preamble_is_refused(tmp_path):
+    content = save(instance(picture()), tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(content[132:])
+    assert refusal(tmp_path) == "not_an_image"
+
+
+@pytest.mark.bad_input(60)
+def test_directory_of_a_disc_is_skipped_and_leads_nowhere(tmp_path):
+    save(instance(picture()), tmp_path / "outside" / "a.dcm")
+    record = pydicom.Dataset()
+    record.DirectoryRecordType, record.ReferencedFileID = "IMAGE", ["..", "outside", "a.dcm"]
+    directory = instance(picture(), SeriesInstanceUID=None, Rows=None, PixelData=None)
+    directory.file_meta.MediaStorageSOPClassUID = directory.SOPClassUID = MediaStorageDirectoryStorage
+    directory.DirectoryRecordSequence = [record]
+    for name in ("DICOMDIR", "other.dcm"):
+        save(directory, tmp_path / "disc" / name)
+    assert list(find_cases(tmp_path / "disc")) == [Skipped("DICOMDIR", "sidecar"), Skipped("other.dcm", "no_pixels")]
+
+
+@pytest.mark.bad_input(61)
 def test_series_that_is_no_volume_is_refused(tmp_path):
     save_series(tmp_path / "gap", skip=(2,))
     assert refusal(tmp_path / "gap") == "missing_slices"
@@ -164,11 +230,13 @@ def test_header_that_announces_too_much_is_refused_before_memory_is_taken(tmp_pa
         read(tmp_path / "series", limits=Limits(max_voxels=4000))
 
 
+@pytest.mark.bad_input(58)
 def test_what_is_missing_or_declared_becomes_a_warning(tmp_path):
     save(instance(picture(), SeriesInstanceUID=None, BurnedInAnnotation="YES"), tmp_path / "a.dcm")
     assert set(read(tmp_path).warnings) == {"no_uids", "burned_in_annotation"}
 
 
+@pytest.mark.bad_input(54)
 def test_enhanced_multi_frame_object_is_a_volume(tmp_path):
     count = 4
     data = instance(picture())

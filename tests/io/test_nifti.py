@@ -53,6 +53,11 @@ def packed(values, affine, compress=True, dtype=None, **header):
     return gzip.compress(content) if compress else content
 
 
+def holding(value):
+    """The head with one voxel of this value."""
+    return packed(np.where(head() == 7, value, head()), straight())
+
+
 def refusal(content, **options):
     with pytest.raises(UnreadableCase) as caught:
         read_nifti(content, DEFAULT_LIMITS, **options)
@@ -102,6 +107,7 @@ def test_slices_follow_the_thickest_axis(spacing, plane):
     assert read_nifti(packed(head(), straight(spacing)), DEFAULT_LIMITS).source.plane == plane
 
 
+@pytest.mark.bad_input(41)
 @pytest.mark.parametrize(
     ("shape", "plane"), [((1, 14, 12), "sagittal"), ((12, 1, 14), "coronal"), ((12, 14, 1), "axial")]
 )
@@ -138,6 +144,7 @@ def test_nifti_2_and_uncompressed_files_are_read():
     assert not is_nifti(gzip.compress(b"text"))
 
 
+@pytest.mark.bad_input(42)
 def test_no_affine_is_said():
     image = nib.Nifti1Image(head(), None)
     image.header["pixdim"][1:4] = SPACING
@@ -147,12 +154,14 @@ def test_no_affine_is_said():
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (packed(np.where(head() == 7, np.nan, head()), straight()), "non_finite"),
-        (packed(np.where(head() == 7, np.inf, head()), straight()), "non_finite"),
-        (packed(head((4, 4, 4, 3)), straight()), "several_volumes"),
-        (packed(head().astype(np.complex64), straight()), "unsupported_format"),
-        (packed(head(), straight())[:-100], "truncated"),
-        (packed(head(), straight())[:-4], "truncated"),
+        pytest.param(holding(np.nan), "non_finite", marks=pytest.mark.bad_input(39)),
+        pytest.param(holding(np.inf), "non_finite", marks=pytest.mark.bad_input(39)),
+        pytest.param(packed(head((4, 4, 4, 3)), straight()), "several_volumes", marks=pytest.mark.bad_input(40)),
+        pytest.param(
+            packed(head().astype(np.complex64), straight()), "unsupported_format", marks=pytest.mark.bad_input(49)
+        ),
+        pytest.param(packed(head(), straight())[:-100], "truncated", marks=pytest.mark.bad_input(44)),
+        pytest.param(packed(head(), straight())[:-4], "truncated", marks=pytest.mark.bad_input(44)),
         (packed(head(), straight(), compress=False)[:-100], "truncated"),
         (packed(head(), straight(), compress=False)[:300], "not_an_image"),
         (packed(head(), straight(), compress=False)[:346], "not_an_image"),
@@ -162,6 +171,7 @@ def test_what_cannot_be_used_is_refused_with_its_code(content, code):
     assert refusal(content) == code
 
 
+@pytest.mark.bad_input(45)
 @pytest.mark.parametrize("place", [50, 200, -6])
 def test_flipped_bit_in_a_compressed_file_is_noticed(place):
     content = bytearray(packed(head(), straight()))
@@ -199,10 +209,12 @@ def test_many_members_are_one_file_and_endless_ones_are_refused():
     assert refusal(gzip.compress(content) + gzip.compress(b"") * 150_000) == "damaged"
 
 
+@pytest.mark.bad_input(50)
 def test_renamed_uncompressed_file_is_refused():
     assert refusal(packed(head(), straight(), compress=False), named_gz=True) == "damaged"
 
 
+@pytest.mark.bad_input(46)
 def test_bomb_is_refused_before_it_is_unpacked():
     content = gzip.compress(packed(head(), straight(), compress=False) + b"\0" * 50_000_000)
     with pytest.raises(UnreadableCase) as caught:
@@ -213,9 +225,9 @@ def test_bomb_is_refused_before_it_is_unpacked():
 @pytest.mark.parametrize(
     ("dims", "code"),
     [
-        ((30000, 30000, 30000), "too_large"),
-        ((-5, 10, 10), "damaged"),
-        ((0, 10, 10), "damaged"),
+        pytest.param((30000, 30000, 30000), "too_large", marks=pytest.mark.bad_input(47)),
+        pytest.param((-5, 10, 10), "damaged", marks=pytest.mark.bad_input(48)),
+        pytest.param((0, 10, 10), "damaged", marks=pytest.mark.bad_input(48)),
         ((13, 14, 6), "truncated"),
     ],
 )
@@ -225,12 +237,14 @@ def test_header_that_lies_about_the_size_is_refused_before_memory_is_taken(dims,
     assert refusal(bytes(content)) == code
 
 
+@pytest.mark.bad_input(48)
 def test_unknown_datatype_is_refused():
     content = bytearray(packed(head(), straight(), compress=False))
     content[70:72] = np.int16(9999).tobytes()
     assert refusal(bytes(content)) == "damaged"
 
 
+@pytest.mark.bad_input(43)
 @pytest.mark.parametrize("wrong", [0.0, np.nan])
 def test_singular_or_nan_affine_is_refused(wrong):
     content = packed(head(), straight(), compress=False)
