@@ -14,6 +14,7 @@ from monai_brain.evaluation.compare import mcnemar
 from monai_brain.io.settings import read as read_settings
 from monai_brain.io.write import atomic, write_csv
 from monai_brain.networks.cost import build_without_weights, multiply_adds
+from monai_brain.report.evaluation import NEIGHBOR
 from monai_brain.report.figures import draw_confusion_matrices, draw_score_bars, draw_validation_curves
 from monai_brain.report.html import Block, Figure, Table, write_page
 
@@ -54,6 +55,9 @@ class Run(NamedTuple):
     metrics: dict[str, Any]
     history: list[dict[str, str]]
     right: np.ndarray
+    """Per image of the test part, bool (N,)."""
+    baseline_right: np.ndarray | None
+    """Likewise, of the nearest neighbor; None of evaluations of before it was written down."""
     paths: list[str]
     datalist_sha256: str
     recipe: dict[str, Any]
@@ -145,6 +149,7 @@ def read_run(path: Path) -> Run:
         metrics,
         history,
         np.array([row["reference"] == row["label"] for row in predictions]),
+        np.array([row["reference"] == row[NEIGHBOR] for row in predictions]) if NEIGHBOR in predictions[0] else None,
         [row["path"] for row in predictions],
         manifest["datalist_sha256"],
         {key: value for key, value in manifest["options"].items() if key not in ("seed", "cache_features")},
@@ -170,7 +175,11 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         columns = ["network", "seeds", "test macro-F1, mean", "standard deviation", "validation macro-F1, mean"]
         tables.append(Table("Over seeds", columns, [_over_seeds(name, own) for name, own in by_name.items()]))
     firsts = [own[0] for own in by_name.values()]
-    pairs = [_paired(one, other) for one, other in itertools.combinations(firsts, 2)]
+    sides = [(label(run), run.right) for run in firsts]
+    baseline_right = next((run.baseline_right for run in runs if run.baseline_right is not None), None)
+    if baseline_right is not None:  # one for all, since they were scored on one split
+        sides.append((BASELINE, baseline_right))
+    pairs = [_paired(one, other) for one, other in itertools.combinations(sides, 2)]
     if pairs:
         columns = ["first", "second", "only first right", "only second right", "p"]
         caption = (
@@ -188,10 +197,9 @@ def _over_seeds(name: str, runs: Sequence[Run]) -> list[str]:
     return [name, str(len(runs)), f"{statistics.mean(test):.4f}", deviation, shown]
 
 
-def _paired(one: Run, other: Run) -> list[str]:
-    test = mcnemar(one.right, other.right)
-    p_value = f"{test.p_value:.3g}"
-    return [label(one), label(other), str(test.only_first_right), str(test.only_second_right), p_value]
+def _paired(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> list[str]:
+    test = mcnemar(one[1], other[1])
+    return [one[0], other[0], str(test.only_first_right), str(test.only_second_right), f"{test.p_value:.3g}"]
 
 
 def _row(path: Path, name: str, seed: int, manifest: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,9 @@ from monai_brain.report.html import Figure, Table, write_page
 SEEN_CORRELATION = 0.95
 """Thumbnails that correlate this much with a training image are counted as (nearly) seen in training."""
 
+NEIGHBOR = "nearest_neighbor"
+"""Column of predictions.csv with the baseline's class."""
+
 
 def write_evaluation(
     folder: str | Path,
@@ -43,16 +46,17 @@ def write_evaluation(
     folder = Path(folder)
     labels = np.array([item["label"] for item in items])
     groups = [item.get("group", index) for index, item in enumerate(items)]
+    neighbor, guessed = _nearest_neighbor(items, labels, groups, references, probabilities.argmax(axis=1))
     metrics: dict[str, Any] = {
         "part": part,
         "groups": len(set(groups)),
         "model": _with_intervals(classification_metrics(labels, probabilities), labels, probabilities, groups),
-        "nearest_neighbor": _nearest_neighbor(items, labels, groups, references, probabilities.argmax(axis=1)),
+        "nearest_neighbor": neighbor,
         "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class",
     }
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "run.json", manifest("evaluation", options))
-    _write_predictions(folder / "predictions.csv", items, probabilities)
+    _write_predictions(folder / "predictions.csv", items, probabilities, guessed)
     model = metrics["model"]
     draw_confusion_matrix(model["confusion_matrix"], folder / "confusion_matrix.png", f"Confusion matrix, {part}")
     auc = {name: figures["auc"] for name, figures in model["per_class"].items()}
@@ -121,8 +125,8 @@ def _nearest_neighbor(
     groups: Sequence[Any],
     references: Sequence[Mapping[str, Any]],
     predicted: np.ndarray,
-) -> dict[str, Any]:
-    """The baseline's own metrics, and how the model does by likeness to the nearest training image."""
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The baseline's own metrics, with how the model does by likeness to the nearest training image; its classes."""
     nearest, similarity = nearest_neighbors(
         thumbnails([item["image"] for item in references]), thumbnails([item["image"] for item in items])
     )
@@ -138,21 +142,24 @@ def _nearest_neighbor(
         f"correlation >= {SEEN_CORRELATION}": {"images": int(seen.sum()), "accuracy": _mean(right[seen])},
         f"correlation < {SEEN_CORRELATION}": {"images": int((~seen).sum()), "accuracy": _mean(right[~seen])},
     }
-    return metrics
+    return metrics, guessed
 
 
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _write_predictions(path: Path, items: Sequence[Mapping[str, Any]], probabilities: np.ndarray) -> None:
+def _write_predictions(
+    path: Path, items: Sequence[Mapping[str, Any]], probabilities: np.ndarray, guessed: np.ndarray
+) -> None:
     rows = (
         {
             "path": item["image"],
             "reference": CLASS_NAMES[item["label"]],
             "label": CLASS_NAMES[int(row.argmax())],
             **{f"prob_{name}": f"{value:.6f}" for name, value in zip(CLASS_NAMES, row, strict=True)},
+            NEIGHBOR: CLASS_NAMES[int(neighbor)],
         }
-        for item, row in zip(items, probabilities, strict=True)
+        for item, row, neighbor in zip(items, probabilities, guessed, strict=True)
     )
-    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in CLASS_NAMES)], rows)
+    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in CLASS_NAMES), NEIGHBOR], rows)

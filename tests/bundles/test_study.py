@@ -61,6 +61,10 @@ def test_page_has_the_baseline_the_test_of_each_two_and_figures(studied):
     text = (folder / "comparison.md").read_text()
     assert "1-nearest-neighbor on thumbnails" in text
     assert "| ann_baseline, seed 0 | cnn, seed 0 |" in text
+    scored = rows(studied / "out" / "cnn" / "seed_0" / "evaluation_test" / "predictions.csv")
+    right = [(row["reference"] == row["label"], row["reference"] == row["nearest_neighbor"]) for row in scored]
+    only = f"{sum(a and not b for a, b in right)} | {sum(b and not a for a, b in right)}"
+    assert f"| cnn, seed 0 | 1-nearest-neighbor on thumbnails | {only} |" in text
     assert "| cnn | 2 |" in text
     for name in ("macro_f1.png", "validation.png", "confusion_matrices.png"):
         assert (folder / name).stat().st_size > 5000

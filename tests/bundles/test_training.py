@@ -182,6 +182,8 @@ def test_evaluation_names_its_run_alone(evaluated):
         rows = list(csv.DictReader(file))
     right = [row["reference"] == row["label"] for row in rows]
     assert sum(right) / len(right) == pytest.approx(model["accuracy"])
+    neighbor = [row["reference"] == row["nearest_neighbor"] for row in rows]
+    assert sum(neighbor) / len(neighbor) == pytest.approx(metrics["nearest_neighbor"]["accuracy"])
 
 
 def test_run_is_scored_on_another_data_set(trained, data, tmp_path):

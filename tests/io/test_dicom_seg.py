@@ -257,7 +257,7 @@ def deidentified(folder, target, key):
 
 
 def test_deidentified_segmentations_name_nobody_and_stay_consistent(tmp_path):
-    dates = {"PatientBirthDate": "19500101", "StudyDate": "20200304", "StudyTime": "101112", "StudyID": "VISIT-4711"}
+    dates = {"PatientBirthDate": "19500101", "StudyDate": "20200304", "StudyTime": "101112", "StudyID": "V-4711"}
     for name in ("one", "two"):
         files = slices(DIRECTIONS["axial"], (1, 2), **dates)
         for index, data in enumerate(files):
@@ -267,7 +267,7 @@ def test_deidentified_segmentations_name_nobody_and_stay_consistent(tmp_path):
     one = deidentified(tmp_path / "one", tmp_path / "one.dcm", DeidentificationKey(place))
     again = DeidentificationKey(place)  # as after a resumed run
     two = deidentified(tmp_path / "two", tmp_path / "two.dcm", again)
-    originals = ["CANARY", "19500101", "20200304", "VISIT-4711", "1.2.3.3", *(str(data.SOPInstanceUID) for data in files)]
+    originals = ["CANARY", "19500101", "20200304", "V-4711", "1.2.3.3", *(str(data.SOPInstanceUID) for data in files)]
     for name in ("one.dcm", "two.dcm"):
         content = (tmp_path / name).read_bytes()
         assert not [word for word in originals if word.encode() in content]
