@@ -1,0 +1,34 @@
+"""Write docs/comparison.md from what `monai-brain compare` made.
+
+python scripts/publish_comparison.py COMPARISON --study STUDY.yaml [--note TEXT]
+"""
+
+import argparse
+import re
+import shutil
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+FIGURES = {"macro_f1.png": "Test macro-F1", "confusion_matrices.png": "Confusion matrices on the test part"}
+ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]}]+/)*([^\s'\",/\]}]+)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="output folder of compare")
+    parser.add_argument("--study", type=Path, required=True, help="the study that trained most of the runs")
+    parser.add_argument("--note", default="", help="what the table says, in words")
+    options = parser.parse_args()
+    tables = (options.folder / "comparison.md").read_text(encoding="utf-8")
+    lines = ["# Comparison of classifiers", "", *([options.note, ""] if options.note else [])]
+    lines += ["Made by", "```", "monai-brain study study.yaml -o STUDY", "monai-brain compare RUN... -o COMPARISON"]
+    lines += ["python scripts/publish_comparison.py COMPARISON --study study.yaml", "```", "with this study.yaml:"]
+    lines += ["```yaml", ABSOLUTE.sub(r"\1", options.study.read_text(encoding="utf-8")).strip(), "```", ""]
+    for name, title in FIGURES.items():
+        shutil.copyfile(options.folder / name, DOCS / "images" / f"comparison_{name}")
+        lines += [f"![{title}](images/comparison_{name})", ""]
+    (DOCS / "comparison.md").write_text("\n".join([*lines, tables.strip()]) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
