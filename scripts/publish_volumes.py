@@ -1,0 +1,83 @@
+"""Write docs/volumes.md: what the classifier, which learned from slices, says of whole heads.
+
+python scripts/publish_volumes.py LGG [--weights RUN]
+
+LGG is the folder `kaggle_3m` of the LGG segmentation data: low-grade gliomas, so every head should be called glioma.
+Each head is put together from its slices as one NIfTI volume per sequence.
+"""
+
+import argparse
+import collections
+import csv
+import re
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import PIL.Image
+
+from monai_brain.inference.apply import predict_folder
+from monai_brain.inference.classification import VOLUME_RULE
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "volumes.md"
+SEQUENCES = {"T1 with contrast (where it was not taken, the set has FLAIR in its place)": 2, "FLAIR": 1}
+"""Of the channels of a slice: before contrast, FLAIR, after contrast."""
+
+AS_SHOWN = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Columns run to the patient's left and rows to the back, as radiologists look at slices; the spacing is not known."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", type=Path, help="run folder; by default what comes with the bundle")
+    options = parser.parse_args()
+    lines = [
+        "# Whole heads",
+        "",
+        f"The classifier learned from single slices. A volume gets the {VOLUME_RULE}.",
+        "No labelled volumes were there to train or choose by, so this is experimental. Below is what it says of heads",
+        "with a low-grade glioma, from other hospitals than the training slices: all of them should be `glioma`.",
+        "",
+        "Made by `python scripts/publish_volumes.py LGG`.",
+        "",
+    ]
+    for name, channel in SEQUENCES.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch)
+            (folder / "scans").mkdir()
+            for patient, volume in heads(options.folder, channel):
+                nib.save(nib.Nifti1Image(volume, AS_SHOWN), folder / "scans" / f"{patient}.nii.gz")
+            weights = str(options.weights) if options.weights else None
+            predict_folder(folder / "scans", folder / "out", weights=weights)
+            with (folder / "out" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+                lines += section(name, list(csv.DictReader(file)))
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+
+
+def heads(folder: Path, channel: int) -> Iterator[tuple[str, np.ndarray]]:
+    """Patients, and one sequence of each, uint8 (W, H, D)."""
+    for patient in sorted(path for path in folder.iterdir() if path.is_dir()):
+        slices = sorted(
+            (path for path in patient.glob("*.tif") if not path.stem.endswith("_mask")),
+            key=lambda path: int(re.findall(r"\d+", path.stem)[-1]),
+        )
+        yield patient.name, np.stack([np.asarray(PIL.Image.open(path))[..., channel].T for path in slices], axis=2)
+
+
+def section(name: str, rows: list[dict[str, str]]) -> list[str]:
+    good = [row for row in rows if row["status"] == "ok"]
+    counts = collections.Counter(row["label"] for row in good)
+    lines = [f"## {name}", f"{len(rows)} heads, {len(good)} with a result.", ""]
+    lines += ["| class | heads | share | slices that agree, median |", "|---|---|---|---|"]
+    for label, count in counts.most_common():
+        agreement = statistics.median(float(row["agreement"]) for row in good if row["label"] == label)
+        lines.append(f"| {label} | {count} | {count / len(good):.2f} | {agreement:.2f} |")
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    main()
