@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import torch
 from ignite.engine import Engine, Events
+from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_brain.explain.methods import make_explainer
@@ -60,9 +61,10 @@ class CollectExplanations:
         chances, classes = torch.softmax(logits, dim=1).max(dim=1)
         with make_explainer(self.method, self.network, self.layer) as explainer:
             maps = explainer(images, classes)
-        drop = removal_drop(self.network, images, maps, classes)
         anywhere = torch.rand(maps.shape, generator=torch.Generator().manual_seed(self.seed)).to(maps.device)
-        random_drop = removal_drop(self.network, images, anywhere, classes)
+        with eval_mode(self.network):  # MONAI's evaluator leaves it in training mode between batches
+            drop = removal_drop(self.network, images, maps, classes)
+            random_drop = removal_drop(self.network, images, anywhere, classes)
         for own in range(len(images)):
             if len(self.explained) % self._every == 0 and len(self._kept) < self.checked:
                 self._kept.append((images[own].cpu(), maps[own, 0].cpu(), int(classes[own])))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from monai_brain.labels import CLASS_NAMES
 from monai_brain.training.explaining import CollectExplanations
 from tests.bundles.running import workflow
 from tests.conftest import read
@@ -30,6 +31,20 @@ def test_every_image_of_the_part_has_its_figures(trained, data, tmp_path):
     assert shuffled["number"] == 8
     assert shuffled["median"] < 0.9
     assert "looking outside the head" in (tmp_path / "explanations.html").read_text()
+
+
+def test_what_was_explained_before_does_not_change_the_network(trained, evaluated, data, tmp_path):
+    """A network left in training mode would drop features out, and take over the statistics of altered slices."""
+    files = ("train.yaml", "evaluate.yaml", "explain.yaml")
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(trained), "output_dir": str(tmp_path)}
+    run = workflow(*files, **options, checked_images=1)
+    run.parser["evaluate::dataloader::batch_size"] = 3
+    run.run()
+    with (tmp_path / "explanations.csv").open(newline="") as file:
+        found = [float(row["probability"]) for row in csv.DictReader(file)]
+    with (evaluated / "predictions.csv").open(newline="") as file:
+        expected = [max(float(row[f"prob_{name}"]) for name in CLASS_NAMES) for row in csv.DictReader(file)]
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 class Corner(nn.Module):
