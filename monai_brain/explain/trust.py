@@ -83,6 +83,21 @@ def share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
     return float(heat[mask].sum()) / total if total > 0 else None
 
 
+def without_hottest(images: Tensor, maps: Tensor, share: float = REMOVED_SHARE) -> Tensor:
+    """Images whose hottest pixels have become the image's darkest value; where a map is 0 they stay as they are.
+
+    Args:
+        images: (N, C, H, W).
+        maps: (N, 1, H, W).
+        share: of the pixels that are removed, at most.
+    """
+    flat = maps.flatten(1)
+    count = max(1, round(share * flat.shape[1]))
+    hottest = torch.zeros_like(flat).scatter(1, flat.topk(count, dim=1).indices, 1.0).reshape(maps.shape)
+    darkest = images.flatten(2).amin(dim=2)[..., None, None]
+    return torch.where(hottest.bool() & (maps > 0), darkest, images)
+
+
 def removal_drop(
     network: Callable[[Tensor], Tensor], images: Tensor, maps: Tensor, classes: Tensor, share: float = REMOVED_SHARE
 ) -> Tensor:
@@ -98,11 +113,7 @@ def removal_drop(
     Returns:
         (N,), in [-1, 1]; near 0 the map does not show what the network goes by.
     """
-    flat = maps.flatten(1)
-    count = max(1, round(share * flat.shape[1]))
-    hottest = torch.zeros_like(flat).scatter(1, flat.topk(count, dim=1).indices, 1.0).reshape(maps.shape)
-    darkest = images.flatten(2).amin(dim=2)[..., None, None]
-    without = torch.where(hottest.bool(), darkest, images)
+    without = without_hottest(images, maps, share)
     with torch.no_grad():
         before, after = (
             torch.softmax(network(own), dim=1).gather(1, classes.reshape(-1, 1))[:, 0] for own in (images, without)
