@@ -320,31 +320,44 @@ def outline_panel(gray: np.ndarray, mask: np.ndarray, aspect: float = 1.0) -> np
     height = 256
     size = (max(1, round(gray.shape[1] * height / (gray.shape[0] * aspect))), height)
     shown = np.repeat(cv2.resize(gray, size, interpolation=cv2.INTER_AREA)[..., None], 3, axis=2)
-    outlined = shown.copy()
-    large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(outlined, lines, -1, MASK_COLOR, 1)
+    outlined = _outlined(shown, mask)
     return np.hstack([shown, np.zeros((height, 6, 3), np.uint8), outlined])
 
 
-def explanation_panel(gray: np.ndarray, heat: np.ndarray, caption: str) -> np.ndarray:
+def _outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A copy of uint8 RGB (rows, columns, 3) with the outline of a mask, bool (H, W), brought to its size."""
+    outlined = picture.copy()
+    large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(outlined, lines, -1, MASK_COLOR, 1)
+    return outlined
+
+
+def explanation_panel(
+    gray: np.ndarray, heat: np.ndarray, caption: str, mask: np.ndarray | None = None, aspect: float = 1.0
+) -> np.ndarray:
     """Slice and overlay side by side with a color bar and a caption above.
 
     Args:
         gray: uint8 (H, W).
         heat: (h, w) in [0, 1].
         caption: one line.
+        mask: bool (H, W), whose outline (blue) both have; None: there is none.
+        aspect: height of a pixel over its width.
 
     Returns:
         uint8 RGB, (rows, columns, 3).
     """
     height = 256
-    size = (round(gray.shape[1] * height / gray.shape[0]), height)
+    size = (max(1, round(gray.shape[1] * height / (gray.shape[0] * aspect))), height)
     shown = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if gray.shape[0] > height else cv2.INTER_CUBIC)
     bar = np.repeat(np.linspace(1, 0, height)[:, None], 12, axis=1)
     bar_colors = np.rint(matplotlib.colormaps["inferno"](bar)[..., :3] * 255).astype(np.uint8)
     gap = np.zeros((height, 6, 3), np.uint8)
-    row = np.hstack([np.repeat(shown[..., None], 3, axis=2), gap, overlay(shown, heat), gap, bar_colors])
+    pictures = [np.repeat(shown[..., None], 3, axis=2), overlay(shown, heat)]
+    if mask is not None:
+        pictures = [_outlined(picture, mask) for picture in pictures]
+    row = np.hstack([pictures[0], gap, pictures[1], gap, bar_colors])
     header = np.zeros((24, row.shape[1], 3), np.uint8)
     cv2.putText(header, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([header, row])
