@@ -121,6 +121,18 @@ def removal_drop(
     return before - after
 
 
+def moved(maps: Tensor, random: torch.Generator) -> Tensor:
+    """Each map (1, H, W) of a batch rolled round by a distance of its own, so that its shapes lie somewhere else.
+
+    What it costs to remove them there is what any such removal costs. Pixels strewn at random would not do: they cost
+    more than any region, as no slice looks like that.
+    """
+    height, width = maps.shape[-2:]
+    rows, columns = (torch.randint(side, (len(maps),), generator=random).tolist() for side in (height, width))
+    rolled = [own.roll(by, dims=(-2, -1)) for own, by in zip(maps, zip(rows, columns, strict=True), strict=True)]
+    return torch.stack(rolled)
+
+
 def agreement(one: np.ndarray, other: np.ndarray) -> float:
     """Spearman's correlation of two maps: near 1 for a map that does not depend on the weights that were shuffled.
 

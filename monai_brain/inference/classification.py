@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import as_seen, trust_of, without_hottest
-from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, METHOD_NAMES, evidence_of
+from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase
@@ -21,6 +21,7 @@ from monai_brain.inference.task import Task, short_name
 from monai_brain.io import UnreadableCase
 from monai_brain.io.write import write_png
 from monai_brain.labels import CLASS_NAMES
+from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.figures import explanation_panel
 
 FOREGROUND = 25

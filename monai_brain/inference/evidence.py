@@ -2,8 +2,6 @@
 
 from monai_brain.explain.trust import Trust
 
-METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "occlusion": "Occlusion", "attention": "Attention"}
-
 EVIDENCE = ("evidence_in_head", "evidence_at_border")
 """Columns of every explained case: shares of the map's mass."""
 

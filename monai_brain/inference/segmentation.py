@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import as_seen, trust_of
-from monai_brain.inference.evidence import EVIDENCE, MASK_EVIDENCE, METHOD_NAMES, evidence_of
+from monai_brain.inference.evidence import EVIDENCE, MASK_EVIDENCE, evidence_of
 from monai_brain.inference.postprocessing import DEFAULT_THRESHOLD, without_specks
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
@@ -22,6 +22,7 @@ from monai_brain.io.deidentify import DeidentificationKey
 from monai_brain.io.dicom_seg import NoSegmentation, write_segmentation
 from monai_brain.io.nifti import write_mask
 from monai_brain.io.write import write_png
+from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.figures import explanation_panel, outline_panel
 from monai_brain.transforms.spatial import to_size_before
 

@@ -7,6 +7,7 @@ from monai_brain.explain.trust import (
     agreement,
     border_mask,
     head_mask,
+    moved,
     removal_drop,
     trust_of,
     without_hottest,
@@ -93,6 +94,16 @@ def test_hottest_tenth_goes_and_pixels_without_evidence_stay():
     assert gone[1].nonzero().tolist() == [[5, 5], [5, 6], [6, 5], [6, 6]]
     assert not gone[2].any(), "an empty map removes nothing"
     assert without[1, :, 5, 5].tolist() == [0, 0.25, 0.5]
+
+
+def test_moved_maps_keep_their_shapes_and_lie_elsewhere_each_for_itself():
+    maps = torch.zeros(6, 1, 40, 40)
+    maps[:, :, 10:14, 10:20] = 1
+    there = moved(maps, torch.Generator().manual_seed(0))
+    assert there.flatten(1).sum(dim=1).tolist() == [40] * 6
+    assert len({tuple(own.flatten().nonzero().flatten().tolist()) for own in there}) == 6
+    together = torch.fft.fft2(maps).abs(), torch.fft.fft2(there).abs()
+    torch.testing.assert_close(*together, msg="a roll changes no amplitude; pixels strewn about do")
 
 
 def test_agreement_is_of_ranks():
