@@ -161,9 +161,11 @@ def predict(
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Classifier: write an overlay per case.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Write an overlay per case: where the evidence was.")
+    ] = False,
     method: Annotated[
-        str | None, typer.Option(help="Of the overlays: gradcam, gradcam++, occlusion or attention.")
+        str | None, typer.Option(help="How it is found: gradcam, gradcam++; of a classifier also occlusion, attention.")
     ] = None,
     masks: Annotated[
         bool | None, typer.Option("--masks/--no-masks", help="Segmenter: write a mask per case; by default it does.")

@@ -1,6 +1,6 @@
-"""Write docs/explanations.md from runs whose explanations were measured (configs/explain.yaml).
+"""Write docs/explanations.md from runs whose explanations were measured (configs/explain.yaml, explain_masks.yaml).
 
-python scripts/publish_explanations.py RUN/explanation_test_gradcam...
+python scripts/publish_explanations.py RUN/explanation_test_gradcam... RUN/localization_PAIRS_gradcam...
 """
 
 import argparse
@@ -9,20 +9,37 @@ from pathlib import Path
 from typing import Any
 
 from monai_brain.report.explanations import explanation_table
+from monai_brain.report.html import Table
+from monai_brain.report.localization import localization_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanations.md"
 INTRODUCTION = """# How far explanations can be trusted
 
 Every image of the test part was explained for the class that the network gave it. A map is worth something if its
 mass lies in the head, if the probability falls when its hottest tenth of the pixels is blackened (more than it falls
-without a tenth at random), and if it changes when the network's weights are shuffled (rank correlation near 0;
-J. Adebayo et al., NeurIPS 2018). None of these says that the map shows the tumor.
+without a region of the same shape at a random place), and if it changes when the network's weights are shuffled (rank
+correlation near 0; J. Adebayo et al., NeurIPS 2018). None of these says that the map shows the tumor.
 
 Made by
 ```
 python -m monai.bundle run explaining --dataset_dir IMAGES --run_dir RUN --method METHOD \\
   --config_file "['configs/train.yaml','configs/evaluate.yaml','configs/explain.yaml']"
-python scripts/publish_explanations.py RUN/explanation_test_METHOD...
+python scripts/publish_explanations.py RUN/explanation_test_METHOD... RUN/localization_PAIRS_METHOD...
+```
+"""
+LOCALIZATION = """
+# How much of the evidence lies inside the tumor
+
+Slices of another data set, with reference masks of their tumors, were explained for the class that the network gave
+them. A map that knew nothing and covered the head evenly would have the mask's share of the head inside the mask:
+chance. The hottest pixel would hit the mask as often (pointing game; J. Zhang et al., IJCV 2018). Color slices, such as
+three sequences in one picture, are seen in gray, which is not what the network was trained on: answers and maps are
+those of a network on unusual slices.
+
+Made by
+```
+python -m monai.bundle run explaining --run_dir RUN --external PAIRS.json --external_dir SLICES --method METHOD \\
+  --config_file "['configs/train.yaml','configs/evaluate.yaml','configs/explain_masks.yaml']"
 ```
 """
 
@@ -31,18 +48,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="+")
     options = parser.parse_args()
-    sections = [section(folder) for folder in options.folder]
+    located = [folder for folder in options.folder if (folder / "localization.json").is_file()]
+    sections = [section(folder) for folder in options.folder if folder not in located]
+    if located:
+        sections += [LOCALIZATION, *(localization_section(folder) for folder in located)]
     PAGE.write_text(INTRODUCTION + "".join(sections), encoding="utf-8")
 
 
 def section(folder: Path) -> str:
     """One run by one method."""
-    found = read(folder / "explanations.json")
+    return as_text(title(folder), explanation_table(read(folder / "explanations.json")))
+
+
+def localization_section(folder: Path) -> str:
+    """Likewise, on slices with masks."""
     about = read(folder / "run.json")["options"]
+    words = f"{title(folder)}, on {about['part'].replace('+', ', ')} of {about['external']}"
+    return as_text(words, localization_table(read(folder / "localization.json")))
+
+
+def title(folder: Path) -> str:
+    """Network, seed and method."""
     training = read(folder.parent / "run.json")["options"]
-    table = explanation_table(found)
+    return f"{training['name']}, seed {training['seed']}, {read(folder / 'run.json')['options']['method']}"
+
+
+def as_text(heading: str, table: Table) -> str:
+    """A table as Markdown."""
     lines = [
-        f"\n## {training['name']}, seed {training['seed']}, {about['method']}",
+        f"\n## {heading}",
         f"{table.caption}.",
         "",
         f"| {' | '.join(table.columns)} |",

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from monai_brain.inference.classification import METHOD_NAMES
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
 from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
+from monai_brain.report.explanations import METHOD_NAMES
 
 NOTICE = "Research use only; not a medical device."
 

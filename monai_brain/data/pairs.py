@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from monai_brain.data.splits import load_datalist
 from monai_brain.io import Case, UnreadableCase, find_cases
 from monai_brain.io.read import read_image, read_mask
 
@@ -198,6 +199,29 @@ def segmentation_datalist(
             raise UnusablePairs(f"no patient is left for {part}; {len(part_of)} patients are too few for this split")
         datalist[part] = [_item(pair) for pair in own]
     return datalist
+
+
+def load_tumor_slices(path: str | Path | None, dataset_dir: str | Path, part: str) -> list[dict[str, Any]]:
+    """The slices of a datalist whose masks hold a tumor, with paths made absolute.
+
+    Args:
+        path: the datalist; None: none was named.
+        dataset_dir: folder that its paths are relative to.
+        part: as `data.splits.load_datalist`.
+
+    Raises:
+        UnusablePairs: no datalist, or one of slices without masks or without a tumor.
+        UnusableDatalist: see `load_datalist`.
+    """
+    if path is None:
+        raise UnusablePairs("no slices with masks: name their datalist with --external, see monai-brain index-pairs")
+    items = load_datalist(path, dataset_dir, part)
+    if any("tumor_pixels" not in item or not isinstance(item["label"], str) for item in items):
+        raise UnusablePairs(f"{path}: has slices without masks; make it with monai-brain index-pairs")
+    with_tumor = [item for item in items if item["tumor_pixels"]]
+    if not with_tumor:
+        raise UnusablePairs(f"{path}: no slice of {part} has a tumor; name other parts with --part")
+    return with_tumor
 
 
 def count_by_part(datalist: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:

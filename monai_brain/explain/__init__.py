@@ -1,1 +1,1 @@
-"""Where in the image a classifier found its evidence."""
+"""Where in the image a classifier or a segmenter found its evidence."""

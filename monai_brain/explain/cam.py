@@ -13,21 +13,28 @@ class NoSuchLayer(ValueError):
     """The network has no layer of this name; the message names some that it has."""
 
 
+class UnfittingMask(ValueError):
+    """A mask of another shape than the network's logits, which would mix the samples of a batch."""
+
+
 class GradCAMExplainer:
-    """Maps of where a network found the evidence for a class; a context manager that leaves no hook behind.
+    """Maps of where a network found the evidence for a class, or for a mask; a context manager that leaves no hook.
 
     Args:
-        network: classifier; put into eval mode while it explains.
+        network: classifier or segmenter; put into eval mode while it explains.
         layer: dotted name of the convolutional layer to look at, such as `features.11`.
         plus_plus: Grad-CAM++, which weighs the places of a layer too.
+        segmenter: the network gives logits of pixels; the score is their sum over a mask.
 
     Raises:
         NoSuchLayer: the network has no such layer.
 
-    Source: Selvaraju et al., Grad-CAM, ICCV 2017; Chattopadhay et al., Grad-CAM++, WACV 2018.
+    Source: Selvaraju et al., Grad-CAM, ICCV 2017; Chattopadhay et al., Grad-CAM++, WACV 2018; for segmenters
+    Vinogradova et al., Towards interpretable semantic segmentation via gradient-weighted class activation mapping,
+    AAAI 2020.
     """
 
-    def __init__(self, network: nn.Module, layer: str, plus_plus: bool = False) -> None:
+    def __init__(self, network: nn.Module, layer: str, plus_plus: bool = False, segmenter: bool = False) -> None:
         modules = dict(network.named_modules())
         if layer not in modules:
             near = [name for name in modules if name.startswith(layer.partition(".")[0])][-5:]
@@ -36,22 +43,28 @@ class GradCAMExplainer:
             )
         self._module = modules[layer]
         self._before = (set(self._module._forward_hooks), set(self._module._backward_hooks))
-        hooks = _PerSampleHooks(network, layer, register_forward=True, register_backward=True)
+        kind = _MaskHooks if segmenter else _PerSampleHooks
+        hooks = kind(network, layer, register_forward=True, register_backward=True)
         self._cam = (GradCAMpp if plus_plus else GradCAM)(hooks, layer, postprocessing=_unchanged)
 
-    def __call__(self, images: Tensor, classes: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """Maps of a batch.
 
         Args:
             images: normalized slices, (N, C, H, W).
-            classes: class index to explain, per sample, (N,).
+            targets: class index to explain, per sample, (N,); of a segmenter masks, bool, of the shape of its logits,
+                (N, K, H, W).
 
         Returns:
-            (N, 1, H, W), float32 in [0, 1]; 1 is the strongest evidence of that image, all 0 means none.
+            (N, 1, H, W), float32 in [0, 1]; 1 is the strongest evidence of that image, all 0 means none. Where
+            a mask is empty there is nothing to explain, so its map is all 0.
+
+        Raises:
+            UnfittingMask: the masks have another shape than the logits.
         """
         with torch.enable_grad():
             # a fully frozen network has no other reason to keep gradients
-            maps = self._cam(images.detach().clone().requires_grad_(True), class_idx=classes)
+            maps = self._cam(images.detach().clone().requires_grad_(True), class_idx=targets)
         return scaled_to_own_maximum(maps.detach().float())
 
     def __enter__(self) -> "GradCAMExplainer":
@@ -88,6 +101,21 @@ class _PerSampleHooks(ModelWithHooks):
     def class_score(self, logits: Tensor, class_idx: Any) -> Tensor:
         score = logits.gather(1, class_idx.reshape(-1, 1))
         return (score - score.detach())[..., None, None]
+
+
+class _MaskHooks(_PerSampleHooks):
+    """The logits of each sample's own mask, summed, and divided by its pixels.
+
+    Grad-CAM does not see the division, as its maps are scaled. Grad-CAM++ does: of a score of thousands it would keep
+    little but the signs of the gradients, and so rounding.
+    """
+
+    def class_score(self, logits: Tensor, class_idx: Any) -> Tensor:
+        if class_idx.shape != logits.shape:
+            raise UnfittingMask(f"masks of shape {tuple(class_idx.shape)} for logits of shape {tuple(logits.shape)}")
+        pixels = class_idx.flatten(1).sum(dim=1).clamp(min=1)
+        score = (logits * class_idx).flatten(1).sum(dim=1) / pixels
+        return (score - score.detach())[:, None, None, None]
 
 
 def _unchanged(maps: Tensor) -> Tensor:

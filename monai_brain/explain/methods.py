@@ -1,4 +1,4 @@
-"""Every way to explain a classifier, under one verb: images and classes in, maps out."""
+"""Every way to explain a network, under one verb: images and what is asked of them in, maps out."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from monai_brain.explain.cam import GradCAMExplainer, scaled_to_own_maximum
 
 METHODS = ("gradcam", "gradcam++", "occlusion", "attention")
+
+MASK_METHODS = ("gradcam", "gradcam++")
+"""Those that explain a segmenter's mask too."""
 
 OCCLUDED_SHARE = 0.2
 """Of the image's side: what is covered at once, about a tumor's width."""
@@ -29,12 +32,13 @@ class Explainer(ABC):
     """A context manager that leaves the network as it was."""
 
     @abstractmethod
-    def __call__(self, images: Tensor, classes: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """Maps of a batch.
 
         Args:
             images: normalized slices, (N, C, H, W).
-            classes: class index to explain, per sample, (N,).
+            targets: class index to explain, per sample, (N,); of a segmenter masks, bool, of the shape of its logits,
+                (N, K, H, W): those that it found, or others.
 
         Returns:
             (N, 1, H, W), float32 in [0, 1]; 1 is the strongest evidence of that image, all 0 means none.
@@ -52,13 +56,14 @@ class Explainer(ABC):
         self.close()
 
 
-def make_explainer(method: str, network: nn.Module, layer: str | None = None) -> Explainer:
-    """An explainer of a classifier.
+def make_explainer(method: str, network: nn.Module, layer: str | None = None, *, segmenter: bool = False) -> Explainer:
+    """An explainer of a classifier, or of a segmenter.
 
     Args:
-        method: of `METHODS`.
-        network: classifier of 2D slices.
+        method: of `METHODS`, of a segmenter of `MASK_METHODS`.
+        network: of 2D slices.
         layer: that Grad-CAM and Grad-CAM++ look at.
+        segmenter: masks are explained, not classes.
 
     Raises:
         UnknownMethod: there is no such method, or the network has no layer or no attention map for it.
@@ -66,24 +71,26 @@ def make_explainer(method: str, network: nn.Module, layer: str | None = None) ->
     """
     if method not in METHODS:
         raise UnknownMethod(f"method {method!r} is none of {', '.join(METHODS)}")
+    if segmenter and method not in MASK_METHODS:
+        raise UnknownMethod(f"{method} explains classes only; of a segmenter's mask try {' or '.join(MASK_METHODS)}")
     if method == "occlusion":
         return Occlusion(network)
     if method == "attention":
         return AttentionMap(network)
     if layer is None:
         raise UnknownMethod(f"{method} needs a convolution to look at, and none is named; try occlusion")
-    return CAM(network, layer, plus_plus=method == "gradcam++")
+    return CAM(network, layer, plus_plus=method == "gradcam++", segmenter=segmenter)
 
 
 class CAM(Explainer):
     """Grad-CAM or Grad-CAM++; see `explain.cam`."""
 
-    def __init__(self, network: nn.Module, layer: str, plus_plus: bool = False) -> None:
-        self.maps = GradCAMExplainer(network, layer, plus_plus)
+    def __init__(self, network: nn.Module, layer: str, plus_plus: bool = False, segmenter: bool = False) -> None:
+        self.maps = GradCAMExplainer(network, layer, plus_plus, segmenter)
 
-    def __call__(self, images: Tensor, classes: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """See `Explainer`."""
-        return self.maps(images, classes)
+        return self.maps(images, targets)
 
     def close(self) -> None:
         """See `Explainer`."""
@@ -99,10 +106,10 @@ class Occlusion(Explainer):
     def __init__(self, network: nn.Module) -> None:
         self.network = network
 
-    def __call__(self, images: Tensor, classes: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """See `Explainer`; about a hundred looks at each image."""
         with torch.no_grad():
-            maps = [self._map(image[None], label) for image, label in zip(images, classes.tolist(), strict=True)]
+            maps = [self._map(image[None], label) for image, label in zip(images, targets.tolist(), strict=True)]
         return scaled_to_own_maximum(torch.cat(maps))
 
     def _map(self, image: Tensor, label: int) -> Tensor:
@@ -126,7 +133,7 @@ class AttentionMap(Explainer):
             raise UnknownMethod(f"{type(network).__name__} makes no attention map; only networks with refinement do")
         self.network = network
 
-    def __call__(self, images: Tensor, classes: Tensor) -> Tensor:
+    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """See `Explainer`; the map as it is, not scaled to its own maximum."""
         with torch.no_grad():
             was_training = self.network.training

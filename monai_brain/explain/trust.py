@@ -83,6 +83,21 @@ def share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
     return float(heat[mask].sum()) / total if total > 0 else None
 
 
+def without_hottest(images: Tensor, maps: Tensor, share: float = REMOVED_SHARE) -> Tensor:
+    """Images whose hottest pixels have become the image's darkest value; where a map is 0 they stay as they are.
+
+    Args:
+        images: (N, C, H, W).
+        maps: (N, 1, H, W).
+        share: of the pixels that are removed, at most.
+    """
+    flat = maps.flatten(1)
+    count = max(1, round(share * flat.shape[1]))
+    hottest = torch.zeros_like(flat).scatter(1, flat.topk(count, dim=1).indices, 1.0).reshape(maps.shape)
+    darkest = images.flatten(2).amin(dim=2)[..., None, None]
+    return torch.where(hottest.bool() & (maps > 0), darkest, images)
+
+
 def removal_drop(
     network: Callable[[Tensor], Tensor], images: Tensor, maps: Tensor, classes: Tensor, share: float = REMOVED_SHARE
 ) -> Tensor:
@@ -98,16 +113,24 @@ def removal_drop(
     Returns:
         (N,), in [-1, 1]; near 0 the map does not show what the network goes by.
     """
-    flat = maps.flatten(1)
-    count = max(1, round(share * flat.shape[1]))
-    hottest = torch.zeros_like(flat).scatter(1, flat.topk(count, dim=1).indices, 1.0).reshape(maps.shape)
-    darkest = images.flatten(2).amin(dim=2)[..., None, None]
-    without = torch.where(hottest.bool(), darkest, images)
+    without = without_hottest(images, maps, share)
     with torch.no_grad():
         before, after = (
             torch.softmax(network(own), dim=1).gather(1, classes.reshape(-1, 1))[:, 0] for own in (images, without)
         )
     return before - after
+
+
+def moved(maps: Tensor, random: torch.Generator) -> Tensor:
+    """Each map (1, H, W) of a batch rolled round by a distance of its own, so that its shapes lie somewhere else.
+
+    What it costs to remove them there is what any such removal costs. Pixels strewn at random would not do: they cost
+    more than any region, as no slice looks like that.
+    """
+    height, width = maps.shape[-2:]
+    rows, columns = (torch.randint(side, (len(maps),), generator=random).tolist() for side in (height, width))
+    rolled = [own.roll(by, dims=(-2, -1)) for own, by in zip(maps, zip(rows, columns, strict=True), strict=True)]
+    return torch.stack(rolled)
 
 
 def agreement(one: np.ndarray, other: np.ndarray) -> float:

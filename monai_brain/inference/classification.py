@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from ignite.engine import Engine
+from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_brain.explain.methods import Explainer, make_explainer
-from monai_brain.explain.trust import as_seen, trust_of
+from monai_brain.explain.trust import as_seen, trust_of, without_hottest
+from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase
@@ -19,6 +21,7 @@ from monai_brain.inference.task import Task, short_name
 from monai_brain.io import UnreadableCase
 from monai_brain.io.write import write_png
 from monai_brain.labels import CLASS_NAMES
+from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.figures import explanation_panel
 
 FOREGROUND = 25
@@ -79,10 +82,13 @@ def slices_asked_for(slices: str) -> SliceRange:
     return SliceRange(int(found[1]), int(found[2]))
 
 
-EVIDENCE = ("evidence_in_head", "evidence_at_border")
-"""Columns of what is explained: shares of the map's mass."""
+class Explained(NamedTuple):
+    """A slice's explanation."""
 
-METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "occlusion": "Occlusion", "attention": "Attention"}
+    heat: np.ndarray
+    """(h, w), of the network's input."""
+    drop: float | None
+    """See `EVIDENCE_DROP`; None where the map is empty, so that nothing can be removed."""
 
 
 class Seen(NamedTuple):
@@ -92,8 +98,8 @@ class Seen(NamedTuple):
     """(K,), of the classes."""
     image: Tensor | None = None
     """The network's input, of cases that are explained."""
-    heat: np.ndarray | None = None
-    """Grad-CAM for the slice's own class, (h, w); of volumes it is made at the end, for one slice."""
+    explained: Explained | None = None
+    """For the slice's own class; of volumes it is made at the end, for one slice."""
 
 
 class Classification(Task):
@@ -101,14 +107,21 @@ class Classification(Task):
 
     Args:
         explain: write an overlay per case, and how far it can be trusted; of a volume, for the slice that speaks most
-            clearly.
+            clearly. That takes a map and one more look at the slice.
         method: see `explain.methods`.
         cam_layer: layer that Grad-CAM looks at.
         slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
     """
 
-    columns = (*(f"prob_{name}" for name in CLASS_NAMES), "slices", "agreement", "deciding_slice", *EVIDENCE)
-    on_page = ("agreement", *EVIDENCE)
+    columns = (
+        *(f"prob_{name}" for name in CLASS_NAMES),
+        "slices",
+        "agreement",
+        "deciding_slice",
+        *EVIDENCE,
+        EVIDENCE_DROP,
+    )
+    on_page = ("agreement", *EVIDENCE, EVIDENCE_DROP)
     folders = ("overlays",)
     labels = CLASS_NAMES
     verb = "classifying"
@@ -140,17 +153,18 @@ class Classification(Task):
 
     def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
-        logits = engine.state.output["pred"].detach().float().cpu()
-        probabilities = torch.softmax(logits, dim=1).numpy()
+        probabilities = _probabilities(engine.state.output["pred"])
         if not self.explain:
             return [Seen(own) for own in probabilities]
         images = engine.state.output["image"]
         slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
-        heat: dict[int, np.ndarray] = {}
+        explained: dict[int, Explained] = {}
         if slices:
-            maps = self._maps(images[slices], probabilities[slices].argmax(axis=1))
-            heat = dict(zip(slices, maps, strict=True))
-        return [Seen(own, images[place].cpu(), heat.get(place)) for place, own in enumerate(probabilities)]
+            labels = probabilities[slices].argmax(axis=1)
+            explained = dict(
+                zip(slices, self._explain(engine, images[slices], labels, probabilities[slices]), strict=True)
+            )
+        return [Seen(own, images[place].cpu(), explained.get(place)) for place, own in enumerate(probabilities)]
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
@@ -169,7 +183,7 @@ class Classification(Task):
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
         overlay = ""
         if self.explain:
-            overlay, evidence, noted = self._explained(opened, deciding, chosen, engine)
+            overlay, evidence, noted = self._write_overlay(opened, deciding, chosen, engine)
             values, warnings = values | evidence, (*warnings, *noted)
         return Prediction(case.id, "ok", "", CLASS_NAMES[chosen], float(mean[chosen]), values, warnings, overlay)
 
@@ -178,23 +192,40 @@ class Classification(Task):
         if self.explainer is not None:
             self.explainer.close()
 
-    def _maps(self, images: Tensor, labels: np.ndarray) -> np.ndarray:
-        """Maps of a batch, (N, h, w)."""
+    def _explain(
+        self, engine: Engine, images: Tensor, labels: np.ndarray, probabilities: np.ndarray
+    ) -> list[Explained]:
+        """Explain slices (N, C, H, W) for their labels (N,), which have probabilities (N, K)."""
         assert self.explainer is not None  # `ready` made it
-        return self.explainer(images, torch.as_tensor(labels, device=images.device)).cpu().numpy()[:, 0]
+        maps = self.explainer(images, torch.as_tensor(labels, device=images.device))
+        without = without_hottest(images, maps)
+        count = len(images)
+        if count > 1:  # filled up as every batch is, so that a divided run gives the same digits; not for one slice
+            without, _ = engine.prepare_batch({"image": without}, engine.state.device, False)
+        with eval_mode(engine.network):  # MONAI's evaluator leaves it in training mode between batches
+            after = _probabilities(engine.inferer(without, engine.network)[:count])
+        drops = (probabilities - after)[np.arange(count), labels]
+        heat = maps.cpu().numpy()[:, 0]
+        return [Explained(own, float(drop) if own.any() else None) for own, drop in zip(heat, drops, strict=True)]
 
-    def _explained(
+    def _write_overlay(
         self, opened: OpenCase, position: int, label: int, engine: Engine
     ) -> tuple[str, dict[str, str], tuple[str, ...]]:
         """Path of the overlay of one slice, what its map's mass says, and warnings."""
         seen = opened.outputs[position]
-        heat = seen.heat
-        if heat is None:
-            heat = self._maps(seen.image[None].to(engine.state.device), np.array([label]))[0]
+        explained = seen.explained
+        if explained is None:
+            image = seen.image[None].to(engine.state.device)
+            (explained,) = self._explain(engine, image, np.array([label]), seen.probabilities[None])
         gray = as_seen(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
         caption = f"{METHOD_NAMES[self.method]} for {CLASS_NAMES[label]}"
-        write_png(self.output / name, explanation_panel(gray, heat, caption))
-        trust = trust_of(heat, gray)
-        shares = zip(EVIDENCE, (trust.inside_head, trust.at_border), strict=True)
-        return name, {key: f"{share:.3f}" for key, share in shares if share is not None}, trust.warnings
+        write_png(self.output / name, explanation_panel(gray, explained.heat, caption))
+        trust = trust_of(explained.heat, gray)
+        drop = {} if explained.drop is None else {EVIDENCE_DROP: f"{explained.drop:.3f}"}
+        return name, {**evidence_of(trust), **drop}, trust.warnings
+
+
+def _probabilities(logits: Tensor) -> np.ndarray:
+    """Of every class, (N, K)."""
+    return torch.softmax(logits.detach().float().cpu(), dim=1).numpy()

@@ -3,12 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ignite.engine import Engine
+from torch import Tensor, nn
 
+from monai_brain.explain.methods import Explainer, make_explainer
+from monai_brain.explain.trust import as_seen, trust_of
+from monai_brain.inference.evidence import EVIDENCE, MASK_EVIDENCE, evidence_of
 from monai_brain.inference.postprocessing import DEFAULT_THRESHOLD, without_specks
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
@@ -18,7 +22,8 @@ from monai_brain.io.deidentify import DeidentificationKey
 from monai_brain.io.dicom_seg import NoSegmentation, write_segmentation
 from monai_brain.io.nifti import write_mask
 from monai_brain.io.write import write_png
-from monai_brain.report.figures import outline_panel
+from monai_brain.report.explanations import METHOD_NAMES
+from monai_brain.report.figures import explanation_panel, outline_panel
 from monai_brain.transforms.spatial import to_size_before
 
 MILLILITER = 1000.0
@@ -31,6 +36,21 @@ KEY_SUFFIX = "_deidentification_key.csv"
 
 NO_DICOM_MASK = "no_dicom_mask"
 """Warning of a DICOM case whose mask could not be written as DICOM too, as nothing can refer to its files."""
+
+
+class Seen(NamedTuple):
+    """What is kept of one slice."""
+
+    mask: np.ndarray
+    """bool (H, W), in the slice's own size, before small components go."""
+    clear: float
+    """How clear it is, in [0, 1]."""
+    image: Tensor | None = None
+    """The network's input (C, h, w), of slices with tumor that are explained."""
+    found: Tensor | None = None
+    """Its pixels of tumor, bool (1, h, w)."""
+    heat: Tensor | None = None
+    """Evidence for these pixels, (1, h, w); of volumes it is made at the end, for one slice."""
 
 
 class Segmentation(Task):
@@ -50,10 +70,17 @@ class Segmentation(Task):
             the output folder, see `KEY_SUFFIX`.
         overlays: write a picture per case that has a tumor: its outline on the slice, or on the slice of a volume
             that shows most of it.
+        explain: in that picture also where the evidence for the tumor was, and how far that can be trusted. Without a
+            tumor there is nothing to explain.
+        method: of `explain.methods.MASK_METHODS`.
+        cam_layer: layer that Grad-CAM looks at.
     """
 
-    columns = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml", "largest_slice", "mask", "dicom_mask")
-    on_page = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml")
+    columns = (
+        *("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml", "largest_slice", "mask", "dicom_mask"),
+        *(*EVIDENCE, *MASK_EVIDENCE),
+    )
+    on_page = ("tumor_pixels", "tumor_area_mm2", "tumor_volume_ml", *EVIDENCE, *MASK_EVIDENCE)
     folders = ("masks", "overlays")
     labels = tuple(LABELS.values())
     verb = "segmenting"
@@ -68,6 +95,9 @@ class Segmentation(Task):
         masks: bool = True,
         overlays: bool = False,
         deidentify: bool = False,
+        explain: bool = False,
+        method: str = "gradcam",
+        cam_layer: str | None = None,
     ) -> None:
         self.transforms = transforms
         self.threshold = threshold
@@ -76,6 +106,10 @@ class Segmentation(Task):
         self.overlays = overlays
         self.deidentify = deidentify
         self.divisible = not deidentify
+        self.explain = explain
+        self.method = method
+        self.cam_layer = cam_layer
+        self.explainer: Explainer | None = None
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """See `Task`."""
@@ -83,22 +117,42 @@ class Segmentation(Task):
         self.stems = Counter(_stem(case.id) for case in cases)
         self.key = DeidentificationKey(output.with_name(f"{output.name}{KEY_SUFFIX}")) if self.deidentify else None
 
-    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[tuple[np.ndarray, float]]:
-        """The mask of each slice, in the slice's own size, before small components go; and how clear it is."""
-        probabilities = torch.sigmoid(engine.state.output["pred"].detach().float()).cpu().numpy()[:, 0]
-        kept = []
-        for own, opened in zip(probabilities, cases, strict=True):
-            if not np.isfinite(own).all():
-                kept.append((np.zeros(opened.size, bool), float("nan")))
-                continue
-            mask = to_size_before(own, self.transforms, opened.size) > self.threshold
-            kept.append((mask, float(own[own > self.threshold].mean() if mask.any() else 1 - own.max())))
+    def ready(self, network: nn.Module) -> None:
+        """See `Task`.
+
+        Raises:
+            UnknownMethod: an explanation is asked for that the network cannot be given.
+            NoSuchLayer: the network has no layer of this name.
+        """
+        if self.explain:
+            self.explainer = make_explainer(self.method, network, self.cam_layer, segmenter=True)
+
+    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Seen]:
+        """The mask of each slice, and where it is explained what that takes."""
+        probabilities = torch.sigmoid(engine.state.output["pred"].detach().float())
+        kept = [self._seen(own, case) for own, case in zip(probabilities.cpu().numpy()[:, 0], cases, strict=True)]
+        with_tumor = [place for place, seen in enumerate(kept) if self.explain and seen.mask.any()]
+        images, found = engine.state.output["image"], probabilities > self.threshold
+        slices = [place for place in with_tumor if cases[place].image.kind == "slice"]
+        heat = dict(zip(slices, self._maps(images[slices], found[slices]), strict=True)) if slices else {}
+        for place in with_tumor:
+            kept[place] = kept[place]._replace(
+                image=images[place].cpu(), found=found[place].cpu(), heat=heat.get(place)
+            )
         return kept
+
+    def _seen(self, probabilities: np.ndarray, opened: OpenCase) -> Seen:
+        """The mask of a slice from the network's (h, w)."""
+        if not np.isfinite(probabilities).all():
+            return Seen(np.zeros(opened.size, bool), float("nan"))
+        mask = to_size_before(probabilities, self.transforms, opened.size) > self.threshold
+        inside = probabilities[probabilities > self.threshold]
+        return Seen(mask, float(inside.mean() if mask.any() else 1 - probabilities.max()))
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
         case, kind = opened.case, opened.image.kind
-        clear = {position: own[1] for position, own in opened.outputs.items()}
+        clear = {position: own.clear for position, own in opened.outputs.items()}
         if not np.isfinite(list(clear.values())).all():
             return Prediction(case.id, "error", "non_finite_output", warnings=opened.warnings)
         mask = self.mask_of(opened)
@@ -115,9 +169,19 @@ class Segmentation(Task):
                     values["dicom_mask"] = self._write_dicom_mask(opened, mask)
                 except NoSegmentation:
                     warnings = (*warnings, NO_DICOM_MASK)
-        overlay = self._write_overlay(opened, mask, largest) if self.overlays and found else ""
+        overlay = ""
+        if self.explain and found:
+            overlay, evidence, noted = self._write_explanation(opened, mask, largest, engine)
+            values, warnings = values | evidence, (*warnings, *noted)
+        elif self.overlays and found:
+            overlay = self._write_overlay(opened, mask, largest)
         certainty = clear.get(largest, 1.0) if found else min(clear.values())
         return Prediction(case.id, "ok", "", LABELS[found], certainty, values, warnings, overlay)
+
+    def close(self) -> None:
+        """Take everything off the network."""
+        if self.explainer is not None:
+            self.explainer.close()
 
     def mask_of(self, opened: OpenCase) -> np.ndarray:
         """The tumor of a case whose slices all came back, without small components; bool (H, W) or (D, H, W)."""
@@ -125,10 +189,10 @@ class Segmentation(Task):
 
     def _assembled(self, opened: OpenCase) -> np.ndarray:
         if opened.image.kind == "slice":
-            return opened.outputs[0][0]
+            return opened.outputs[0].mask
         mask = np.zeros(opened.image.pixels.shape[1:], bool)
-        for position, (own, _) in opened.outputs.items():
-            mask[position] = own
+        for position, own in opened.outputs.items():
+            mask[position] = own.mask
         return mask
 
     def _mask_name(self, case_id: str) -> str:
@@ -157,6 +221,31 @@ class Segmentation(Task):
         name = f"overlays/{short_name(opened.case.id)}.png"
         write_png(self.output / name, outline_panel(opened.gray(largest), own, opened.aspect))
         return name
+
+    def _maps(self, images: Tensor, found: Tensor) -> Tensor:
+        """Maps of a batch, (N, 1, h, w)."""
+        assert self.explainer is not None  # `ready` made it
+        return self.explainer(images, found).cpu()
+
+    def _write_explanation(
+        self, opened: OpenCase, mask: np.ndarray, largest: int, engine: Engine
+    ) -> tuple[str, dict[str, str], tuple[str, ...]]:
+        """Path of the overlay of one slice, what its map's mass says, and warnings."""
+        seen = opened.outputs[largest]
+        heat = seen.heat
+        if heat is None:
+            device = engine.state.device
+            heat = self._maps(seen.image[None].to(device), seen.found[None].to(device))[0]
+        # where the network looked: what it saw of padding counts too
+        trust = trust_of(heat[0].numpy(), as_seen(seen.image.numpy()), seen.found[0].numpy())
+        own = mask[largest] if opened.image.kind == "volume" else mask
+        shown = to_size_before(heat[0].numpy(), self.transforms, opened.size)
+        name = f"overlays/{short_name(opened.case.id)}.png"
+        caption = f"{METHOD_NAMES[self.method]} for tumor"
+        write_png(
+            self.output / name, explanation_panel(opened.gray(largest), shown, caption, mask=own, aspect=opened.aspect)
+        )
+        return name, evidence_of(trust), trust.warnings
 
 
 def _size(mask: np.ndarray, spacing_mm: Sequence[float] | None) -> dict[str, str]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +20,9 @@ import numpy as np
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
+
+NEGATIVE_NUMBER = re.compile(r"-\d+(\.\d+)?")
+"""Text that is no formula although it starts like one."""
 
 
 @contextlib.contextmanager
@@ -66,8 +70,10 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
 
 
 def safe_cell(value: Any) -> Any:
-    """Text that starts like a formula gets an apostrophe in front; everything else stays as it is."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    """Text that starts like a formula gets an apostrophe in front; all else, negative numbers too, stays as it is."""
+    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS) or NEGATIVE_NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def write_png(path: Path, image_rgb: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Write how far the explanations of a data set can be trusted: a table per image, figures per class, one page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,20 @@ from monai_brain.evaluation.intervals import quartiles
 from monai_brain.explain.trust import LEAST_INSIDE
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES
-from monai_brain.report.html import Table, write_page
+from monai_brain.report.figures import ExplainedSlice, draw_explanations
+from monai_brain.report.html import Figure, Table, write_page
 
 FIGURES = {
     "inside_head": "of the mass inside the head",
     "at_border": "of the mass at the image's border",
     "removal_drop": "drop of the probability without the hottest tenth",
-    "random_drop": "drop without a tenth at random",
+    "random_drop": "drop without the same region elsewhere",
 }
+
+METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "occlusion": "Occlusion", "attention": "Attention"}
+
+SHOWN = 2
+"""Slices of each class with the most, and with the least, of what is shown."""
 
 
 def write_explanations(
@@ -24,16 +30,19 @@ def write_explanations(
     rows: Sequence[Mapping[str, Any]],
     shuffled: Sequence[float],
     *,
+    picture: Callable[[int], ExplainedSlice],
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Write what was measured.
 
     Args:
-        folder: gets `explanations.csv`, `explanations.json`, `explanations.html`, `run.json`.
+        folder: gets `explanations.csv`, `explanations.json`, `explanations.html`, `run.json`, and for each class that
+            was given `examples_CLASS.png` and `.svg`.
         items: the images with `image` and `label`, N of them.
         rows: of each image `predicted` (class index), `probability` and the `FIGURES`, in their order.
         shuffled: rank correlations with the maps of a network with shuffled weights.
-        options: for the manifest.
+        picture: of one of the images, by its index.
+        options: for the manifest; with `method`.
 
     Returns:
         What stands in `explanations.json`.
@@ -69,8 +78,60 @@ def write_explanations(
             for item, row in zip(items, rows, strict=True)
         ),
     )
-    write_page(folder / "explanations.html", "Explanations", [explanation_table(found)])
+    figures = draw_examples(
+        folder,
+        rows,
+        "inside_head",
+        "evidence inside the head",
+        lambda index: (
+            f"reference {CLASS_NAMES[items[index]['label']]}\n{rows[index]['inside_head']:.0%} inside the head\n"
+            f"drop without it {rows[index]['removal_drop']:.2f}"
+        ),
+        picture,
+        options["method"],
+    )
+    write_page(folder / "explanations.html", "Explanations", [explanation_table(found), *figures])
     return found
+
+
+def draw_examples(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    figure: str,
+    words: str,
+    caption: Callable[[int], str],
+    picture: Callable[[int], ExplainedSlice],
+    method: str,
+) -> list[Figure]:
+    """For each class that was given, the slices with the most and the least of a figure, as PNG and SVG.
+
+    Args:
+        folder: gets `examples_CLASS.png` and `.svg`.
+        rows: of each slice `predicted` (class index), `probability` and the figure; None where it is undefined.
+        figure: its key.
+        words: what it is.
+        caption: further lines for one of the slices, by its index.
+        picture: likewise what is drawn.
+        method: of `METHOD_NAMES`.
+
+    Returns:
+        The figures, for a page in the same folder.
+    """
+    figures = []
+    for label, name in enumerate(CLASS_NAMES):
+        own = [index for index, row in enumerate(rows) if row["predicted"] == label and row[figure] is not None]
+        order = sorted(own, key=lambda index: -rows[index][figure])
+        half = -(-len(order) // 2)  # a class of few has no slice on both sides
+        most, least = order[:half][:SHOWN], order[half:][-SHOWN:]
+        if not most:
+            continue
+        path = f"examples_{name}.png"
+        title = f"Answer {name}: most {words} ({len(most)} above), least ({len(least)} below)"
+        captions = [f"{name} {rows[index]['probability']:.2f}\n{caption(index)}" for index in (*most, *least)]
+        pictures = [picture(index) for index in (*most, *least)]
+        draw_explanations(pictures, captions, folder / path, title=title, method=METHOD_NAMES[method])
+        figures.append(Figure(title, path))
+    return figures
 
 
 def explanation_table(found: Mapping[str, Any]) -> Table:

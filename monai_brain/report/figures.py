@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
@@ -18,6 +20,9 @@ from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
 DOTS_PER_INCH = 150
 MASK_COLOR = (86, 180, 233)
 """Of a predicted tumor, RGB."""
+
+FIGURE_OPACITY = 0.7
+"""Of maps in figures that are printed: more than on the screen, where the plain slice is as large beside it."""
 
 TRAINING_COLOR, VALIDATION_COLOR, ACCURACY_COLOR = "#56B4E9", "#D55E00", "#009E73"
 
@@ -234,6 +239,70 @@ def draw_picture_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Pa
     _save(figure, path)
 
 
+class ExplainedSlice(NamedTuple):
+    """A slice and what explains a network's answer for it."""
+
+    gray: np.ndarray
+    """uint8 (H, W)."""
+    heat: np.ndarray
+    """(h, w) in [0, 1], 1 being the strongest evidence of this slice."""
+    attention: np.ndarray | None = None
+    """(h, w) in [0, 1], where the network makes such a map."""
+    mask: np.ndarray | None = None
+    """bool (H, W), tumor, where that is known."""
+
+
+def draw_explanations(
+    slices: Sequence[ExplainedSlice], captions: Sequence[str], path: Path, *, title: str, method: str
+) -> None:
+    """Slices in rows: as it is, its map, the attention map and the tumor's outline; for the screen and for print.
+
+    Args:
+        slices: N of them, at least one.
+        captions: of each, some short lines.
+        path: PNG file; the same as SVG is written beside it.
+        title: above all.
+        method: name of the maps.
+    """
+    columns = ["slice", method]
+    columns += ["attention map"] if any(own.attention is not None for own in slices) else []
+    columns += ["tumor mask"] if any(own.mask is not None for own in slices) else []
+    figure = _figure(1.4 + 1.45 * len(columns), 1.1 + 1.47 * len(slices))
+    figure.suptitle(title, fontsize=10)
+    heights = [1.0] * len(slices) + [0.05]  # the last for color bars
+    grid = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
+    for line, own, caption in zip(grid[:-1], slices, captions, strict=True):
+        plain = np.repeat(own.gray[..., None], 3, axis=2)
+        pictures = {
+            "slice": plain,
+            method: overlay(own.gray, own.heat, FIGURE_OPACITY),
+            "attention map": None if own.attention is None else overlay(own.gray, own.attention, FIGURE_OPACITY),
+            "tumor mask": None if own.mask is None else plain,
+        }
+        for axes, name in zip(line, columns, strict=True):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            if (picture := pictures[name]) is not None:
+                axes.imshow(picture)
+            if own.mask is not None and name in (method, "tumor mask"):
+                axes.contour(own.mask, levels=[0.5], colors=[np.divide(MASK_COLOR, 255)], linewidths=1.2)
+        line[0].set_ylabel(caption, rotation=0, ha="right", va="center", fontsize=8)
+    for axes, name in zip(grid[0], columns, strict=True):
+        axes.set_title(name, fontsize=9)
+    ramp = overlay(np.full((1, 256), 128, np.uint8), np.linspace(0, 1, 256)[None], FIGURE_OPACITY)[0]
+    colors = ScalarMappable(cmap=ListedColormap(ramp / 255))  # as they are seen over middle gray
+    labels = {method: "share of the slice's\nmaximum", "attention map": "weight"}
+    for axes, name in zip(grid[-1], columns, strict=True):
+        if name not in labels:
+            axes.axis("off")
+            continue
+        bar = figure.colorbar(colors, cax=axes, orientation="horizontal", ticks=[0, 0.5, 1])
+        bar.set_label(labels[name], fontsize=8)
+        axes.tick_params(labelsize=8)
+    for suffix in (".png", ".svg"):
+        _save(figure, path.with_suffix(suffix))
+
+
 def overlay(gray: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.ndarray:
     """A heat map over a slice: where the map is 0 the slice stays as it is.
 
@@ -320,31 +389,44 @@ def outline_panel(gray: np.ndarray, mask: np.ndarray, aspect: float = 1.0) -> np
     height = 256
     size = (max(1, round(gray.shape[1] * height / (gray.shape[0] * aspect))), height)
     shown = np.repeat(cv2.resize(gray, size, interpolation=cv2.INTER_AREA)[..., None], 3, axis=2)
-    outlined = shown.copy()
-    large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-    lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(outlined, lines, -1, MASK_COLOR, 1)
+    outlined = _outlined(shown, mask)
     return np.hstack([shown, np.zeros((height, 6, 3), np.uint8), outlined])
 
 
-def explanation_panel(gray: np.ndarray, heat: np.ndarray, caption: str) -> np.ndarray:
+def _outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """A copy of uint8 RGB (rows, columns, 3) with the outline of a mask, bool (H, W), brought to its size."""
+    outlined = picture.copy()
+    large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(outlined, lines, -1, MASK_COLOR, 1)
+    return outlined
+
+
+def explanation_panel(
+    gray: np.ndarray, heat: np.ndarray, caption: str, mask: np.ndarray | None = None, aspect: float = 1.0
+) -> np.ndarray:
     """Slice and overlay side by side with a color bar and a caption above.
 
     Args:
         gray: uint8 (H, W).
         heat: (h, w) in [0, 1].
         caption: one line.
+        mask: bool (H, W), whose outline (blue) both have; None: there is none.
+        aspect: height of a pixel over its width.
 
     Returns:
         uint8 RGB, (rows, columns, 3).
     """
     height = 256
-    size = (round(gray.shape[1] * height / gray.shape[0]), height)
+    size = (max(1, round(gray.shape[1] * height / (gray.shape[0] * aspect))), height)
     shown = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if gray.shape[0] > height else cv2.INTER_CUBIC)
     bar = np.repeat(np.linspace(1, 0, height)[:, None], 12, axis=1)
     bar_colors = np.rint(matplotlib.colormaps["inferno"](bar)[..., :3] * 255).astype(np.uint8)
     gap = np.zeros((height, 6, 3), np.uint8)
-    row = np.hstack([np.repeat(shown[..., None], 3, axis=2), gap, overlay(shown, heat), gap, bar_colors])
+    pictures = [np.repeat(shown[..., None], 3, axis=2), overlay(shown, heat)]
+    if mask is not None:
+        pictures = [_outlined(picture, mask) for picture in pictures]
+    row = np.hstack([pictures[0], gap, pictures[1], gap, bar_colors])
     header = np.zeros((24, row.shape[1], 3), np.uint8)
     cv2.putText(header, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([header, row])
@@ -374,5 +456,8 @@ def _figure(width_inches: float, height_inches: float) -> Figure:
 def _save(figure: Figure, path: Path) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
-    with atomic(path, "wb") as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
+    kind = path.suffix.removeprefix(".")
+    # neither versions nor dates nor random names: the same figure has the same bytes
+    metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
+    with atomic(path, "wb") as file, matplotlib.rc_context({"svg.hashsalt": "monai-brain"}):
+        figure.savefig(file, format=kind, metadata=metadata)

@@ -1,14 +1,22 @@
 """Explain a whole data set, and measure how far the explanations can be trusted."""
 
 import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
+from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_brain.explain.methods import make_explainer
-from monai_brain.explain.trust import Trust, agreement, as_seen, removal_drop, trust_of
+from monai_brain.explain.trust import Trust, agreement, as_seen, head_mask, moved, removal_drop, share_inside, trust_of
+from monai_brain.io.read import read_image, read_mask
+from monai_brain.report.figures import ExplainedSlice
+from monai_brain.transforms.load import to_8_bits, to_channels
+from monai_brain.transforms.spatial import Size, to_size_before
 
 
 class Explained(NamedTuple):
@@ -20,30 +28,16 @@ class Explained(NamedTuple):
     removal_drop: float
     """By how much the probability falls without the hottest tenth of the pixels."""
     random_drop: float
-    """Likewise without a tenth at random: what any removal costs."""
+    """Likewise without a region of the same shape somewhere else: what any removal costs."""
 
 
-class CollectExplanations:
-    """A handler that explains every image of an evaluator's batches for its predicted class.
+class _Explaining:
+    """A handler that explains the images of an evaluator's batches for the classes that they are given."""
 
-    Args:
-        network: with its weights loaded.
-        method: see `explain.methods`.
-        layer: that Grad-CAM looks at.
-        checked: images whose maps are compared with those of a network with shuffled weights.
-        seed: of the shuffling.
-    """
-
-    def __init__(
-        self, network: nn.Module, method: str = "gradcam", layer: str | None = None, checked: int = 64, seed: int = 0
-    ) -> None:
+    def __init__(self, network: nn.Module, method: str, layer: str | None) -> None:
         self.network = network
         self.method = method
         self.layer = layer
-        self.checked = checked
-        self.seed = seed
-        self.explained: list[Explained] = []
-        self._kept: list[tuple[Tensor, Tensor, int]] = []
 
     def attach(self, engine: Engine) -> None:
         """Listen to an evaluator whose batches stay whole (`decollate: false`)."""
@@ -51,18 +45,68 @@ class CollectExplanations:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
 
     def _begin(self, engine: Engine) -> None:
-        self.explained, self._kept = [], []
-        self._every = max(1, len(engine.state.dataloader.dataset) // max(1, self.checked))
+        self._dataset = engine.state.dataloader.dataset
 
     def __call__(self, engine: Engine) -> None:
         """Explain a batch."""
+        raise NotImplementedError
+
+    def _explain(self, engine: Engine) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Images (N, C, H, W) of a batch, their probabilities and classes (N,), and maps (N, 1, H, W)."""
         images, logits = engine.state.output["image"], engine.state.output["pred"].float()
         chances, classes = torch.softmax(logits, dim=1).max(dim=1)
         with make_explainer(self.method, self.network, self.layer) as explainer:
-            maps = explainer(images, classes)
-        drop = removal_drop(self.network, images, maps, classes)
-        anywhere = torch.rand(maps.shape, generator=torch.Generator().manual_seed(self.seed)).to(maps.device)
-        random_drop = removal_drop(self.network, images, anywhere, classes)
+            return images, chances, classes, explainer(images, classes)
+
+    def _again(self, index: int, label: int) -> tuple[Tensor, np.ndarray, np.ndarray | None]:
+        """An image (C, H, W), its map for a class, and its attention map where the network makes one as well, (H, W).
+
+        Made again, since few are shown and all are many.
+        """
+        device = next(self.network.parameters()).device
+        image = torch.as_tensor(self._dataset[index]["image"])
+        also_attention = self.method != "attention" and hasattr(self.network, "with_attention")
+        maps = []
+        for method in (self.method, "attention") if also_attention else (self.method,):
+            with make_explainer(method, self.network, self.layer) as explainer:
+                found = explainer(image[None].to(device), torch.tensor([label], device=device))
+            maps.append(found[0, 0].cpu().numpy())
+        return image, maps[0], maps[1] if also_attention else None
+
+
+class CollectExplanations(_Explaining):
+    """A handler that explains every image of an evaluator's batches for its predicted class.
+
+    Args:
+        network: with its weights loaded.
+        method: see `explain.methods`.
+        layer: that Grad-CAM looks at.
+        checked: images whose maps are compared with those of a network with shuffled weights.
+        seed: of the shuffling, and of where else regions are removed.
+    """
+
+    def __init__(
+        self, network: nn.Module, method: str = "gradcam", layer: str | None = None, checked: int = 64, seed: int = 0
+    ) -> None:
+        super().__init__(network, method, layer)
+        self.checked = checked
+        self.seed = seed
+        self.explained: list[Explained] = []
+        self._random = torch.Generator()
+        self._kept: list[tuple[Tensor, Tensor, int]] = []
+
+    def _begin(self, engine: Engine) -> None:
+        super()._begin(engine)
+        self.explained, self._kept = [], []
+        self._random.manual_seed(self.seed)
+        self._every = max(1, len(self._dataset) // max(1, self.checked))
+
+    def __call__(self, engine: Engine) -> None:
+        """Explain a batch."""
+        images, chances, classes, maps = self._explain(engine)
+        with eval_mode(self.network):  # MONAI's evaluator leaves it in training mode between batches
+            drop = removal_drop(self.network, images, maps, classes)
+            random_drop = removal_drop(self.network, images, moved(maps, self._random), classes)
         for own in range(len(images)):
             if len(self.explained) % self._every == 0 and len(self._kept) < self.checked:
                 self._kept.append((images[own].cpu(), maps[own, 0].cpu(), int(classes[own])))
@@ -86,6 +130,11 @@ class CollectExplanations:
             for own in self.explained
         ]
 
+    def picture(self, index: int) -> ExplainedSlice:
+        """What explains the answer for one of the images, as the network saw it."""
+        image, heat, attention = self._again(index, self.explained[index].predicted)
+        return ExplainedSlice(as_seen(image.numpy()), heat, attention)
+
     def agreement_with_shuffled(self) -> list[float]:
         """Rank correlation of each checked map with that of a network whose weights are shuffled, layer by layer.
 
@@ -102,6 +151,75 @@ class CollectExplanations:
             agreement(own.numpy(), other[0, 0].cpu().numpy())
             for (_, own, _), other in zip(self._kept, others, strict=True)
         ]
+
+
+class CollectLocalization(_Explaining):
+    """A handler that measures how much of a classifier's evidence lies inside reference masks of tumors.
+
+    Maps are for the class that the network gave, and are brought back to the size of slice and mask as they were read.
+
+    Args:
+        network: with its weights loaded.
+        items: the evaluator's slices in their order, with `image` and `label`, paths of slice and mask.
+        transforms: the deterministic ones that the slices went through.
+        method: see `explain.methods`.
+        layer: that Grad-CAM looks at.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        items: Sequence[Mapping[str, Any]],
+        transforms: Sequence[Any],
+        method: str = "gradcam",
+        layer: str | None = None,
+    ) -> None:
+        super().__init__(network, method, layer)
+        self.items = items
+        self.transforms = transforms
+        self.rows: list[dict[str, Any]] = []
+        """As `report.localization` takes them."""
+
+    def _begin(self, engine: Engine) -> None:
+        super()._begin(engine)
+        self.rows = []
+
+    def __call__(self, engine: Engine) -> None:
+        """Explain a batch."""
+        _, chances, classes, maps = self._explain(engine)
+        heats = maps[:, 0].cpu().numpy()
+        for heat, chance, label in zip(heats, chances.tolist(), classes.tolist(), strict=True):
+            gray, mask = self._read(len(self.rows))
+            trust = trust_of(to_size_before(heat, self.transforms, _size(gray)), gray, mask)
+            self.rows.append(
+                {
+                    "predicted": label,
+                    "probability": chance,
+                    "inside_head": trust.inside_head,
+                    "inside_mask": trust.inside_mask,
+                    "peak_in_mask": trust.hits_mask,
+                    "mask_of_head": share_inside(head_mask(gray).astype(float), mask),
+                }
+            )
+
+    def picture(self, index: int) -> ExplainedSlice:
+        """What explains the answer for one of the slices, as it was read, with its mask."""
+        _, heat, attention = self._again(index, self.rows[index]["predicted"])
+        gray, mask = self._read(index)
+        if attention is not None:
+            attention = to_size_before(attention, self.transforms, _size(gray))
+        return ExplainedSlice(gray, to_size_before(heat, self.transforms, _size(gray)), attention, mask)
+
+    def _read(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Slice, uint8 (H, W), and mask, bool (H, W), as they were read."""
+        item = self.items[index]
+        gray = to_channels(to_8_bits(read_image(Path(item["image"])).pixels), gray=True)[0]
+        return gray, read_mask(Path(item["label"]))
+
+
+def _size(gray: np.ndarray) -> Size:
+    height, width = gray.shape
+    return height, width
 
 
 def _shuffled(network: nn.Module, seed: int) -> nn.Module:

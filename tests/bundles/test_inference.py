@@ -11,8 +11,12 @@ from urllib.parse import quote
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from monai_brain.explain.trust import removal_drop
 from monai_brain.inference import apply
+from monai_brain.inference.session import Session
+from monai_brain.io import Case
 from monai_brain.io.weights import UnusableWeights
 from monai_brain.labels import CLASS_NAMES
 from tests.bundles.running import CONFIGS, cause, table
@@ -172,6 +176,26 @@ def test_volume_gets_one_row_with_its_rule(trained, tmp_path):
     assert "volume_experimental" in row["warnings"]
     assert sum(float(row[f"prob_{name}"]) for name in CLASS_NAMES) == pytest.approx(1, abs=1e-5)
     assert (tmp_path / "out" / row["overlay"]).is_file()
+
+
+def test_drop_is_that_of_the_probability_without_the_hottest_pixels(trained, scans, tmp_path):
+    """Made again from files that the command writes: the network without them, one slice at a time."""
+    session = Session(weights=trained)
+    try:
+        for batch_size in (32, 2):
+            output = tmp_path / str(batch_size)
+            predict_folder(scans, output, weights=str(trained), explain=True, batch_size=batch_size)
+            for path, row in table(output).items():
+                if row["status"] != "ok" or path.startswith("'"):
+                    continue
+                result = session.predict(Case(path, (scans / path,), "slice"), tmp_path / "one")
+                label = torch.tensor([CLASS_NAMES.index(row["label"])])
+                heat = torch.from_numpy(session.heat(result, 0, "gradcam"))[None, None]
+                drop = removal_drop(session.network, result.inputs[0][None], heat, label)
+                assert float(row["evidence_drop"] or 0) == pytest.approx(float(drop), abs=2e-3), path
+                assert row["evidence_drop"] == result.prediction.values.get("evidence_drop", "")
+    finally:
+        session.close()
 
 
 @pytest.mark.parametrize("method", ["gradcam++", "occlusion"])

@@ -269,11 +269,56 @@ def test_deidentification_keeps_its_key_out_of_the_output_and_is_not_divided(wei
     assert "run it whole" in str(cause(caught.value))
 
 
-def test_explanation_is_not_offered(weights, tmp_path):
+EVIDENCE = {"evidence_in_head": 1.0, "evidence_at_border": 0.0, "evidence_in_mask": 1.0, "evidence_peak_in_mask": 1.0}
+"""Of `Bright`, which goes by nothing but the bright box in the middle of the head."""
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
+def test_mask_is_explained_by_what_the_network_went_by(weights, tmp_path, method):
+    save(head(), tmp_path / "scans" / "head.nii.gz")
+    without_tumor = head()
+    without_tumor[REFERENCE] = 100
+    for number, values in enumerate((head()[..., 4], without_tumor[..., 4], head()[..., 3])):
+        cv2.imwrite(str(tmp_path / "scans" / f"{number}.png"), (values * 255 / 400).astype(np.uint8))
+    _, rows = predict(
+        tmp_path / "scans", tmp_path / "out", weights, explain=True, method=method, cam_layer="features.3"
+    )
+    assert [rows[name]["label"] for name in ("0.png", "1.png", "2.png", "head.nii.gz")] == [
+        "tumor",
+        "no tumor",
+        "tumor",
+        "tumor",
+    ]
+    for name in ("0.png", "2.png", "head.nii.gz"):
+        row = rows[name]
+        assert {key: float(row[key]) for key in EVIDENCE} == pytest.approx(EVIDENCE, abs=0.1)
+        panel = cv2.imread(str(tmp_path / "out" / row["overlay"]))
+        width_by_height = 44 / 40 if name.endswith("png") else (40 * SPACING[0]) / (44 * SPACING[1])
+        assert panel.shape[1] == pytest.approx(2 * 256 * width_by_height + 24, abs=2)
+    empty = rows["1.png"]
+    assert (empty["overlay"], *(empty[key] for key in EVIDENCE)) == ("",) * 5
+
+
+def test_map_of_one_slice_does_not_depend_on_its_batch(weights, tmp_path):
+    (tmp_path / "scans").mkdir()
+    for number in range(3):
+        phantom = draw_phantom(0, number)
+        cv2.imwrite(str(tmp_path / "scans" / f"{number}.png"), phantom)
+    options = {"explain": True, "cam_layer": "features.3"}
+    _, together = predict(tmp_path / "scans", tmp_path / "a", weights, **options)
+    _, single = predict(tmp_path / "scans", tmp_path / "b", weights, **options, batch_size=1)
+    assert together == single
+    assert all(row["evidence_in_mask"] for row in together.values())
+    for row in together.values():
+        assert (tmp_path / "a" / row["overlay"]).read_bytes() == (tmp_path / "b" / row["overlay"]).read_bytes()
+
+
+def test_way_to_explain_a_mask_that_there_is_not_is_refused_before_the_run(weights, tmp_path):
     save(head(), tmp_path / "scans" / "head.nii.gz")
     with pytest.raises(RuntimeError) as caught:
-        predict(tmp_path / "scans", tmp_path / "out", weights, explain=True)
-    assert "explain" in str(cause(caught.value))
+        predict(tmp_path / "scans", tmp_path / "out", weights, explain=True, method="occlusion")
+    assert "try gradcam" in str(cause(caught.value))
+    assert not (tmp_path / "out" / "predictions.csv").exists()
 
 
 def test_properties_of_the_model_zoo_are_there():

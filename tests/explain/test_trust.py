@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from monai_brain.explain.trust import LOOKS_OUTSIDE, agreement, border_mask, head_mask, removal_drop, trust_of
+from monai_brain.explain.trust import (
+    LOOKS_OUTSIDE,
+    agreement,
+    border_mask,
+    head_mask,
+    moved,
+    removal_drop,
+    trust_of,
+    without_hottest,
+)
 
 
 def slice_with_head():
@@ -71,6 +80,30 @@ def test_taking_the_evidence_away_lowers_the_probability_and_other_pixels_do_not
     drop = removal_drop(network, images, maps, torch.tensor([0, 0]))
     assert drop[0] > 0.4
     assert abs(drop[1]) < 0.1
+
+
+def test_hottest_tenth_goes_and_pixels_without_evidence_stay():
+    images = torch.rand(3, 3, 20, 20, generator=torch.Generator().manual_seed(0)) + 1
+    images[:, :, 0, 0] = torch.arange(3) / 4  # another darkest value in every channel
+    maps = torch.zeros(3, 1, 20, 20)
+    maps[0, 0] = torch.arange(400).reshape(20, 20) / 399
+    maps[1, 0, 5:7, 5:7] = 1
+    without = without_hottest(images, maps)
+    gone = (without != images).all(dim=1)
+    assert gone[0].flatten().nonzero().flatten().tolist() == list(range(360, 400))
+    assert gone[1].nonzero().tolist() == [[5, 5], [5, 6], [6, 5], [6, 6]]
+    assert not gone[2].any(), "an empty map removes nothing"
+    assert without[1, :, 5, 5].tolist() == [0, 0.25, 0.5]
+
+
+def test_moved_maps_keep_their_shapes_and_lie_elsewhere_each_for_itself():
+    maps = torch.zeros(6, 1, 40, 40)
+    maps[:, :, 10:14, 10:20] = 1
+    there = moved(maps, torch.Generator().manual_seed(0))
+    assert there.flatten(1).sum(dim=1).tolist() == [40] * 6
+    assert len({tuple(own.flatten().nonzero().flatten().tolist()) for own in there}) == 6
+    together = torch.fft.fft2(maps).abs(), torch.fft.fft2(there).abs()
+    torch.testing.assert_close(*together, msg="a roll changes no amplitude; pixels strewn about do")
 
 
 def test_agreement_is_of_ranks():

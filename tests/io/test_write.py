@@ -25,6 +25,12 @@ def test_16_formulas_are_neutralized(tmp_path):
         assert list(csv.reader(file)) == [["path", "p"], ["'=cmd|' /C calc'!A0", "-0.5"], ["a,b", "1"]]
 
 
+def test_negative_numbers_that_were_rounded_to_text_stay_numbers(tmp_path):
+    write_csv(tmp_path / "t.csv", ["p"], [{"p": "-0.050"}, {"p": "-1+1"}, {"p": "-2\n"}, {"p": "-cmd"}])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["p", "-0.050", "'-1+1", "'-2\n", "'-cmd"]
+
+
 def test_nan_never_reaches_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"value": float("nan")})

@@ -1,7 +1,18 @@
+from xml.etree import ElementTree
+
 import cv2
 import numpy as np
 
-from monai_brain.report.figures import draw_confusion_matrix, draw_learning_curves, explanation_panel, overlay
+from monai_brain.report.explanations import draw_examples
+from monai_brain.report.figures import (
+    MASK_COLOR,
+    ExplainedSlice,
+    draw_confusion_matrix,
+    draw_explanations,
+    draw_learning_curves,
+    explanation_panel,
+    overlay,
+)
 from monai_brain.report.html import Gallery, Table, write_page
 
 
@@ -18,6 +29,66 @@ def test_panel_has_slice_overlay_bar_and_caption():
     panel = explanation_panel(np.full((64, 64), 100, np.uint8), np.zeros((8, 8)), "Grad-CAM for glioma")
     assert panel.shape == (280, 256 * 2 + 24, 3)
     assert panel[:24].max() == 255
+
+
+def test_panel_with_a_mask_has_its_outline_in_both_pictures_and_pixels_of_their_shape():
+    gray, mask = np.full((40, 40), 100, np.uint8), np.zeros((40, 40), bool)
+    mask[10:20, 10:20] = True
+    panel = explanation_panel(gray, np.zeros((40, 40)), "Grad-CAM for tumor", mask, aspect=2.0)
+    assert panel.shape == (280, 128 * 2 + 24, 3)
+    blue = (panel == MASK_COLOR).all(axis=2)
+    assert blue[:, :128].any()
+    np.testing.assert_array_equal(blue[:, :128], blue[:, 134:262])
+
+
+def explained(attention=False, mask=False):
+    gray, heat, outline = np.full((60, 60), 90, np.uint8), np.zeros((60, 60)), np.zeros((60, 60), bool)
+    heat[10:20, 10:20] = 1
+    outline[30:50, 30:50] = True
+    return ExplainedSlice(gray, heat, 1 - heat if attention else None, outline if mask else None)
+
+
+def blue_pixels(path):
+    picture = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB).astype(int)
+    return int((np.abs(picture - MASK_COLOR).max(axis=2) < 12).sum())
+
+
+def test_figure_of_explanations_has_a_panel_for_what_there_is_as_png_and_svg(tmp_path):
+    widths, blue = {}, {}
+    for attention in (False, True):
+        for mask in (False, True):
+            path = tmp_path / f"{attention}_{mask}.png"
+            slices = [explained(attention, mask), explained(attention, mask)]
+            draw_explanations(slices, ["one", "two"], path, title="Both", method="Grad-CAM")
+            widths[attention, mask] = cv2.imread(str(path)).shape[1]
+            blue[attention, mask] = blue_pixels(path)
+            assert ElementTree.parse(path.with_suffix(".svg")).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    assert widths[False, False] < widths[True, False] == widths[False, True] < widths[True, True]
+    assert blue[False, False] == blue[True, False] == 0
+    assert blue[False, True] > 100
+
+
+def test_figure_of_explanations_is_the_same_when_it_is_made_again(tmp_path):
+    for name in ("a", "b"):
+        draw_explanations([explained(True, True)], ["one"], tmp_path / f"{name}.png", title="", method="Grad-CAM")
+    for suffix in (".png", ".svg"):
+        assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
+
+
+def test_examples_are_the_most_and_the_least_of_each_answer(tmp_path):
+    shares = [0.5, 0.1, 0.9, 0.7, None, 0.3, 0.2]
+    rows = [{"predicted": 0, "probability": 0.8, "share": share} for share in shares]
+    rows += [{"predicted": 3, "probability": 0.8, "share": 0.4}]
+    drawn = []
+
+    def picture(index):
+        drawn.append(index)
+        return explained()
+
+    figures = draw_examples(tmp_path, rows, "share", "of it", str, picture, "gradcam")
+    assert drawn == [2, 3, 6, 1, 7]
+    assert [figure.path for figure in figures] == ["examples_glioma.png", "examples_pituitary.png"]
+    assert all((tmp_path / figure.path).with_suffix(".svg").is_file() for figure in figures)
 
 
 def test_names_are_escaped_and_nothing_is_fetched(tmp_path):
