@@ -1,6 +1,7 @@
 """Explain a whole data set, and measure how far the explanations can be trusted."""
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,7 +32,7 @@ class Explained(NamedTuple):
     """Likewise without a region of the same shape somewhere else: what any removal costs."""
 
 
-class _Explaining:
+class _Explaining(ABC):
     """A handler that explains the images of an evaluator's batches for the classes that they are given."""
 
     def __init__(self, network: nn.Module, method: str, layer: str | None) -> None:
@@ -47,9 +48,9 @@ class _Explaining:
     def _begin(self, engine: Engine) -> None:
         self._dataset = engine.state.dataloader.dataset
 
+    @abstractmethod
     def __call__(self, engine: Engine) -> None:
         """Explain a batch."""
-        raise NotImplementedError
 
     def _explain(self, engine: Engine) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images (N, C, H, W) of a batch, their probabilities and classes (N,), and maps (N, 1, H, W)."""
