@@ -4,13 +4,13 @@ python scripts/publish_comparison.py COMPARISON --study STUDY.yaml [--note TEXT]
 """
 
 import argparse
-import re
 import shutil
 from pathlib import Path
 
+from publishing import without_folders
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURES = {"macro_f1.png": "Test macro-F1", "confusion_matrices.png": "Confusion matrices on the test part"}
-ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]}]+/)*([^\s'\",/\]}]+)")
 
 
 def main() -> None:
@@ -23,7 +23,7 @@ def main() -> None:
     lines = ["# Comparison of classifiers", "", *([options.note, ""] if options.note else [])]
     lines += ["Made by", "```", "monai-brain study study.yaml -o STUDY", "monai-brain compare RUN... -o COMPARISON"]
     lines += ["python scripts/publish_comparison.py COMPARISON --study study.yaml", "```", "with this study.yaml:"]
-    lines += ["```yaml", ABSOLUTE.sub(r"\1", options.study.read_text(encoding="utf-8")).strip(), "```", ""]
+    lines += ["```yaml", without_folders(options.study.read_text(encoding="utf-8")).strip(), "```", ""]
     for name, title in FIGURES.items():
         shutil.copyfile(options.folder / name, DOCS / "images" / f"comparison_{name}")
         lines += [f"![{title}](images/comparison_{name})", ""]

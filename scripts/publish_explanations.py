@@ -8,8 +8,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from publishing import table_section
+
 from monai_brain.report.explanations import explanation_table
-from monai_brain.report.html import Table
 from monai_brain.report.localization import localization_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanations.md"
@@ -57,34 +58,20 @@ def main() -> None:
 
 def section(folder: Path) -> str:
     """One run by one method."""
-    return as_text(title(folder), explanation_table(read(folder / "explanations.json")))
+    return table_section(title(folder), explanation_table(read(folder / "explanations.json")))
 
 
 def localization_section(folder: Path) -> str:
     """Likewise, on slices with masks."""
     about = read(folder / "run.json")["options"]
     words = f"{title(folder)}, on {about['part'].replace('+', ', ')} of {about['external']}"
-    return as_text(words, localization_table(read(folder / "localization.json")))
+    return table_section(words, localization_table(read(folder / "localization.json")))
 
 
 def title(folder: Path) -> str:
     """Network, seed and method."""
     training = read(folder.parent / "run.json")["options"]
     return f"{training['name']}, seed {training['seed']}, {read(folder / 'run.json')['options']['method']}"
-
-
-def as_text(heading: str, table: Table) -> str:
-    """A table as Markdown."""
-    lines = [
-        f"\n## {heading}",
-        f"{table.caption}.",
-        "",
-        f"| {' | '.join(table.columns)} |",
-        f"|{'---|' * len(table.columns)}",
-        *(f"| {' | '.join(row)} |" for row in table.rows),
-        "",
-    ]
-    return "\n".join(lines)
 
 
 def read(path: Path) -> dict[str, Any]:

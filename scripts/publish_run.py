@@ -11,10 +11,11 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from publishing import workflow_command
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 TRAIN = "bundles/brain_tumor_classification/configs/train.yaml"
 EVALUATE = "bundles/brain_tumor_classification/configs/evaluate.yaml"
-ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]]+/)*([^\s'\",/\]]+)")
 PLACEHOLDERS = {"--dataset_dir": "IMAGES", "--datalist": "SPLIT", "--output_dir": "RUN", "--features_dir": "CACHE"}
 
 
@@ -115,16 +116,10 @@ def shown(value: float | None, decimals: int = 3) -> str:
 
 
 def command(run: Run) -> list[str]:
-    words, before = ["python -m monai.bundle", *run.training["command"][1:]], ""
-    line: list[str] = []
-    for word in words:
-        value = PLACEHOLDERS.get(before, ABSOLUTE.sub(r"\1", word))
-        line.append(f'"{value}"' if "'" in value else value)
-        before = word
     result = run.training["result"]
     return [
         "```",
-        " ".join(line),
+        workflow_command(run.training["command"], PLACEHOLDERS),
         f"python -m monai.bundle run evaluating --config_file \"['{TRAIN}','{EVALUATE}']\" --dataset_dir IMAGES "
         "--run_dir RUN",
         "```",

@@ -5,20 +5,17 @@ python scripts/publish_weights.py RUN BUNDLE
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 
 import torch
+from publishing import without_folders
 from safetensors.torch import load_file, save
 
 from monai_brain.io.settings import read
 from monai_brain.io.write import atomic, sha256_of, write_json
 
 LARGEST_BYTES = 40_000_000
-
-ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]]+/)*([^\s'\",/\]]+)")
-"""A path from the root on; its last part is kept."""
 
 
 def main() -> int:
@@ -48,7 +45,7 @@ def main() -> int:
 
 def without_paths(manifest: dict) -> dict:
     """Folders of the machine that trained become their names' last parts."""
-    return json.loads(ABSOLUTE.sub(r"\1", json.dumps(manifest)))
+    return json.loads(without_folders(json.dumps(manifest)))
 
 
 if __name__ == "__main__":

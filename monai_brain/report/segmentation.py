@@ -110,19 +110,25 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
         table = run / "evaluation_test" / "patients.csv"
         if not table.is_file():
             raise UnusableFolds(f"{run}: has no evaluation_test; run the evaluating workflow on it first")
-        with table.open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                if row["patient"] in patients:
-                    raise UnusableFolds(f"{run}: {row['patient']} was tested by another run too; give each fold once")
-                numbers = {key: float(row[key]) if row[key] else None for key in NUMBERS}
-                patients[row["patient"]] = {**row, **numbers, "run": run.name}
+        for row in read_patients(table):
+            if row["patient"] in patients:
+                raise UnusableFolds(f"{run}: {row['patient']} was tested by another run too; give each fold once")
+            patients[row["patient"]] = {**row, "run": run.name}
     rows = sorted(patients.values(), key=lambda row: -row["dice"])
     metrics = {"part": f"test parts of {len(runs)} runs", **_by_patient(rows)}
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "run.json", manifest("pooling", {"runs": [_identity(run) for run in runs]}))
     write_csv(folder / "patients.csv", (*PATIENT_COLUMNS, "run"), rows)
-    write_page(folder / "report.html", "Segmentation, all folds", [_patient_table(metrics), _every_patient(rows)])
+    write_page(folder / "report.html", "Segmentation, all folds", [patient_table(metrics), every_patient(rows)])
     return metrics
+
+
+def read_patients(path: Path) -> list[dict[str, Any]]:
+    """Rows of a `patients.csv`; figures are numbers, None where they are undefined."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {**row, **{key: float(row[key]) if row[key] else None for key in NUMBERS}} for row in csv.DictReader(file)
+        ]
 
 
 def _identity(run: Path) -> dict[str, Any]:
@@ -195,7 +201,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 def _tables(metrics: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -> list[Block]:
     slices = metrics["slices"]
     return [
-        _patient_table(metrics),
+        patient_table(metrics),
         Table(
             f"Means over slices. {metrics['empty_masks']}",
             ["slices", "Dice", "IoU", "sensitivity", "precision", "HD95, pixels"],
@@ -206,11 +212,12 @@ def _tables(metrics: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -
                 ]
             ],
         ),
-        _every_patient(patients),
+        every_patient(patients),
     ]
 
 
-def _patient_table(metrics: Mapping[str, Any]) -> Table:
+def patient_table(metrics: Mapping[str, Any]) -> Table:
+    """Dice of patients, all of them and by institution, of `metrics.json`."""
     groups = {"all": metrics["patients"], **{k: v for k, v in metrics["by_institution"].items() if k}}
     rows = [
         [
@@ -225,7 +232,8 @@ def _patient_table(metrics: Mapping[str, Any]) -> Table:
     return Table(caption, ["institution", "patients", "mean Dice", "median Dice"], rows)
 
 
-def _every_patient(patients: Sequence[Mapping[str, Any]]) -> Table:
+def every_patient(patients: Sequence[Mapping[str, Any]]) -> Table:
+    """A row per patient, of `patients.csv` with its numbers read."""
     rows = [
         [
             row["patient"],

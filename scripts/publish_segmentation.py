@@ -1,0 +1,111 @@
+"""Write docs/segmentation.md from a cross-validation of the segmenter: figures, pictures, commands.
+
+python scripts/publish_segmentation.py RUN... --pooled POOLED [--source RUN...] [--final RUN] [--note TEXT]
+
+POOLED is what `monai-brain pool RUN... -o POOLED` made. The runs of --source were trained by the source's recipe.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from publishing import table_section, workflow_command
+
+from monai_brain.report.html import Table
+from monai_brain.report.segmentation import every_patient, patient_table, read_patients
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+CONFIGS = "bundles/brain_tumor_segmentation/configs"
+EVALUATE = (
+    f"python -m monai.bundle run evaluating --config_file \"['{CONFIGS}/train.yaml','{CONFIGS}/evaluate.yaml']\" "
+    "--dataset_dir SLICES --run_dir RUN"
+)
+PLACEHOLDERS = {"--dataset_dir": "SLICES", "--datalist": "FOLD", "--output_dir": "RUN", "--weights": "VGG16"}
+INDEX = "monai-brain index-pairs SLICES -o FOLD --fold N --split segmentation_v1.json"
+SHOWN = 2
+"""Patients in each of best, middle and worst."""
+
+INTRODUCTION = """# Segmentation
+
+Four folds of patients, frozen, even over institutions; in each, every patient of the test part is scored once, by a
+model that never saw it, in the reference's own size. Weights and threshold are chosen on the validation patients. Dice
+is of all slices of a patient together, so that one large tumor does not count by its number of slices.
+"""
+GALLERY = """
+## Pictures
+Of the pooled patients the best, the middle and the worst; of each, the slice with the most tumor. Reference orange,
+prediction blue. Images: LGG Segmentation Dataset (M. Buda and others, 2019; The Cancer Genome Atlas Low Grade Glioma
+collection), CC BY-NC-SA 4.0; so is this picture.
+
+![Slices with the outlines of reference and prediction](images/segmentation_gallery.jpg)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="+", help="trained on a fold, and evaluated on its test part")
+    parser.add_argument("--pooled", type=Path, required=True)
+    parser.add_argument("--source", type=Path, nargs="*", default=[])
+    parser.add_argument("--final", type=Path, help="the run whose weights come with the bundle")
+    parser.add_argument("--note", default="", help="what the tables say, in words")
+    options = parser.parse_args()
+    patients = read_patients(options.pooled / "patients.csv")
+    text = INTRODUCTION + (f"\n{options.note}\n" if options.note else "")
+    text += table_section("Cross-validation", patient_table(read(options.pooled / "metrics.json")))
+    text += table_section("Runs", run_table([*options.run, *options.source]))
+    text += GALLERY + table_section("Patients", every_patient(patients))
+    text += commands("Commands", [options.run[0], *options.source[:1]])
+    if options.final:
+        text += commands("The bundle's weights", [options.final])
+    write_gallery(DOCS / "images" / "segmentation_gallery.jpg", options.run, patients)
+    (DOCS / "segmentation.md").write_text(text, encoding="utf-8")
+
+
+def run_table(runs: list[Path]) -> Table:
+    rows = []
+    for run in runs:
+        training, scores = read(run / "run.json"), read(run / "evaluation_test" / "metrics.json")
+        own, scored, result = scores["patients"], read(run / "evaluation_test" / "run.json"), training["result"]
+        if scored["options"]["weights_sha256"] != result["weights_sha256"]:
+            raise SystemExit(f"{run}: was trained on after its evaluation; evaluate it again")
+        rows.append(
+            [
+                training["options"]["name"],
+                read(run / "datalist.json")["name"],
+                f"{result['epochs']}, {result['seconds'] / 60:.0f}",
+                f"{result['best_val_patient_dice']:.3f}",
+                f"{scored['options']['threshold']:g}",
+                str(own["number"]),
+                *(f"{own[f'{key}_dice']:.3f}" for key in ("mean", "median")),
+            ]
+        )
+    columns = ["network", "fold", "epochs, minutes", "validation", "threshold", "patients", "mean Dice", "median Dice"]
+    return Table("Minutes are those of a machine that did other work beside it", columns, rows)
+
+
+def commands(heading: str, runs: list[Path]) -> str:
+    """How runs were trained, and the first of them scored."""
+    trained = [workflow_command(read(run / "run.json")["command"], PLACEHOLDERS) for run in runs]
+    lines = [f"\n## {heading}", "```", INDEX, *trained, EVALUATE, "monai-brain pool RUN... -o POOLED", "```", ""]
+    return "\n".join(lines)
+
+
+def write_gallery(path: Path, runs: list[Path], patients: list[dict[str, Any]]) -> None:
+    """A JPEG of the panels of the best, middle and worst patients; an evaluation draws some of its patients only."""
+    places = [run / "evaluation_test" / "pictures" / f"{row['patient']}.png" for row in patients for run in runs]
+    drawn = [place for place in places if place.is_file()]
+    middle = len(drawn) // 2 - SHOWN // 2
+    rows = [drawn[:SHOWN], drawn[middle : middle + SHOWN], drawn[-SHOWN:]]
+    pictures = [np.hstack([np.asarray(PIL.Image.open(place)) for place in row]) for row in rows]
+    PIL.Image.fromarray(np.vstack(pictures)).save(path, quality=85)
+
+
+def read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

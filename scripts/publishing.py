@@ -1,0 +1,38 @@
+"""What the scripts that write pages of docs share: tables, commands, and paths that fit any machine."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from monai_brain.report.html import Table
+
+ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]}]+/)*([^\s'\",/\]}]+)")
+"""A path from the root on; its last part is kept."""
+
+
+def without_folders(text: str) -> str:
+    """A text whose absolute paths are only their last part."""
+    return ABSOLUTE.sub(r"\1", text)
+
+
+def workflow_command(words: Sequence[str], placeholders: Mapping[str, str]) -> str:
+    """A recorded command of `monai.bundle`; what follows a word of `placeholders` is shown as its value."""
+    line, before = ["python -m monai.bundle"], ""
+    for word in words[1:]:
+        value = placeholders.get(before, without_folders(word))
+        line.append(f'"{value}"' if "'" in value else value)
+        before = word
+    return " ".join(line)
+
+
+def table_section(heading: str, table: Table) -> str:
+    """A table as Markdown, under a heading."""
+    lines = [
+        f"\n## {heading}",
+        f"{table.caption}.",
+        "",
+        f"| {' | '.join(table.columns)} |",
+        f"|{'---|' * len(table.columns)}",
+        *(f"| {' | '.join(row)} |" for row in table.rows),
+        "",
+    ]
+    return "\n".join(lines)
