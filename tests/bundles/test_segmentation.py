@@ -11,10 +11,11 @@ from monai.bundle import ConfigWorkflow
 
 from monai_brain.data.pairs import find_pairs, split_pairs
 from monai_brain.evaluation.segmentation import THRESHOLDS
-from monai_brain.io.weights import read_checkpoint, write_weights
+from monai_brain.io.weights import read_checkpoint, read_weights, write_weights
 from monai_brain.io.write import write_json
 from monai_brain.networks.vgg import VGG
 from monai_brain.report.segmentation import UnusableFolds, write_pooled
+from monai_brain.training.run import trained_part
 from tests.bundles.running import cause
 from tests.conftest import REPOSITORY, draw_phantom, read
 
@@ -154,3 +155,23 @@ def test_tuned_recipe_learns_and_balances(data, tmp_path):
     workflow("train.yaml", "evaluate.yaml", **options, threshold=0.4).run()
     done = read(tmp_path / "run" / "evaluation_test" / "run.json")["options"]
     assert (done["threshold"], done["average_flips"]) == (0.4, True)
+
+
+def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(data, tmp_path):
+    run = tmp_path / "run"
+    final_run = workflow(
+        "train.yaml",
+        "networks/unet_vgg16_tuned.yaml",
+        "final.yaml",
+        **data,
+        **{**SMALL, "max_epochs": 3},
+        output_dir=str(run),
+    )
+    final_run.run()
+    parts = read(run / "datalist.json")
+    items = final_run.parser.get_parsed_content("training_items")
+    assert len(items) == sum(len(parts[name]) for name in ("training", "validation", "test"))
+    last = read_checkpoint(run / "checkpoints" / "epoch_0003.pt")["model"]
+    best = read_weights(run / "model.safetensors")
+    assert all(torch.equal(tensor, best[name]) for name, tensor in last.items())
+    assert trained_part(run) == "training+validation+test"
