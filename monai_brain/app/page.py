@@ -15,7 +15,7 @@ from monai_brain.inference.session import Result, result_as_json
 from monai_brain.io import UnreadableCase
 from monai_brain.io.write import encoded_png
 from monai_brain.optional import require
-from monai_brain.report.figures import heat_layer, mask_layer
+from monai_brain.report.overlays import heat_layer, mask_layer
 
 logger = logging.getLogger(__name__)
 

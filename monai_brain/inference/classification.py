@@ -22,7 +22,7 @@ from monai_brain.io import UnreadableCase
 from monai_brain.io.write import write_png
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.explanations import METHOD_NAMES
-from monai_brain.report.figures import explanation_panel
+from monai_brain.report.overlays import explanation_panel
 
 FOREGROUND = 25
 """Of 255: brighter pixels are head."""

@@ -23,7 +23,7 @@ from monai_brain.io.dicom_seg import NoSegmentation, write_segmentation
 from monai_brain.io.nifti import write_mask
 from monai_brain.io.write import write_png
 from monai_brain.report.explanations import METHOD_NAMES
-from monai_brain.report.figures import explanation_panel, outline_panel
+from monai_brain.report.overlays import explanation_panel, outline_panel
 from monai_brain.transforms.spatial import to_size_before
 
 MILLILITER = 1000.0

@@ -1,10 +1,9 @@
-"""Figures: one look, legible in print, safe for color-blind readers."""
+"""Figures of matplotlib: one look, legible in print, safe for color-blind readers."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,11 +15,9 @@ from sklearn.metrics import roc_curve
 
 from monai_brain.io.write import atomic
 from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
+from monai_brain.report.overlays import MASK_COLOR, overlay
 
 DOTS_PER_INCH = 150
-MASK_COLOR = (86, 180, 233)
-"""Of a predicted tumor, RGB."""
-
 FIGURE_OPACITY = 0.7
 """Of maps in figures that are printed: more than on the screen, where the plain slice is as large beside it."""
 
@@ -301,135 +298,6 @@ def draw_explanations(
         axes.tick_params(labelsize=8)
     for suffix in (".png", ".svg"):
         _save(figure, path.with_suffix(suffix))
-
-
-def overlay(gray: np.ndarray, heat: np.ndarray, opacity: float = 0.45) -> np.ndarray:
-    """A heat map over a slice: where the map is 0 the slice stays as it is.
-
-    Args:
-        gray: uint8 (H, W).
-        heat: (h, w) in [0, 1]; brought to the slice's size.
-        opacity: of the map where it is 1.
-
-    Returns:
-        uint8 RGB, (H, W, 3).
-    """
-    colors, share = _heat_colors(heat, gray.shape)
-    weight = opacity * share
-    return np.rint(gray[..., None] * (1 - weight) + colors * weight).astype(np.uint8)
-
-
-def heat_layer(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """A heat map to be laid over a slice: what `overlay` adds to it, as uint8 RGBA (H, W, 4).
-
-    Args:
-        heat: (h, w) in [0, 1].
-        shape: H and W.
-    """
-    colors, share = _heat_colors(heat, shape)
-    return np.rint(np.concatenate([colors, 255 * share], axis=2)).astype(np.uint8)
-
-
-def _heat_colors(heat: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """RGB in [0, 255], (H, W, 3), and how much of it is seen, in [0, 1], (H, W, 1)."""
-    height, width = shape
-    heat = np.clip(cv2.resize(heat.astype(np.float32), (width, height)), 0, 1)
-    return matplotlib.colormaps["inferno"](heat)[..., :3] * 255, np.minimum(1, heat * 2)[..., None]
-
-
-def mask_layer(mask: np.ndarray) -> np.ndarray:
-    """A mask to be laid over a slice: blue, its outline opaque, as uint8 RGBA of bool (H, W)."""
-    layer = np.zeros((*mask.shape, 4), np.uint8)
-    layer[..., :3] = MASK_COLOR
-    layer[mask, 3] = 90
-    lines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    outline = np.zeros(mask.shape, np.uint8)
-    cv2.drawContours(outline, lines, -1, 1, 1)
-    layer[outline > 0, 3] = 255
-    return layer
-
-
-def mask_panel(gray: np.ndarray, reference: np.ndarray, predicted: np.ndarray, caption: str) -> np.ndarray:
-    """A slice, and beside it the outlines of the reference (orange, thick) and of the prediction (blue).
-
-    Args:
-        gray: uint8 (H, W).
-        reference: bool (H, W).
-        predicted: bool (H, W).
-        caption: one line above.
-
-    Returns:
-        uint8 RGB, (rows, columns, 3).
-    """
-    height = 256
-    size = (round(gray.shape[1] * height / gray.shape[0]), height)
-    shown = np.repeat(cv2.resize(gray, size, interpolation=cv2.INTER_AREA)[..., None], 3, axis=2)
-    outlined = shown.copy()
-    for mask, color, width in ((reference, (213, 94, 0), 3), (predicted, MASK_COLOR, 1)):
-        large = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
-        lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(outlined, lines, -1, color, width)
-    row = np.hstack([shown, np.zeros((height, 6, 3), np.uint8), outlined])
-    header = np.zeros((24, row.shape[1], 3), np.uint8)
-    cv2.putText(header, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
-    return np.vstack([header, row])
-
-
-def outline_panel(gray: np.ndarray, mask: np.ndarray, aspect: float = 1.0) -> np.ndarray:
-    """A slice, and beside it the outline of a mask (blue).
-
-    Args:
-        gray: uint8 (H, W).
-        mask: bool (H, W).
-        aspect: height of a pixel over its width.
-
-    Returns:
-        uint8 RGB, (rows, columns, 3).
-    """
-    height = 256
-    size = (max(1, round(gray.shape[1] * height / (gray.shape[0] * aspect))), height)
-    shown = np.repeat(cv2.resize(gray, size, interpolation=cv2.INTER_AREA)[..., None], 3, axis=2)
-    outlined = _outlined(shown, mask)
-    return np.hstack([shown, np.zeros((height, 6, 3), np.uint8), outlined])
-
-
-def _outlined(picture: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A copy of uint8 RGB (rows, columns, 3) with the outline of a mask, bool (H, W), brought to its size."""
-    outlined = picture.copy()
-    large = cv2.resize(mask.astype(np.uint8), picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    lines, _ = cv2.findContours(large, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(outlined, lines, -1, MASK_COLOR, 1)
-    return outlined
-
-
-def explanation_panel(
-    gray: np.ndarray, heat: np.ndarray, caption: str, mask: np.ndarray | None = None, aspect: float = 1.0
-) -> np.ndarray:
-    """Slice and overlay side by side with a color bar and a caption above.
-
-    Args:
-        gray: uint8 (H, W).
-        heat: (h, w) in [0, 1].
-        caption: one line.
-        mask: bool (H, W), whose outline (blue) both have; None: there is none.
-        aspect: height of a pixel over its width.
-
-    Returns:
-        uint8 RGB, (rows, columns, 3).
-    """
-    height = 256
-    size = (max(1, round(gray.shape[1] * height / (gray.shape[0] * aspect))), height)
-    shown = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if gray.shape[0] > height else cv2.INTER_CUBIC)
-    bar = np.repeat(np.linspace(1, 0, height)[:, None], 12, axis=1)
-    bar_colors = np.rint(matplotlib.colormaps["inferno"](bar)[..., :3] * 255).astype(np.uint8)
-    gap = np.zeros((height, 6, 3), np.uint8)
-    pictures = [np.repeat(shown[..., None], 3, axis=2), overlay(shown, heat)]
-    if mask is not None:
-        pictures = [_outlined(picture, mask) for picture in pictures]
-    row = np.hstack([pictures[0], gap, pictures[1], gap, bar_colors])
-    header = np.zeros((24, row.shape[1], 3), np.uint8)
-    cv2.putText(header, caption, (4, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (255, 255, 255), 1, cv2.LINE_AA)
-    return np.vstack([header, row])
 
 
 def _matrix(axes: Any, matrix: Sequence[Sequence[int]], title: str) -> Any:

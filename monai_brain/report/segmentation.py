@@ -12,8 +12,8 @@ from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
 from monai_brain.evaluation.segmentation import EMPTY_RULE, Overlap, hausdorff_95, overlap, overlap_by_group
 from monai_brain.io.read import read_image, read_mask
 from monai_brain.io.write import manifest, write_csv, write_json, write_png
-from monai_brain.report.figures import mask_panel
 from monai_brain.report.html import Block, Gallery, Table, write_page
+from monai_brain.report.overlays import mask_panel
 from monai_brain.transforms.load import to_8_bits, to_channels
 
 PATIENT_COLUMNS = (

@@ -5,15 +5,13 @@ import numpy as np
 
 from monai_brain.report.explanations import draw_examples
 from monai_brain.report.figures import (
-    MASK_COLOR,
     ExplainedSlice,
     draw_confusion_matrix,
     draw_explanations,
     draw_learning_curves,
-    explanation_panel,
-    overlay,
 )
 from monai_brain.report.html import Gallery, Table, write_page
+from monai_brain.report.overlays import MASK_COLOR, explanation_panel, overlay
 
 
 def test_overlay_leaves_the_slice_where_the_map_is_zero():
