@@ -33,6 +33,9 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
 TABLE, JOURNAL, MANIFEST = "predictions.csv", "predictions.jsonl", "run.json"
+KIND = "prediction"
+"""Of run, in its manifest."""
+
 ORDER = "order.json"
 """Of a part: its cases and skipped files as the whole table will have them."""
 
@@ -138,6 +141,8 @@ class FolderRun:
             message = f"{self.output}: cannot be written to ({error.strerror}); give another folder"
             raise UnusableOutput(message) from None
         earlier = self._earlier()
+        if earlier is None:
+            self._refuse_files_of_others()
         if earlier is None or self.overwrite:
             return
         if self.resume is False or ("counts" in earlier and not self.resume):
@@ -179,7 +184,7 @@ class FolderRun:
                 (self.output / name).unlink(missing_ok=True)
             for name in (*self.task.folders, THUMBNAILS):
                 shutil.rmtree(self.output / name, ignore_errors=True)
-        self.manifest = {**manifest("prediction", options), **identity, "task": type(self.task).__name__.lower()}
+        self.manifest = {**manifest(KIND, options), **identity, "task": type(self.task).__name__.lower()}
         self.manifest |= {"engine_trial": self.engine.trial} if isinstance(self.engine, AutoEngine) else {}
         write_json(self.output / MANIFEST, self.manifest)
         self.journal.begin(keep=earlier is not None)
@@ -237,11 +242,22 @@ class FolderRun:
         return EXIT_GOOD if self.stream.all_cases else EXIT_NOTHING
 
     def _earlier(self) -> dict[str, Any] | None:
-        """The manifest of the run that was begun here; None where there is none, or nothing can be made of it."""
+        """The manifest of the folder run that was begun here; None where there is none."""
         try:
-            return json.loads((self.output / MANIFEST).read_text(encoding="utf-8"))
+            content = json.loads((self.output / MANIFEST).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return None
+        return content if isinstance(content, dict) and content.get("kind") == KIND else None
+
+    def _refuse_files_of_others(self) -> None:
+        """What this run would replace is only replaced where a manifest says that it is an earlier run's."""
+        own = (TABLE, JOURNAL, MANIFEST, REPORT, REVIEW, *self.task.folders, THUMBNAILS)
+        there = [name for name in own if (self.output / name).exists()]
+        if there:
+            raise UnusableOutput(
+                f"{self.output}: holds {', '.join(there)}, which no folder run made; give another folder, or move them "
+                "away if they are not needed"
+            )
 
     def _refuse_other(self, earlier: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
         mine, theirs = ({**one["options"], "weights": one["weights_sha256"]} for one in (identity, earlier))

@@ -1,5 +1,6 @@
 """Unpack zip archives of scans: checked as a whole before a byte is written, and within limits while it is."""
 
+import errno
 import stat
 import unicodedata
 import zipfile
@@ -11,6 +12,7 @@ from monai_brain.io.record import UnreadableCase
 
 CHUNK = 1 << 20
 DRIVE = ":"
+UNUSABLE_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class ArchiveLimits(NamedTuple):
@@ -32,7 +34,7 @@ def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS) ->
 
     Raises:
         UnreadableCase: `damaged`, `too_large`, or `unsafe_archive` (names that lead elsewhere or that fall together,
-            links, passwords, too many members, a compression no image has).
+            or lie in one another, links, passwords, too many members, an unusual compression).
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -46,9 +48,12 @@ def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS) ->
         raise UnreadableCase("too_large", f"unpacks to {size} bytes; at most {limits.max_bytes} are allowed")
     if size > limits.max_ratio * max(1, path.stat().st_size):
         raise UnreadableCase("unsafe_archive", f"unpacks to more than {limits.max_ratio:.0f} times its size")
-    seen: set[str] = set()
+    seen: set[PurePosixPath] = set()
     for member in members:
         _check_member(member, seen)
+    files = {_folded(member) for member in members if not member.is_dir()}
+    if any(parent in files for name in seen for parent in name.parents):
+        raise UnreadableCase("unsafe_archive", "a member lies in another one, which is no folder")
     return [member for member in members if not member.is_dir()]
 
 
@@ -76,9 +81,15 @@ def unpack(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIM
                         file.write(block)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UnreadableCase("damaged", f"a member cannot be unpacked ({type(error).__name__})") from None
+    except OSError as error:
+        if error.errno not in UNUSABLE_NAME:
+            raise
+        raise UnreadableCase(
+            "unsafe_archive", f"a member's name cannot be used here ({error.strerror}); unpack it elsewhere"
+        ) from None
 
 
-def _check_member(member: zipfile.ZipInfo, seen: set[str]) -> None:
+def _check_member(member: zipfile.ZipInfo, seen: set[PurePosixPath]) -> None:
     name = member.filename
     parts = PurePosixPath(name).parts
     outside = name.startswith(("/", "\\")) or "\\" in name or DRIVE in name or ".." in parts or "\0" in name
@@ -89,7 +100,14 @@ def _check_member(member: zipfile.ZipInfo, seen: set[str]) -> None:
         raise UnreadableCase("unsafe_archive", "a member is a link or a special file")
     if member.flag_bits & 1:
         raise UnreadableCase("unsafe_archive", "the archive is protected by a password; unpack it first")
-    folded = unicodedata.normalize("NFC", name.rstrip("/")).casefold()
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UnreadableCase("unsafe_archive", "a member is compressed in an unusual way; pack it again with deflate")
+    folded = _folded(member)
     if folded in seen:
         raise UnreadableCase("unsafe_archive", "two members have the same name on some systems")
     seen.add(folded)
+
+
+def _folded(member: zipfile.ZipInfo) -> PurePosixPath:
+    """A member's name as all systems compare it, or more strictly."""
+    return PurePosixPath(unicodedata.normalize("NFC", member.filename).casefold())

@@ -112,8 +112,8 @@ def _unpacked(entries: Iterable[Case | Skipped], into: Path | None) -> Iterator[
         folder = into / f"{number}"
         try:
             unpack(entry.files[0], folder)
-        except UnreadableCase:  # reading it as a case will say the same, as a row
-            yield entry
+        except UnreadableCase as error:
+            yield entry._replace(refused=(error.code, str(error)))
             continue
         for inner in _walk(folder, folder.resolve()):
             yield inner._replace(id=f"{entry.id}/{inner.id}")

@@ -91,10 +91,16 @@ def is_dicom(content: bytes) -> bool:
 
 
 def read_header(path: Path) -> Header | None:
-    """Series and kind of a file; None where it is no DICOM file, or damaged."""
+    """Series and kind of a file; None where it is no DICOM file, damaged, or deflated.
+
+    A deflated file would be inflated whole by pydicom, here where no limit of memory holds: it is a case of its own.
+    """
     try:
         with path.open("rb") as file:
             if not is_dicom(file.read(MAGIC_AT + len(MAGIC))):
+                return None
+            syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")
+            if UID(str(syntax)).is_deflated:
                 return None
             file.seek(0)
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=HEADER_TAGS)
@@ -114,8 +120,7 @@ def _has_picture(header: Any, beyond: int) -> bool:
     """
     if str(header.get("Modality", "")) in NO_PICTURE:
         return False
-    deflated = UID(str(header.file_meta.get("TransferSyntaxUID", ""))).is_deflated  # all of it has been read
-    return beyond > 0 or ("Rows" in header and (beyond < 0 or deflated))
+    return beyond > 0 or ("Rows" in header and beyond < 0)
 
 
 def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
@@ -205,7 +210,6 @@ def _note(data: Any, notes: list[str]) -> None:
 
 def _frames(data: Any, notes: list[str]) -> list[Frame]:
     stored = _decoded(data)
-    interpretation = str(data.get("PhotometricInterpretation", "MONOCHROME2"))
     if int(data.get("SamplesPerPixel", 1) or 1) > 1:
         colors = stored if stored.ndim == 4 else stored[None]
         if colors.dtype != np.uint8:
@@ -216,12 +220,17 @@ def _frames(data: Any, notes: list[str]) -> list[Frame]:
     for index, own in enumerate(images):
         slope, intercept = _rescale(data, index)
         values = own.astype(np.float32) * np.float32(slope) + np.float32(intercept)
-        if interpretation == "MONOCHROME1":
-            values = values.max() - values
+        if _is_inverted(data):
+            values = -values  # not from the frame's maximum: a tissue stays equal through a volume, and the window fits
         frames.append(_placed(data, index, values))
-    if interpretation == "MONOCHROME1" and "monochrome1_inverted" not in notes:
+    if _is_inverted(data) and "monochrome1_inverted" not in notes:
         notes.append("monochrome1_inverted")
     return frames
+
+
+def _is_inverted(data: Any) -> bool:
+    """Whether small values are bright."""
+    return str(data.get("PhotometricInterpretation", "MONOCHROME2")) == "MONOCHROME1"
 
 
 def _decoded(data: Any) -> np.ndarray:
@@ -278,7 +287,9 @@ def _window(data: Any) -> tuple[float, float] | None:
         first = (float(np.atleast_1d(center)[0]), float(np.atleast_1d(width)[0]))
     except (TypeError, ValueError, IndexError):
         return None
-    return first if np.isfinite(first).all() and first[1] >= 1 else None
+    if not np.isfinite(first).all() or first[1] < 1:
+        return None
+    return (-first[0], first[1]) if _is_inverted(data) else first
 
 
 def _placed(data: Any, index: int, pixels: np.ndarray) -> Frame:

@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,32 @@ NUMBER_TYPES = re.compile(
     r"(signed |unsigned )?(char|short|short int|int|long long|long long int)|u?int(8|16|32|64)(_t)?|uchar|ushort|uint|"
     r"ulong|float|double|MET_(U?CHAR|U?SHORT|U?INT|U?LONG|U?LONG_LONG|FLOAT|DOUBLE)"
 )
+
+
+META_FIELDS = (
+    "NDims",
+    "BinaryData",
+    "BinaryDataByteOrderMSB",
+    "ElementByteOrderMSB",
+    "CompressedData",
+    "CompressedDataSize",
+    "TransformMatrix",
+    "Rotation",
+    "Orientation",
+    "Offset",
+    "Position",
+    "Origin",
+    "CenterOfRotation",
+    "AnatomicalOrientation",
+    "ElementSpacing",
+    "ElementSize",
+    "DimSize",
+    "ElementNumberOfChannels",
+    "ElementType",
+)
+"""That say where voxels lie and what they are; all others are comments."""
+
+META_VALUE = re.compile(r"[\w.+\- ]*", re.ASCII)
 
 
 def is_nrrd(content: bytes) -> bool:
@@ -52,7 +79,7 @@ def read_itk(content: bytes, limits: Limits) -> Image:
     try:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / ("volume.nrrd" if is_nrrd(content) else "volume.mha")
-            copy.write_bytes(content)
+            copy.write_bytes(content if is_nrrd(content) else _rewritten(content))
             image = itk.imread(str(copy), itk.F)
         values = itk.array_from_image(image).astype(np.float32)
         directions = np.asarray(itk.array_from_matrix(image.GetDirection()), np.float64)
@@ -82,15 +109,44 @@ def _nrrd_fields(content: bytes) -> dict[str, str]:
 
 
 def _meta_fields(content: bytes) -> dict[str, str]:
-    fields = {}
-    for line in content[:LONGEST_HEADER].split(b"\n"):
-        name, _, value = line.decode("latin-1").partition("=")
-        fields[name.strip().lower()] = value.strip()
+    fields: dict[str, str] = {}
+    for name, value, _ in _meta_lines(content):
+        if name in fields:
+            raise UnreadableCase("damaged", f"the header says {name} twice")
+        fields[name] = value
+    if fields["elementdatafile"].upper() != "LOCAL":
+        raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .mha")
+    return {**fields, "shape": fields.get("dimsize", ""), "type": fields.get("elementtype", "")}
+
+
+def _meta_lines(content: bytes) -> Iterator[tuple[str, str, int]]:
+    """Name in lower case, value and end of each line of a header; the last names the file of the voxels."""
+    end = 0
+    while end < LONGEST_HEADER:
+        line, separator, _ = content[end:LONGEST_HEADER].partition(b"\n")
+        if not separator:
+            break
+        end += len(line) + 1
+        name, value, *_ = *re.split(r"[=:]", line.decode("latin-1"), maxsplit=1), ""
+        yield name.strip().lower(), value.strip(), end
         if name.strip().lower() == "elementdatafile":
-            if value.strip().upper() != "LOCAL":
-                raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .mha")
-            return {**fields, "shape": fields.get("dimsize", ""), "type": fields.get("elementtype", "")}
+            return
     raise UnreadableCase("truncated", "the header has no end")
+
+
+def _rewritten(content: bytes) -> bytes:
+    """A MetaImage with a header of known fields only, so that ITK reads what was checked.
+
+    ITK takes names by their case and values after `=` or `:`; whatever it sees otherwise than `_meta_fields` could
+    name another file, whose bytes would be shown.
+    """
+    fields = _meta_fields(content)
+    for name in META_FIELDS:
+        if not META_VALUE.fullmatch(fields.get(name.lower(), "")):
+            raise UnreadableCase("damaged", f"the header's {name} is no number, no word and no list of these")
+    lines = [f"{name} = {fields[name.lower()]}" for name in META_FIELDS if fields.get(name.lower())]
+    header = "\n".join(["ObjectType = Image", *lines, "ElementDataFile = LOCAL", ""])
+    return header.encode("ascii") + content[max(end for *_, end in _meta_lines(content)) :]
 
 
 def _check(fields: dict[str, str], limits: Limits) -> None:

@@ -1,10 +1,14 @@
 """One run at a time in a folder; the system itself lets go of the lock of a process that died."""
 
+import errno
 import os
 from pathlib import Path
 from typing import IO
 
 NAME = ".lock"
+
+HELD = (errno.EAGAIN, errno.EACCES, errno.EDEADLK)
+"""What systems say of a lock that somebody else holds."""
 
 
 class FolderInUse(ValueError):
@@ -26,16 +30,18 @@ class FolderLock:
         """Take the lock.
 
         Raises:
-            FolderInUse: another process holds it.
+            FolderInUse: another process holds it, or the file system knows no locks.
         """
         file = self.path.open("ab")
         try:
             _lock(file)
-        except OSError:
+        except OSError as error:
             file.close()
-            raise FolderInUse(
-                f"{self.path.parent}: another run works here; wait for it, or give another folder"
-            ) from None
+            if error.errno in HELD:
+                message = "another run works here; wait for it, or give another folder"
+            else:
+                message = f"its file system knows no locks ({error.strerror}); give a folder on another one"
+            raise FolderInUse(f"{self.path.parent}: {message}") from None
         self.file = file
 
     def release(self) -> None:

@@ -73,6 +73,8 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     Raises:
         UnreadableCase: with a stable code; never another exception because of a file's content.
     """
+    if case.refused is not None:
+        raise UnreadableCase(*case.refused)
     if not case.sequences and len(case.files) > 1:
         return _read_series(case.files, limits)
     if not case.sequences:

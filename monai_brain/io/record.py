@@ -19,6 +19,8 @@ class Case(NamedTuple):
     """`slice` or `volume`: what its name announces."""
     sequences: tuple[str, ...] = ()
     """Of `SEQUENCES`, what each of several files shows; empty for one file."""
+    refused: tuple[str, str] | None = None
+    """Code and message of what was wrong with it when it was found: reading it says the same."""
 
 
 class Skipped(NamedTuple):

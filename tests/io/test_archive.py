@@ -40,7 +40,16 @@ def test_files_of_an_archive_are_cases_under_its_name(tmp_path):
 
 @pytest.mark.parametrize(
     "names",
-    [["../x.png"], ["/etc/x.png"], ["a\\..\\x.png"], ["C:x.png"], ["a.png", "A.PNG"], ["a/../../x.png"]],
+    [
+        ["../x.png"],
+        ["/etc/x.png"],
+        ["a\\..\\x.png"],
+        ["C:x.png"],
+        ["a.png", "A.PNG"],
+        ["a/../../x.png"],
+        ["a.png", "./a.png"],
+        ["a", "a/b.png"],
+    ],
     ids=lambda names: names[0],
 )
 def test_names_that_lead_elsewhere_or_fall_together_are_refused(tmp_path, names):
@@ -49,6 +58,30 @@ def test_names_that_lead_elsewhere_or_fall_together_are_refused(tmp_path, names)
     with pytest.raises(UnreadableCase):
         unpack(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_compression_is_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+        archive.writestr("a.png", b"x" * 100)
+    assert refusal(tmp_path / "a.zip") == "unsafe_archive"
+
+
+def test_one_unusable_archive_is_one_row_with_its_code(tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    zipped(scans / "long.zip", {"\u4e2d" * 90 + ".png": b"x"})
+    damaged = zipped(scans / "damaged.zip", {"a.png": bytes(range(256)) * 40})
+    content = bytearray(damaged.read_bytes())
+    content[60:80] = b"\xff" * 20
+    damaged.write_bytes(content)
+    (scans / "good.png").write_bytes(cv2.imencode(".png", draw_phantom(0, 0))[1].tobytes())
+    found = {entry.id: entry for entry in find_cases(scans, tmp_path / "temporary")}
+    assert set(found) == {"long.zip", "damaged.zip", "good.png"}
+    for name, code in (("long.zip", "unsafe_archive"), ("damaged.zip", "damaged")):
+        with pytest.raises(UnreadableCase) as caught:
+            read_case(found[name])
+        assert caught.value.code == code
 
 
 def test_links_and_passwords_are_refused(tmp_path):

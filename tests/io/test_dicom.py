@@ -8,9 +8,10 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
-from pydicom.uid import JPEG2000, JPEG2000MC, MPEG2MPML, MediaStorageDirectoryStorage
+from pydicom.uid import JPEG2000, JPEG2000MC, MPEG2MPML, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from monai_brain.io import Limits, Skipped, UnreadableCase, find_cases, read_case
+from monai_brain.io.dicom import read_header
 from monai_brain.io.nifti import write_mask
 from monai_brain.transforms.load import as_8_bits, to_8_bits
 from tests.io.dicoms import CANARY, instance, picture, save, save_series
@@ -120,7 +121,27 @@ def test_monochrome1_is_inverted_and_rescaled(tmp_path):
     image = read(tmp_path)
     values = picture() * 2.0 - 10
     assert image.warnings == ("monochrome1_inverted",)
-    assert np.array_equal(image.pixels[0], (values.max() - values).astype(np.float32))
+    assert np.array_equal(image.pixels[0], (-values).astype(np.float32))
+
+
+@pytest.mark.bad_input(53)
+def test_monochrome1_looks_like_the_same_picture_stored_the_other_way(tmp_path):
+    values = [np.minimum(picture(index), 500) for index in range(4)]
+    values[2][5, 5] = 4000  # a vessel in one slice only
+    for index, own in enumerate(values):
+        place = (-20.0, -30.0, 6.0 * index)
+        save(instance(own, place, WindowCenter="300", WindowWidth="600"), tmp_path / "usual" / f"{index}.dcm")
+        tags = {"PhotometricInterpretation": "MONOCHROME1", "WindowCenter": "3795", "WindowWidth": "600"}
+        save(instance(4095 - own, place, **tags), tmp_path / "inverted" / f"{index}.dcm")
+    usual, inverted = (as_8_bits(read(tmp_path / name)).pixels for name in ("usual", "inverted"))
+    assert usual.std() > 20
+    assert np.abs(usual.astype(int) - inverted).max() <= 1
+
+
+def test_deflated_file_is_not_inflated_where_headers_are_read(tmp_path):
+    data = instance(np.zeros((40, 44), np.uint16))
+    data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    assert read_header(save(data, tmp_path / "a.dcm")) is None
 
 
 def test_window_of_the_file_makes_the_gray_values(tmp_path):

@@ -55,6 +55,33 @@ def test_header_that_leads_to_another_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "lines",
+    [
+        "elementdatafile = LOCAL\nElementDataFile = {}",
+        "ElementDataFile: {}\nElementDataFile = LOCAL",
+        "x = y\rElementDataFile = {}\nElementDataFile = LOCAL",
+    ],
+)
+def test_no_spelling_of_a_header_leads_itk_to_another_file(tmp_path, lines):
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(bytes(range(1, 201)) * 53)
+    head = "ObjectType = Image\nNDims = 3\nDimSize = 44 40 6\nElementType = MET_UCHAR\n" + lines.format(secret) + "\n"
+    (tmp_path / "a.mha").write_bytes(head.encode() + bytes(44 * 40 * 6))
+    try:
+        shown = read(tmp_path / "a.mha").pixels
+    except UnreadableCase as error:
+        assert error.code in ("unsupported_format", "damaged", "no_signal")
+    else:
+        assert np.count_nonzero(shown) < 200, "the other file's bytes came out"
+
+
+def test_compressed_metaimage_is_read(tmp_path):
+    itk.imwrite(image(), str(tmp_path / "a.mha"), compression=True)
+    itk.imwrite(image(), str(tmp_path / "b.nii.gz"))
+    assert np.array_equal(read(tmp_path / "a.mha").pixels, read(tmp_path / "b.nii.gz").pixels)
+
+
+@pytest.mark.parametrize(
     ("old", "new", "code"),
     [
         (b"sizes: 44 40 6", b"sizes: 30000 30000 30000", "too_large"),
