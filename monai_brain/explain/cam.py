@@ -1,5 +1,7 @@
 """Grad-CAM and Grad-CAM++ on `monai.visualize`, with its traps handled: polarity, batches, frozen networks, hooks."""
 
+import contextlib
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -41,7 +43,9 @@ class GradCAMExplainer:
             raise NoSuchLayer(
                 f"{type(network).__name__} has no layer {layer!r}; set cam_layer to one such as {', '.join(near)}"
             )
+        self._network = network
         self._module = modules[layer]
+        self._start = self._module.register_forward_pre_hook(_begin_gradients)
         self._before = (set(self._module._forward_hooks), set(self._module._backward_hooks))
         kind = _MaskHooks if segmenter else _PerSampleHooks
         hooks = kind(network, layer, register_forward=True, register_backward=True)
@@ -62,9 +66,8 @@ class GradCAMExplainer:
         Raises:
             UnfittingMask: the masks have another shape than the logits.
         """
-        with torch.enable_grad():
-            # a fully frozen network has no other reason to keep gradients
-            maps = self._cam(images.detach().clone().requires_grad_(True), class_idx=targets)
+        with torch.enable_grad(), _frozen(self._network):
+            maps = self._cam(images.detach(), class_idx=targets)
         return scaled_to_own_maximum(maps.detach().float())
 
     def __enter__(self) -> "GradCAMExplainer":
@@ -77,11 +80,33 @@ class GradCAMExplainer:
 
     def close(self) -> None:
         """Take the hooks off the network."""
+        self._start.remove()
         for hooks, before in zip(
             (self._module._forward_hooks, self._module._backward_hooks), self._before, strict=True
         ):
             for key in set(hooks) - before:
                 del hooks[key]
+
+
+def _begin_gradients(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Gradients are wanted at the layer's output; what comes before it need not be gone back through."""
+    return tuple(
+        own.detach().requires_grad_(True) if isinstance(own, Tensor) and own.is_floating_point() else own
+        for own in inputs
+    )
+
+
+@contextlib.contextmanager
+def _frozen(network: nn.Module) -> Iterator[None]:
+    """Nothing is learned here: without gradients of weights, going back costs half."""
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learned:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learned:
+            parameter.requires_grad_(True)
 
 
 def scaled_to_own_maximum(maps: Tensor) -> Tensor:

@@ -99,7 +99,12 @@ def without_hottest(images: Tensor, maps: Tensor, share: float = REMOVED_SHARE) 
 
 
 def removal_drop(
-    network: Callable[[Tensor], Tensor], images: Tensor, maps: Tensor, classes: Tensor, share: float = REMOVED_SHARE
+    network: Callable[[Tensor], Tensor],
+    images: Tensor,
+    maps: Tensor,
+    classes: Tensor,
+    share: float = REMOVED_SHARE,
+    before: Tensor | None = None,
 ) -> Tensor:
     """By how much each class's probability falls when the hottest pixels become the image's darkest value.
 
@@ -109,16 +114,18 @@ def removal_drop(
         maps: (N, 1, H, W).
         classes: (N,).
         share: of the pixels that are removed.
+        before: probabilities of the classes, (N,), where they are known.
 
     Returns:
         (N,), in [-1, 1]; near 0 the map does not show what the network goes by.
     """
-    without = without_hottest(images, maps, share)
+
+    def probability(own: Tensor) -> Tensor:
+        return torch.softmax(network(own), dim=1).gather(1, classes.reshape(-1, 1))[:, 0]
+
     with torch.no_grad():
-        before, after = (
-            torch.softmax(network(own), dim=1).gather(1, classes.reshape(-1, 1))[:, 0] for own in (images, without)
-        )
-    return before - after
+        after = probability(without_hottest(images, maps, share))
+        return (probability(images) if before is None else before) - after
 
 
 def moved(maps: Tensor, random: torch.Generator) -> Tensor:

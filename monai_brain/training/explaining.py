@@ -106,8 +106,8 @@ class CollectExplanations(_Explaining):
         """Explain a batch."""
         images, chances, classes, maps = self._explain(engine)
         with eval_mode(self.network):  # MONAI's evaluator leaves it in training mode between batches
-            drop = removal_drop(self.network, images, maps, classes)
-            random_drop = removal_drop(self.network, images, moved(maps, self._random), classes)
+            drop = removal_drop(self.network, images, maps, classes, before=chances)
+            random_drop = removal_drop(self.network, images, moved(maps, self._random), classes, before=chances)
         for own in range(len(images)):
             if len(self.explained) % self._every == 0 and len(self._kept) < self.checked:
                 self._kept.append((images[own].cpu(), maps[own, 0].cpu(), int(classes[own])))

@@ -67,7 +67,7 @@ def test_no_hook_is_left(network):
     with GradCAMExplainer(network, "features.10") as explain:
         explain(torch.randn(1, 3, 32, 32), torch.tensor([0]))
         assert network.features[10]._forward_hooks
-    assert not any(m._forward_hooks or m._backward_hooks for m in network.modules())
+    assert not any(m._forward_pre_hooks or m._forward_hooks or m._backward_hooks for m in network.modules())
 
 
 def test_missing_layer_is_named(network):

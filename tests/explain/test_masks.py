@@ -100,7 +100,7 @@ def test_frozen_network_is_explained_the_same_under_no_grad_and_left_as_it_was(n
     assert network.training
     network.requires_grad_(True).eval()
     torch.testing.assert_close(frozen, free)
-    assert not any(m._forward_hooks or m._backward_hooks for m in network.modules())
+    assert not any(m._forward_pre_hooks or m._forward_hooks or m._backward_hooks for m in network.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 

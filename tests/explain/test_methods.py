@@ -65,7 +65,7 @@ def test_frozen_network_is_explained_and_left_as_it_was(method):
     assert heat.shape == (2, 1, 48, 48)
     assert heat.isfinite().all()
     assert network.training
-    assert not any(m._forward_hooks or m._backward_hooks for m in network.modules())
+    assert not any(m._forward_pre_hooks or m._forward_hooks or m._backward_hooks for m in network.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
