@@ -217,6 +217,7 @@ def predict(
 ) -> None:
     """Classify or segment every slice and volume of a folder (or of a cases.csv); bad files become rows with a code."""
     from monai_brain.inference.apply import predict_folder
+    from monai_brain.inference.stream import folder_of_part
 
     status = predict_folder(
         folder,
@@ -240,8 +241,7 @@ def predict(
         precision=precision,
         workers=workers,
     )
-    if part is not None:
-        output = output / f"part_{part.replace('/', '_of_')}"
+    output = output / folder_of_part(part)
     counts = json.loads((output / "run.json").read_text(encoding="utf-8"))["counts"]
     if as_json:
         places = {"table": str(output / "predictions.csv"), "page": str(output / "report.html")}
@@ -256,11 +256,12 @@ def merge(
     output: Annotated[Path, typer.Argument(help="Output folder of a run that was divided by --part.")],
 ) -> None:
     """Put the parts of a divided run together: one table, one page."""
+    from monai_brain.inference.folder import has_findings
     from monai_brain.inference.merging import merge_parts
 
     counts = merge_parts(output)
     _print_counts(counts, output)
-    raise typer.Exit(EXIT_FINDINGS if counts["status"].get("error") else 0)
+    raise typer.Exit(EXIT_FINDINGS if has_findings(counts) else 0)
 
 
 def _print_counts(counts: dict[str, Any], output: Path) -> None:
@@ -393,6 +394,9 @@ def serve_page(
     host: Annotated[str, typer.Option(help="Address; any but this computer's own wants a password.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 7860,
     password_file: Annotated[Path | None, typer.Option(help="Its first line; or set MONAI_BRAIN_PASSWORD.")] = None,
+    public_name: Annotated[
+        str | None, typer.Option(help="Name under which a proxy serves the page to others; wants a password.")
+    ] = None,
     max_upload_mb: Annotated[int, typer.Option(min=1, help="Of one upload, all its files together.")] = 64,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
 ) -> None:
@@ -408,6 +412,7 @@ def serve_page(
         host=host,
         port=port,
         password=password,
+        public_name=public_name,
         max_upload_mb=max_upload_mb,
         precision=precision,
         told=lambda address: typer.echo(f"Page: {address}  (Ctrl-C ends it)"),
@@ -489,6 +494,10 @@ def _root(error: BaseException) -> BaseException:
 def _is_environment(error: BaseException) -> bool:
     """Whether disk or memory ran out."""
     root = _root(error)
+    if isinstance(root, RuntimeError):
+        from monai_brain.inference.preparing import OUT_OF_MEMORY
+
+        return any(words in str(root) for words in OUT_OF_MEMORY)
     return isinstance(root, MemoryError) or (isinstance(root, OSError) and root.errno in NO_SPACE)
 
 

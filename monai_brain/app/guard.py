@@ -107,13 +107,14 @@ class Guard:
         app: that is guarded.
         host: address that the server is bound to; loopback, or any other one, which wants a password.
         password: None: nobody is asked.
+        public_name: under which a proxy serves the page to others; wants a password too.
         max_upload_bytes: largest body that is sent to `UPLOADS`.
         uploads_at_once: see `UPLOADS_AT_ONCE`.
         upload_seconds: see `UPLOAD_SECONDS`.
         has_room: whether a further upload may be kept; 503 if not.
 
     Raises:
-        NeedsPassword: an address other than loopback without a password.
+        NeedsPassword: an address other than loopback, or a public name, without a password.
     """
 
     def __init__(
@@ -122,14 +123,16 @@ class Guard:
         *,
         host: str = "127.0.0.1",
         password: str | None = None,
+        public_name: str | None = None,
         max_upload_bytes: int = 64 * 1024**2,
         uploads_at_once: int = UPLOADS_AT_ONCE,
         upload_seconds: float = UPLOAD_SECONDS,
         has_room: Callable[[], bool] = lambda: True,
     ) -> None:
-        check_address(host, password)
+        check_address(host, password, public_name)
         self.app = app
         self.host = host
+        self.public_name = public_name.lower() if public_name else None
         self.password = password
         self.max_upload_bytes = max_upload_bytes
         self.uploads_at_once = uploads_at_once
@@ -194,7 +197,7 @@ class Guard:
         if not self._is_own(authority):
             raise Refusal(HTTPStatus.FORBIDDEN, "This page is not served under that name.")
         origin = headers.get("origin")
-        if origin is not None and (urlsplit(origin).netloc != authority or not origin.startswith("http")):
+        if origin is not None and not self._is_own_origin(origin, authority):
             raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
             raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
@@ -205,6 +208,16 @@ class Guard:
         if not PATHS[method].fullmatch(scope["path"]) or ".." in scope["path"]:
             raise Refusal(HTTPStatus.NOT_FOUND, "Not offered.")
 
+    def _is_own_origin(self, origin: str, authority: str) -> bool:
+        """Whether a page that asks is this one; behind a proxy it may know only the public name."""
+        try:
+            parts = urlsplit(origin)
+            return parts.scheme in ("http", "https") and (
+                parts.netloc == authority or (self.public_name is not None and parts.hostname == self.public_name)
+            )
+        except ValueError:
+            return False
+
     def _is_own(self, authority: str) -> bool:
         """Whether a Host header names this server: a name that anybody's DNS can point here does not.
 
@@ -214,7 +227,7 @@ class Guard:
             name = "" if "@" in authority else urlsplit(f"//{authority}").hostname or ""
         except ValueError:
             return False
-        if name in LOOPBACK or name == self.host.lower():
+        if name in LOOPBACK or name in (self.host.lower(), self.public_name):
             return True
         return self.host in ("0.0.0.0", "::") and _is_address(name)
 
@@ -250,15 +263,15 @@ LEAST_PASSWORD = 8
 """Characters."""
 
 
-def check_address(host: str, password: str | None) -> None:
+def check_address(host: str, password: str | None, public_name: str | None = None) -> None:
     """Refuse to open the page to a network without a password.
 
     Raises:
         NeedsPassword: with the way to give one.
     """
     way = "put one into a file and name it with --password-file, or into MONAI_BRAIN_PASSWORD"
-    if host not in LOOPBACK and not password:
-        raise NeedsPassword(f"{host}: others could reach the page there, so it wants a password; {way}")
+    if (host not in LOOPBACK or public_name) and not password:
+        raise NeedsPassword(f"{public_name or host}: others could reach the page there, so it wants a password; {way}")
     if password is not None and len(password) < LEAST_PASSWORD:
         raise NeedsPassword(f"a password of {len(password)} characters; at least {LEAST_PASSWORD} are needed; {way}")
 

@@ -1,5 +1,6 @@
 """What a visitor looks at: uploads, the sessions that compute, and the results that are kept for a while."""
 
+import secrets
 import shutil
 import threading
 from collections import OrderedDict
@@ -85,9 +86,8 @@ class Desk:
                 self.results.move_to_end(wanted)
                 return self.results[wanted]
             cases = self.cases(wanted.visitor, wanted.group)
-            output = place / "results"
-            shutil.rmtree(output, ignore_errors=True)
-            output.mkdir()
+            output = place / "results" / secrets.token_hex(8)  # one for each: kept results still read theirs
+            output.mkdir(parents=True)
             result = self.sessions[wanted.bundle].predict(cases[wanted.case], output, wanted.method)
             self.results[wanted] = result
             self._forget()
@@ -107,7 +107,8 @@ class Desk:
             len(self.results) > RESULTS_KEPT
             or sum(result.size_bytes for result in self.results.values()) > RESULT_BYTES_KEPT
         ):
-            self.results.popitem(last=False)
+            _, forgotten = self.results.popitem(last=False)
+            shutil.rmtree(forgotten.output, ignore_errors=True)
         self.maps = {key: own for key, own in self.maps.items() if key[0] in self.results}
 
 

@@ -1,10 +1,11 @@
 """Serve the page: address, password, private folder, and an end that leaves nothing behind."""
 
 import contextlib
+import itertools
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 from monai_brain.app.guard import UPLOADS, Guard, Receive, Scope, Send, check_address
@@ -29,6 +30,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 7860,
     password: str | None = None,
+    public_name: str | None = None,
     max_upload_mb: int = 64,
     precision: str | None = None,
     told: Callable[[str], None] = lambda line: None,
@@ -41,6 +43,7 @@ def serve(
         host: address to be bound to.
         port: 0 takes a free one.
         password: see `guard.check_address`.
+        public_name: under which a proxy serves the page to others.
         max_upload_mb: of one upload, all its files together.
         precision: of the torch engine.
         told: gets a line with the page's address, once it can be opened.
@@ -50,7 +53,7 @@ def serve(
         NoBundle, UnusableWeights: there is nothing to serve.
         MissingDependency: gradio is not installed.
     """
-    check_address(host, password)
+    check_address(host, password, public_name)
     with contextlib.ExitStack() as stack:
         bound = stack.enter_context(_bound(host, port))
         folder = stack.enter_context(private_folder())
@@ -61,11 +64,11 @@ def serve(
         uvicorn = require("uvicorn", feature="the web page", install=pages.INSTALL)
         fastapi = require("fastapi", feature="the web page", install=pages.INSTALL)
         require("gradio", feature="the web page", install=pages.INSTALL)
-        sessions = {}
+        sessions: dict[str, Session] = {}
         for bundle, own in paired(bundles, weights):
             session = Session(bundle, own, precision=precision)
             stack.callback(session.close)
-            sessions[session.name] = session
+            sessions[_free_name(session.name, own, sessions)] = session
         largest = max_upload_mb * 1024**2
         uploads = Uploads(folder / "uploads", largest, UPLOADS_KEPT * largest)
         segments = any(session.kind == "segmentation" for session in sessions.values())
@@ -79,7 +82,14 @@ def serve(
             else:
                 await inner(scope, receive, send)
 
-        guarded = Guard(app, host=host, password=password, max_upload_bytes=largest, has_room=uploads.has_room)
+        guarded = Guard(
+            app,
+            host=host,
+            password=password,
+            public_name=public_name,
+            max_upload_bytes=largest,
+            has_room=uploads.has_room,
+        )
         config = uvicorn.Config(
             guarded,
             log_level="warning",
@@ -120,6 +130,12 @@ def paired(bundles: Sequence[Path], weights: Sequence[Path]) -> list[tuple[Path,
     return having
 
 
+def _free_name(bundle: str, weights: Path | None, taken: Container[str]) -> str:
+    """Of a bundle that is served twice, with other weights, the second is named after these too."""
+    names = (bundle, f"{bundle}, {weights}", *(f"{bundle}, {number}" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)
+
+
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
     """A folder that only this user may enter, for everything that is written; gone at the end."""
@@ -129,11 +145,18 @@ def private_folder() -> Iterator[Path]:
         folder.chmod(0o700)
         (folder / "other").mkdir()
         tempfile.tempdir = str(folder / "other")
-        os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
+        environment = {"GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder / "other")}
+        earlier = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)  # which the processes that open files inherit: some die and leave copies
         try:
             yield folder
         finally:
             tempfile.tempdir = before
+            for name, value in earlier.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 def _bound(host: str, port: int) -> socket.socket:

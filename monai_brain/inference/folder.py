@@ -187,7 +187,9 @@ class FolderRun:
         self.manifest = {**manifest(KIND, options), **identity, "task": type(self.task).__name__.lower()}
         self.manifest |= {"engine_trial": self.engine.trial} if isinstance(self.engine, AutoEngine) else {}
         write_json(self.output / MANIFEST, self.manifest)
-        self.journal.begin(keep=earlier is not None)
+        for row in self.journal.begin(keep=earlier is not None):
+            for name in row.files:  # the case may get none this time
+                (self.output / name).unlink(missing_ok=True)
         self.thumbnails.begin(self.journal.done())
         self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
         self.progress.advance(self.bar, len(self.journal.places))
@@ -237,7 +239,7 @@ class FolderRun:
         }
         write_json(self.output / MANIFEST, {**self.manifest, "counts": counts, "this_session": session})
         self.lock.release()
-        if counts["status"].get("error") or counts["code"].get("unreadable_folder"):
+        if has_findings(counts):
             return EXIT_FINDINGS
         return EXIT_GOOD if self.stream.all_cases else EXIT_NOTHING
 
@@ -292,6 +294,11 @@ class FolderRun:
         self._stop(engine)
         self.lock.release()
         raise error
+
+
+def has_findings(counts: Mapping[str, Any]) -> bool:
+    """Whether some case failed, or some folder could not be searched."""
+    return bool(counts["status"].get("error") or counts["code"].get("unreadable_folder"))
 
 
 def write_results(

@@ -1,5 +1,6 @@
 """The journal of a folder run: a line per case, as soon as it is known; what a resumed run goes on from."""
 
+import hashlib
 import json
 import os
 import time
@@ -16,6 +17,10 @@ SAME_CONTENT = "same_content_as_before"
 """Warning of a case whose files another case had too."""
 
 
+PASSING = ("vanished", "changed", "no_permission", "unreadable")
+"""Codes of troubles that may be over: these cases are tried again."""
+
+
 class Journal:
     """Rows on disk, found again by their case.
 
@@ -27,35 +32,46 @@ class Journal:
     def __init__(self, path: Path, found: Sequence[Case | Skipped]) -> None:
         self.path = path
         self.found = found
+        self.cases = {entry.id: entry for entry in found if isinstance(entry, Case)}
         self.places: dict[str, int] = {}
         self.synced = time.monotonic()
 
-    def begin(self, *, keep: bool) -> None:
+    def begin(self, *, keep: bool) -> list[Prediction]:
         """Open it for writing.
 
         Args:
-            keep: go on after the rows that are there; a last line that was cut off is dropped, and rows of cases
-                that are gone are not used.
+            keep: go on after the rows that are there; a last line that was cut off is dropped. Rows of cases that are
+                gone, whose files are others by now, or that could not be reached, are not used.
+
+        Returns:
+            Rows of cases that are to be done again.
         """
         if not keep or not self.path.is_file():
             self.path.write_bytes(b"")
-        known = {entry.id for entry in self.found if isinstance(entry, Case)}
+        again: dict[str, Prediction] = {}
         end = 0
         with self.path.open("rb") as file:
             for line in file:
                 row = parsed(line)
                 if row is None:
                     break
-                if row.path in known:
+                case = self.cases.get(row.path)
+                if case is not None and row.code not in PASSING and row.stamp == stamp_of(case):
                     self.places[row.path] = end
+                    again.pop(row.path, None)
+                elif case is not None:
+                    self.places.pop(row.path, None)
+                    again[row.path] = row
                 end += len(line)
         with self.path.open("r+b") as file:
             file.truncate(end)
         self.file = self.path.open("ab")
+        return list(again.values())
 
     def add(self, rows: Iterable[Prediction]) -> None:
         """Write rows down; afterwards a kill does not lose them."""
-        for row in rows:
+        for own in rows:
+            row = own._replace(stamp=stamp_of(self.cases[own.path]))
             self.places[row.path] = self.file.tell()
             self.file.write(json.dumps(row._asdict(), ensure_ascii=True).encode("ascii") + b"\n")
         self.file.flush()
@@ -89,6 +105,19 @@ class Journal:
         """Bring everything to disk."""
         os.fsync(self.file.fileno())
         self.file.close()
+
+
+def stamp_of(case: Case) -> str:
+    """What a case's files are told from others by, without opening them; they differ when one was added or written."""
+    digest = hashlib.sha256()
+    for path in case.files:
+        try:
+            about = path.stat()
+        except OSError:
+            digest.update(b"?")
+            continue
+        digest.update(f"{path.name}\n{about.st_size}\n{about.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()[:16]
 
 
 def marked(row: Prediction, seen: set[bytes]) -> Prediction:

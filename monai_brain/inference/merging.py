@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -43,8 +43,8 @@ def merge_parts(output: Path) -> dict[str, Any]:
             f"{output}: expected parts 1 to {count} of {count}, missing {missing}; run --part for them"
         )
     manifests = [_finished(folder) for folder in folders]
-    same = ("options", "weights_sha256", "task")
-    other = [f.name for f, one in zip(folders, manifests, strict=True) if any(one[k] != manifests[0][k] for k in same)]
+    first = _identity(manifests[0])
+    other = [f.name for f, one in zip(folders, manifests, strict=True) if _identity(one) != first]
     if other:
         raise UnusableOutput(f"{output}: {', '.join(other)} ran with other options or weights than {folders[0].name}")
     tables = [list(_rows(folder)) for folder in folders]
@@ -56,6 +56,12 @@ def merge_parts(output: Path) -> dict[str, Any]:
     counts = write_results(output, lambda: _all_marked(rows), task, review=review)
     write_json(output / MANIFEST, {**manifests[0], "counts": counts, "parts": count})
     return counts
+
+
+def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What parts have in common; where folders lie is each machine's own, and weights are known by their hash."""
+    options = {name: own for name, own in run["options"].items() if name not in ("input_dir", "weights")}
+    return {"options": options, "weights_sha256": run["weights_sha256"], "task": run["task"]}
 
 
 def _finished(folder: Path) -> dict[str, Any]:

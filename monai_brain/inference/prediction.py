@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 FIRST_COLUMNS, LAST_COLUMNS = ("path", "status", "code", "label"), ("warnings", "overlay")
 """Of every table; a task's own stand between them."""
 
+FILE_COLUMNS = ("mask", "dicom_mask")
+"""Of a task's own, those that name files."""
+
 COUNTED = ("status", "label", "code", "warning")
 """What a summary counts."""
 
@@ -28,6 +31,14 @@ class Prediction(NamedTuple):
     """Path of the picture, relative to the output folder."""
     sha256: str = ""
     """Of the case's files; in the journal only."""
+    stamp: str = ""
+    """Of their names, sizes and times, by which a resumed run knows whether they are still the same; likewise."""
+
+    @property
+    def files(self) -> list[str]:
+        """That the run wrote for the case, relative to the output folder."""
+        own = (self.overlay, *(self.values.get(name, "") for name in FILE_COLUMNS))
+        return [str(path) for path in own if path]
 
     def row(self, columns: Sequence[str]) -> dict[str, Any]:
         """As written to `predictions.csv`.

@@ -30,8 +30,8 @@ SECONDS_PER_CASE = 30.0
 WORKER_BYTES = 4 * 1024**3
 """That a worker may take beyond what its libraries take."""
 
-OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "Unable to allocate")
-"""How OpenCV, torch and numpy say it."""
+OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "out of memory", "Unable to allocate")
+"""How OpenCV, torch (for CPU and GPU) and numpy say it."""
 
 SECONDS_TO_START, READY = 300.0, "ready"
 

@@ -106,7 +106,7 @@ class CaseStream(IterableDataset):
             everything = list(find_cases(folder, place, recursive=recursive, glob=glob))
         number, parts = part_of(part)
         self.found = everything[number - 1 :: parts]
-        self.part_folder = f"part_{number}_of_{parts}" if part else ""
+        self.part_folder = folder_of_part(part)
         self.all_cases = [entry for entry in everything if isinstance(entry, Case)]
         self.cases = [entry for entry in self.found if isinstance(entry, Case)]
         self.deterministic = Compose(deterministic)
@@ -224,6 +224,11 @@ def part_of(part: str | None) -> tuple[int, int]:
     if not found or not 1 <= int(found[1]) <= int(found[2]):
         raise UnusablePart(f"part {part!r}; expected one such as 2/4, the second of four")
     return int(found[1]), int(found[2])
+
+
+def folder_of_part(part: str | None) -> str:
+    """Name of the folder, below the output, of a part written `I/N`; empty for a run that is not divided."""
+    return "part_{}_of_{}".format(*part_of(part)) if part else ""
 
 
 def slices_with_signal(volume: np.ndarray) -> list[int]:

@@ -1,6 +1,7 @@
 """Unpack zip archives of scans: checked as a whole before a byte is written, and within limits while it is."""
 
 import errno
+import os
 import stat
 import unicodedata
 import zipfile
@@ -79,6 +80,8 @@ def unpack(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIM
                         if written > limits.max_bytes:
                             raise UnreadableCase("too_large", f"unpacks to more than {limits.max_bytes} bytes")
                         file.write(block)
+                # the same whenever it is unpacked, another one for another content: a resumed run looks at it
+                os.utime(target, ns=(member.CRC, member.CRC))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UnreadableCase("damaged", f"a member cannot be unpacked ({type(error).__name__})") from None
     except OSError as error:

@@ -194,6 +194,18 @@ def test_address_of_others_wants_a_password():
     Guard(echo, host="0.0.0.0", password="long enough")
 
 
+def test_page_behind_a_proxy_is_served_under_its_public_name_and_no_other():
+    options = {"password": "long enough", "public_name": "MRI.hospital.example"}
+    allowed = {"authorization": basic("long enough")}
+    origin = "https://mri.hospital.example"
+    for host in ("mri.hospital.example", "127.0.0.1:7860"):  # kept by the proxy, or replaced
+        assert ask("/gradio_api/queue/join", "POST", options=options, host=host, origin=origin, **allowed)[0] == 200
+    for host, origin in (("evil.example", "https://evil.example"), ("mri.hospital.example", "https://evil.example")):
+        assert ask("/gradio_api/queue/join", "POST", options=options, host=host, origin=origin, **allowed)[0] == 403
+    with pytest.raises(NeedsPassword, match=r"MRI\.hospital"):
+        Guard(echo, public_name="MRI.hospital.example")
+
+
 def basic(password):
     return "Basic " + base64.b64encode(f"anyone:{password}".encode()).decode()
 

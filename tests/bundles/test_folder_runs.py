@@ -94,6 +94,36 @@ def test_run_that_was_killed_goes_on_to_the_same_table(whole, many, trained, tmp
     assert names[0] == names[1]
 
 
+def test_resumed_run_does_changed_files_again_and_only_these(many, trained, tmp_path):
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    shutil.copytree(many, scans)
+    assert predict_folder(scans, output, weights=str(trained), explain=True) == 3
+    first = table(output)
+    cv2.imwrite(str(scans / "005.png"), draw_phantom(2, 500))
+    (scans / "006.png").write_bytes(b"")
+    assert predict_folder(scans, output, weights=str(trained), explain=True, resume=True) == 3
+    rows = table(output)
+    assert read(output / "run.json")["this_session"]["cases"] == 2
+    assert rows["005.png"]["prob_glioma"] != first["005.png"]["prob_glioma"]
+    assert rows["006.png"]["code"] == "empty_file"
+    assert not (output / first["006.png"]["overlay"]).exists(), "the overlay of what the file was"
+    assert {**rows, "005.png": 0, "006.png": 0} == {**first, "005.png": 0, "006.png": 0}
+
+
+@pytest.mark.parametrize("name", ["masks", "overlays", "predictions.csv", "run.json"])
+def test_files_that_no_run_made_are_never_replaced(many, trained, tmp_path, name):
+    output = tmp_path / "out"
+    own = output / name / "by_hand.png" if "." not in name else output / name
+    own.parent.mkdir(parents=True)
+    own.write_text('{"kind": "training"}')
+    bundle = REPOSITORY / "bundles" / ("brain_tumor_segmentation" if name == "masks" else "brain_tumor_classification")
+    for overwrite in (False, True):
+        words = message(predict_folder, many, output, bundle=bundle, weights=str(trained), overwrite=overwrite)
+        assert name in words
+        assert "another folder" in words
+    assert own.read_text() == '{"kind": "training"}'
+
+
 def exit_status(monkeypatch, *words):
     """Of the command line, in this process."""
     monkeypatch.setattr("sys.argv", ["monai-brain", *map(str, words)])
