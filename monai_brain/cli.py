@@ -173,6 +173,15 @@ def predict(
     overlays: Annotated[
         bool, typer.Option("--overlays", help="Segmenter: write a picture per case with a tumor.")
     ] = False,
+    threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Segmenter: a pixel is tumor above this probability.")
+    ] = None,
+    smallest_area: Annotated[
+        float | None, typer.Option(min=0, help="Segmenter: mm2 of a slice's component that stays (or pixels).")
+    ] = None,
+    smallest_volume: Annotated[
+        float | None, typer.Option(min=0, help="Segmenter: mm3 of a volume's component that stays (or voxels).")
+    ] = None,
     review: Annotated[bool, typer.Option("--review", help="Write a page for a reader's answers; see agree.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
@@ -181,7 +190,8 @@ def predict(
         bool | None,
         typer.Option(
             "--resume/--no-resume",
-            help="By default it goes on with a run that was stopped; --resume also adds to one that ended.",
+            help="By default it goes on with a run that was stopped; --resume also with one that ended: new files, "
+            "changed ones, and those that could not be reached.",
         ),
     ] = None,
     part: Annotated[str | None, typer.Option(help="Such as 2/4: for several processes or machines; see merge.")] = None,
@@ -208,6 +218,9 @@ def predict(
     precision: Annotated[
         str | None, typer.Option(help="fp32, bf16 (torch, openvino), int8 (openvino); auto with --engine auto: any.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Of torch: cpu, cuda or cuda:1; by default a GPU where there is one.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Say at the end what came out as JSON, for programs.")
     ] = False,
@@ -219,10 +232,15 @@ def predict(
     from monai_brain.inference.apply import predict_folder
     from monai_brain.inference.stream import folder_of_part
 
+    _check_device(device)
     status = predict_folder(
         folder,
         output,
         bundle=bundle,
+        device=device,
+        threshold=threshold,
+        smallest_area=smallest_area,
+        smallest_volume=smallest_volume,
         weights=str(weights) if weights else None,
         explain=explain or None,
         method=method,
@@ -249,6 +267,16 @@ def predict(
     else:
         _print_counts(counts, output)
     raise typer.Exit(status)
+
+
+def _check_device(device: str | None) -> None:
+    """Say early that a device is not there, and which are."""
+    if device is None:
+        return
+    from monai_brain.inference.info import usable_devices
+
+    if device not in (usable := usable_devices()):
+        raise typer.BadParameter(f"{device}: there is no such device here; there are {', '.join(usable)}")
 
 
 @app.command()

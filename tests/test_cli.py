@@ -39,6 +39,14 @@ def test_predict_without_weights_is_one_line_and_exit_2(tmp_path, phantom_folder
     assert "Traceback" not in result.stderr
 
 
+def test_device_that_is_not_here_is_named_with_those_that_are(tmp_path, phantom_folder):
+    result = monai_brain("predict", phantom_folder, "-o", tmp_path / "out", "--device", "cuda:77")
+    assert result.returncode == 2
+    assert "cuda:77" in result.stderr
+    assert "cpu" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
 def test_index_writes_a_datalist_and_takes_it_back_as_a_split(tmp_path, phantom_folder):
     first = monai_brain("index", phantom_folder, "-o", tmp_path / "a.json", "--patient-pattern", r"patient_(\d+)")
     assert first.returncode == 0, first.stderr

@@ -22,16 +22,23 @@ def describe_installation(bundles: Path = REPOSITORY_BUNDLES) -> dict[str, Any]:
     Args:
         bundles: folder of bundles.
     """
-    import torch
 
     return {
         "bundles": [_bundle(path.parents[1]) for path in sorted(bundles.glob("*/configs/metadata.json"))],
         "engines": {name: _engine(name) for name in ENGINES},
         "formats": list(FORMATS),
-        "devices": ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))],
+        "devices": usable_devices(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "note": "Research use only; not a medical device.",
     }
+
+
+def usable_devices() -> list[str]:
+    """Names that torch computes on here; `cuda` is the first GPU."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return ["cpu", *(["cuda"] if count else []), *(f"cuda:{n}" for n in range(count))]
 
 
 def _bundle(folder: Path) -> dict[str, Any]:

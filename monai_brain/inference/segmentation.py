@@ -132,7 +132,8 @@ class Segmentation(Task):
         probabilities = torch.sigmoid(engine.state.output["pred"].detach().float())
         kept = [self._seen(own, case) for own, case in zip(probabilities.cpu().numpy()[:, 0], cases, strict=True)]
         with_tumor = [place for place, seen in enumerate(kept) if self.explain and seen.mask.any()]
-        images, found = engine.state.output["image"], probabilities > self.threshold
+        images = engine.state.output["image"]
+        found = (probabilities > self.threshold).to(images.device)  # engines of the CPU leave it there
         slices = [place for place in with_tumor if cases[place].image.kind == "slice"]
         heat = dict(zip(slices, self._maps(images[slices], found[slices]), strict=True)) if slices else {}
         for place in with_tumor:

@@ -2,6 +2,8 @@
 
 import itertools
 import shutil
+import subprocess
+import sys
 
 import cv2
 import highdicom as hd
@@ -68,6 +70,24 @@ def head():
 
 
 REFERENCE = head() == 400
+
+
+def test_threshold_and_smallest_area_are_given_on_the_command_line(tmp_path, weights):
+    gray = np.full((64, 64), 60, np.uint8)
+    gray[:3] = gray[-3:] = 0
+    gray[20:40, 20:40], gray[50, 50:53] = 255, 255
+    gray[44:48, 10:30] = 228  # a little below the usual threshold
+    (tmp_path / "scans").mkdir()
+    cv2.imwrite(str(tmp_path / "scans" / "a.png"), gray)
+    areas = []
+    for number, words in enumerate(((), ("--threshold", "0.05"), ("--smallest-area", "50"))):
+        output = tmp_path / f"out_{number}"
+        command = [sys.executable, "-m", "monai_brain", "predict", str(tmp_path / "scans"), "-o", str(output)]
+        command += ["--bundle", str(BUNDLE), "--weights", str(weights), "--device", "cpu", "--workers", "0", *words]
+        subprocess.run(command, check=True, capture_output=True)
+        areas.append(int(table(output)["a.png"]["tumor_pixels"]))
+    assert areas[1] >= areas[0] + 60
+    assert areas[0] - 10 <= areas[2] < areas[0]
 
 
 def affine():

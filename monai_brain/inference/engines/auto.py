@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_brain.inference.engines.base import CALIBRATION_SLICES, Engine, EngineDisagrees
+from monai_brain.inference.engines.base import CALIBRATION_SLICES, Engine, EngineDisagrees, device_of
 from monai_brain.optional import MissingDependency
 
 SECONDS_PER_TRIAL = 1.0
@@ -83,8 +83,7 @@ class AutoEngine(Engine):
 
 def _rate(engine: Engine, network: nn.Module, slices: Tensor) -> float:
     """Slices a second, after one batch to warm up."""
-    device = next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
-    slices = slices.to(device)
+    slices = slices.to(device_of(network))
     with torch.no_grad():
         engine(slices, network)
         began, count = time.perf_counter(), 0

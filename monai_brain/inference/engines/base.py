@@ -106,9 +106,10 @@ class Engine(Inferer):
         Raises:
             EngineDisagrees: by how much.
         """
+        slices = slices[:CHECKED_SLICES].to(device_of(network))
         with torch.no_grad():
-            expected = network(slices[:CHECKED_SLICES]).float()
-        found = self(slices[:CHECKED_SLICES], network)
+            expected = network(slices).float().cpu()
+        found = self(slices, network).cpu()
         difference = float((found - expected).square().mean().sqrt() / expected.square().mean().sqrt().clamp(min=1e-9))
         agreement = float((decisions(found) == decisions(expected)).float().mean())
         if difference > LARGEST_DIFFERENCE[self.precision] or agreement < LEAST_AGREEMENT[self.precision]:
@@ -139,6 +140,11 @@ class FlippedEngine(Engine):
     def wanted_slices(self) -> int:
         """See `Engine`."""
         return self.engine.wanted_slices
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's weights lie; the CPU for one without any."""
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
 def decisions(logits: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """ONNX Runtime on the CPU."""
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_brain.inference.engines.base import CHECKED_SLICES, Engine
+from monai_brain.inference.engines.base import CHECKED_SLICES, Engine, device_of
 from monai_brain.io.write import atomic
 from monai_brain.optional import require
 
@@ -59,7 +60,7 @@ def exported(engine: Engine, network: nn.Module, weights_sha256: str, slices: Te
         temporary = path.with_suffix(f".{os.getpid()}.partial")
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["pred"]}
         torch.onnx.export(
-            network,
+            network if device_of(network).type == "cpu" else copy.deepcopy(network).cpu(),
             (example,),
             temporary,
             dynamic_shapes=({0: batch},),
