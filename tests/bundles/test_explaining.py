@@ -22,7 +22,8 @@ pytestmark = pytest.mark.slow
 def test_every_image_of_the_part_has_its_figures(trained, data, tmp_path):
     files = ("train.yaml", "evaluate.yaml", "explain.yaml")
     options = {"dataset_dir": data["dataset_dir"], "run_dir": str(trained), "output_dir": str(tmp_path)}
-    workflow(*files, **options, checked_images=8).run()
+    workflow(*files, **options, checked_images=8, cam_layer="features.3").run()
+    assert read(tmp_path / "run.json")["options"]["layer"] == "features.3"
     with (tmp_path / "explanations.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     images = len(read(trained / "datalist.json")["test"])
@@ -107,6 +108,7 @@ def pairs(tmp_path_factory):
 def test_evidence_is_compared_with_reference_masks_by_patient(trained, pairs, tmp_path):
     options = {"external": str(pairs / "pairs.json"), "external_dir": str(pairs), "run_dir": str(trained)}
     workflow(*MASKS, **options, output_dir=str(tmp_path)).run()
+    assert read(tmp_path / "run.json")["options"]["layer"] == "features.10"  # as recorded
     with (tmp_path / "localization.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(row["patient"] for row in rows) == ["a"] * 4 + ["b"] * 4 + ["c"] * 2
