@@ -5,6 +5,8 @@ import json
 
 import pytest
 
+from monai_brain.evaluation.intervals import quartiles
+from monai_brain.report.explanations import FIGURES
 from tests.conftest import REPOSITORY
 
 
@@ -28,3 +30,22 @@ def test_model_that_was_trained_on_every_patient_is_not_scored(script, tmp_path)
     shown = commands("The bundle's weights", [tmp_path], scored=False)
     assert "index-pairs" in shown and "run training" in shown
     assert "evaluat" not in shown and "pool" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"part": "test", "external": "br35h"}, "cnn, seed 0, gradcam, on test of br35h"),
+        ({"part": "validation", "external": None}, "cnn, seed 0, gradcam, on the validation part"),
+        ({"part": "test"}, "cnn, seed 0, gradcam"),
+    ],
+)
+def test_heading_of_explanations_names_what_was_explained(script, tmp_path, options, words):
+    write(tmp_path / "run.json", {"options": {"name": "cnn", "seed": 0}})
+    write(tmp_path / "explained" / "run.json", {"options": {"method": "gradcam", **options}})
+    figures = {"images": 0, "looking_outside": None, **{name: quartiles([]) for name in FIGURES}}
+    parts = {name: figures for name in ("right", "wrong", "all")}
+    shuffled = {"rank_correlation_with_shuffled_weights": quartiles([])}
+    write(tmp_path / "explained" / "explanations.json", {**parts, "by_predicted_class": {}, **shuffled})
+    text = script("publish_explanations").section(tmp_path / "explained")
+    assert f"## {words}\n" in text

@@ -1,6 +1,7 @@
 """Explanations of a whole part, through the shipped config."""
 
 import csv
+import shutil
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from monai_brain.data.pairs import find_pairs, segmentation_datalist
-from monai_brain.io.write import write_json
+from monai_brain.io.write import sha256_of, write_json
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.training.explaining import CollectExplanations, CollectLocalization
 from monai_brain.transforms.spatial import PadToSquared, ResizeSliced
@@ -56,6 +57,22 @@ def test_what_was_explained_before_does_not_change_the_network(trained, evaluate
     with (evaluated / "predictions.csv").open(newline="") as file:
         expected = [max(float(row[f"prob_{name}"]) for name in CLASS_NAMES) for row in csv.DictReader(file)]
     assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_explanations_of_another_data_set_are_kept_apart(trained, data, tmp_path):
+    own = read(trained / "datalist.json")
+    items = [{**item, "image": f"elsewhere/{item['image']}"} for item in own["validation"][:3]]
+    (tmp_path / "elsewhere").symlink_to(data["dataset_dir"])
+    write_json(tmp_path / "others.json", {"class_names": own["class_names"], "test": items})
+    run = shutil.copytree(trained, tmp_path / "run")
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(run), "checked_images": 1}
+    external = {"external": str(tmp_path / "others.json"), "external_dir": str(tmp_path)}
+    workflow("train.yaml", "evaluate.yaml", "explain.yaml", **options, **external).run()
+    done = read(run / "explanation_others_test_gradcam" / "run.json")["options"]
+    assert (done["external"], done["datalist_sha256"]) == ("others", sha256_of(tmp_path / "others.json"))
+    assert not (run / "explanation_test_gradcam").exists()
+    output = workflow("train.yaml", "evaluate.yaml", "explain.yaml", **options).parser.get_parsed_content("output_dir")
+    assert output == str(run / "explanation_test_gradcam")
 
 
 class Corner(nn.Module):
