@@ -103,6 +103,20 @@ def test_map_that_does_not_depend_on_the_weights_is_found_out():
     assert [own.predicted for own in collect.explained] == [0, 0]
 
 
+def test_map_without_evidence_has_no_figures():
+    """Blackened pixels of an empty map, and ranks of one value, would say 0: no effect, and a check that was passed."""
+    network = Corner().eval()
+    collect = CollectExplanations(network, layer="layer", checked=2)
+    collect._kept, collect._every = [], 1
+    images = torch.stack([torch.rand(3, 16, 16), torch.zeros(3, 16, 16)])
+    output = {"image": images, "pred": torch.tensor([[1.0, 0.0], [1.0, 0.0]])}
+    collect(type("Engine", (), {"state": type("State", (), {"output": output})}))
+    one, empty = collect.rows
+    assert one["removal_drop"] > 0
+    assert [empty[name] for name in ("inside_head", "removal_drop", "random_drop")] == [None] * 3
+    assert collect.agreement_with_shuffled() == [pytest.approx(1.0), None]
+
+
 MASKS = ("train.yaml", "evaluate.yaml", "explain_masks.yaml")
 
 
