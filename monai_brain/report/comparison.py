@@ -159,7 +159,8 @@ def read_run(path: Path) -> Run:
         [row["path"] for row in predictions],
         part,
         manifest["datalist_sha256"],
-        {key: value for key, value in manifest["options"].items() if key not in ("seed", "cache_features")},
+        # runs of before it was noted are not another recipe for that: nearly all had it at 1
+        {"val_interval": 1} | {key: value for key, value in options.items() if key not in ("seed", "cache_features")},
     )
 
 
