@@ -137,7 +137,7 @@ def evaluate(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="By default a folder inside the run.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
 ) -> None:
-    """Score a trained run, beside a nearest-neighbor baseline; on its own split or on another data set."""
+    """Score a trained run on its own split or another data set; a classifier beside a nearest-neighbor baseline."""
     from monai_brain.inference.apply import evaluate_run
 
     if external_dir is not None and external is None:
@@ -146,10 +146,7 @@ def evaluate(
     named = {key: str(value) for key, value in optional.items() if value is not None}
     folder = evaluate_run(run, dataset_dir, bundle=bundle, part=part, **named)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    table = Table("", "accuracy", "macro-F1", title=f"{metrics['model']['images']} images")
-    for name, key in (("model", "model"), ("1-nearest-neighbor", "nearest_neighbor")):
-        table.add_row(name, *(f"{metrics[key][figure]:.4f}" for figure in ("accuracy", "macro_f1")))
-    console.print(table)
+    console.print(_table_of_classes(metrics) if "model" in metrics else _table_of_patients(metrics))
     console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
@@ -384,15 +381,18 @@ def study(
 ) -> None:
     """Train and evaluate several networks on one datalist; what is finished is skipped when called again."""
     from monai_brain.inference.apply import find_bundle
-    from monai_brain.report.comparison import write_comparison
+    from monai_brain.report.comparison import is_classifier, write_comparison
     from monai_brain.training.study import read_study, run_study
 
     found = run_study(
         read_study(plan, find_bundle(bundle)), output, told=lambda line: console.print(line, markup=False)
     )
-    if found.runs:
-        write_comparison(output / "comparison", found.runs)
+    compared = [run for run in found.runs if is_classifier(run)]
+    if compared:
+        write_comparison(output / "comparison", compared)
         console.print(f"Page: {output / 'comparison' / 'comparison.html'}", soft_wrap=True, markup=False)
+    if len(compared) < len(found.runs):
+        console.print("Segmenters are not compared; monai-brain pool RUN... -o FOLDER puts the folds of one together")
     for failure in found.failures:
         errors.print(f"not trained: {failure}", markup=False, highlight=False)
     if found.failures:
@@ -494,6 +494,23 @@ def info(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] 
         console.print(table)
     console.print(f"Formats: {', '.join(found['formats'])}\nDevices: {', '.join(found['devices'])}", markup=False)
     console.print(", ".join(f"{name} {version}" for name, version in found["versions"].items()), markup=False)
+
+
+def _table_of_classes(metrics: dict[str, Any]) -> Table:
+    table = Table("", "accuracy", "macro-F1", title=f"{metrics['model']['images']} images")
+    for name, key in (("model", "model"), ("1-nearest-neighbor", "nearest_neighbor")):
+        table.add_row(name, *(f"{metrics[key][figure]:.4f}" for figure in ("accuracy", "macro_f1")))
+    return table
+
+
+def _table_of_patients(metrics: dict[str, Any]) -> Table:
+    from monai_brain.report.segmentation import patient_table
+
+    found = patient_table(metrics)
+    table = Table(*found.columns, title=found.caption)
+    for row in found.rows:
+        table.add_row(*row)
+    return table
 
 
 def _table_of_parts(datalist: dict[str, Any]) -> Table:

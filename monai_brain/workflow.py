@@ -6,9 +6,11 @@ found on the call stack.
 """
 
 import difflib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,10 +28,45 @@ def current() -> "ConfigWorkflow | None":
     """The workflow that is evaluating the calling expression; None outside of one."""
     from monai.bundle import ConfigWorkflow
 
-    frame = sys._getframe(1)
-    while frame and not isinstance(frame.f_locals.get("self"), ConfigWorkflow):
-        frame = frame.f_back  # type: ignore[assignment]
-    return frame.f_locals["self"] if frame else None
+    found = (frame.f_locals.get("self") for frame in _frames())
+    return next((own for own in found if isinstance(own, ConfigWorkflow)), None)
+
+
+def keep_overrides(workflow: "ConfigWorkflow", overrides: dict[str, Any]) -> None:
+    """Note with a workflow which keys were set beside its config files; MONAI mixes both and keeps neither."""
+    workflow.overrides = overrides
+
+
+def overridden() -> set[str] | None:
+    """Top-level keys that were set beside the running workflow's config files; None where that is not known.
+
+    It is known of workflows that `keep_overrides` was called for, and of `python -m monai.bundle run`.
+    """
+    running = current()
+    if running is None:
+        return None
+    given = vars(running).get("overrides")
+    if given is None:
+        given = _given_to_monai(running)
+    return None if given is None else {re.split("::|#", key.lstrip("+"))[0] for key in given}
+
+
+def _given_to_monai(running: "ConfigWorkflow") -> dict[str, Any] | None:
+    """What the command line and its `args_file` say, of MONAI's `run` that is further up on the call stack."""
+    from monai.bundle import scripts
+
+    for frame in _frames():
+        if frame.f_code is scripts.run.__code__ and frame.f_locals.get("workflow") is running:
+            return dict(scripts.update_kwargs(frame.f_locals["args_file"], **frame.f_locals["override"]))
+    return None
+
+
+def _frames() -> Iterator[FrameType]:
+    """The callers of the calling function, innermost first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def root(default: str = ".") -> str:

@@ -16,10 +16,11 @@ from monai_brain.report.localization import localization_table
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanations.md"
 INTRODUCTION = """# How far explanations can be trusted
 
-Every image of the test part was explained for the class that the network gave it. A map is worth something if its
-mass lies in the head, if the probability falls when its hottest tenth of the pixels is blackened (more than it falls
-without a region of the same shape at a random place), and if it changes when the network's weights are shuffled (rank
-correlation near 0; J. Adebayo et al., NeurIPS 2018). None of these says that the map shows the tumor.
+Every image of the run's test part, or of what a heading names, was explained for the class that the network gave it. A
+map is worth something if its mass lies in the head, if the probability falls when its hottest tenth of the pixels is
+blackened (more than it falls without a region of the same shape at a random place), and if it changes when the
+network's weights are shuffled (rank correlation near 0; J. Adebayo et al., NeurIPS 2018). None of these says that the
+map shows the tumor.
 
 Made by
 ```
@@ -27,6 +28,7 @@ python -m monai.bundle run explaining --dataset_dir IMAGES --run_dir RUN --metho
   --config_file "['configs/train.yaml','configs/evaluate.yaml','configs/explain.yaml']"
 python scripts/publish_explanations.py RUN/explanation_test_METHOD... RUN/localization_PAIRS_METHOD...
 ```
+Another data set is named by `--external DATALIST --external_dir IMAGES`.
 """
 LOCALIZATION = """
 # How much of the evidence lies inside the tumor
@@ -58,7 +60,13 @@ def main() -> None:
 
 def section(folder: Path) -> str:
     """One run by one method."""
-    return table_section(title(folder), explanation_table(read(folder / "explanations.json")))
+    about = read(folder / "run.json")["options"]
+    where = ""
+    if about.get("external"):  # its parts are none of the run's
+        where = f", on {about['part'].replace('+', ', ')} of {about['external']}"
+    elif about["part"] != "test":
+        where = f", on the {about['part'].replace('+', ', ')} part"
+    return table_section(title(folder) + where, explanation_table(read(folder / "explanations.json")))
 
 
 def localization_section(folder: Path) -> str:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from publishing import workflow_command
 
+from monai_brain.report.comparison import baseline_label
+
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
 TRAIN = "bundles/brain_tumor_classification/configs/train.yaml"
 EVALUATE = "bundles/brain_tumor_classification/configs/evaluate.yaml"
@@ -93,9 +95,12 @@ def table(runs: list[Run]) -> list[str]:
             f"{validation_score(run)} | {model['macro_f1']:.4f} ({low:.3f} to {high:.3f}) | "
             f"{model['accuracy']:.4f} | {shown(model['macro_auc'], 4)} |"
         )
-    nearest = runs[0].metrics["nearest_neighbor"]
-    scores = f"{nearest['macro_f1']:.4f} | {nearest['accuracy']:.4f}"
-    lines.append(f"| 1-nearest-neighbor on thumbnails | | | | | {scores} | undefined |")
+    by_part: dict[str, Any] = {}
+    for run in runs:  # neighbors are looked up in what a run was trained on
+        by_part.setdefault(run.training["options"].get("training_part", "training"), run.metrics["nearest_neighbor"])
+    for part, nearest in by_part.items():
+        scores = f"{nearest['macro_f1']:.4f} | {nearest['accuracy']:.4f}"
+        lines.append(f"| {baseline_label(part)} | | | | | {scores} | undefined |")
     for name in dict.fromkeys(run.name for run in runs):
         scores = [run.metrics["model"]["macro_f1"] for run in runs if run.name == name]
         if len(scores) > 1:

@@ -59,7 +59,8 @@ def main() -> None:
     text += GALLERY + table_section("Patients", every_patient(patients))
     text += commands("Commands", [options.run[0], *options.source[:1]])
     if options.final:
-        text += commands("The bundle's weights", [options.final])
+        # trained on every patient: there is none to score it on
+        text += commands("The bundle's weights", [options.final], scored=False)
     write_gallery(DOCS / "images" / "segmentation_gallery.jpg", options.run, patients)
     (DOCS / "segmentation.md").write_text(text, encoding="utf-8")
 
@@ -86,11 +87,11 @@ def run_table(runs: list[Path]) -> Table:
     return Table("Minutes are those of a machine that did other work beside it", columns, rows)
 
 
-def commands(heading: str, runs: list[Path]) -> str:
-    """How runs were trained, and the first of them scored."""
+def commands(heading: str, runs: list[Path], scored: bool = True) -> str:
+    """How runs were trained, and how they were scored."""
     trained = [workflow_command(read(run / "run.json")["command"], PLACEHOLDERS) for run in runs]
-    lines = [f"\n## {heading}", "```", INDEX, *trained, EVALUATE, "monai-brain pool RUN... -o POOLED", "```", ""]
-    return "\n".join(lines)
+    scoring = [EVALUATE, "monai-brain pool RUN... -o POOLED"] if scored else []
+    return "\n".join([f"\n## {heading}", "```", INDEX, *trained, *scoring, "```", ""])
 
 
 def write_gallery(path: Path, runs: list[Path], patients: list[dict[str, Any]]) -> None:

@@ -5,7 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
 
+from monai_brain.cli import app
+from monai_brain.inference import apply
+from monai_brain.io.write import write_json
+from monai_brain.training import study
 from tests.conftest import read
 
 
@@ -70,6 +75,27 @@ def test_too_few_patients_is_one_line_and_exit_2(tmp_path, phantom_folder):
     result = monai_brain("index", phantom_folder, "-o", tmp_path / "a.json", "--patient-pattern", "patient_")
     assert result.returncode == 2
     assert result.stderr.startswith("error: class ")
+
+
+def test_evaluation_of_a_segmenter_says_dice_of_patients(tmp_path, monkeypatch):
+    one = {"number": 3, "mean_dice": 0.8, "median_dice": 0.85, "mean_interval": [0.7, 0.9]}
+    metrics = {"patients": {**one, "median_interval": [0.75, 0.95]}, "by_institution": {}, "bootstrap": "95 %"}
+    write_json(tmp_path / "metrics.json", metrics)
+    monkeypatch.setattr(apply, "evaluate_run", lambda *_, **__: tmp_path)
+    result = CliRunner().invoke(app, ["evaluate", str(tmp_path), "--dataset-dir", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "0.800 (0.700 to 0.900)" in result.output
+    assert "0.850 (0.750 to 0.950)" in result.output
+
+
+def test_study_of_segmenters_leads_to_pooling(tmp_path, monkeypatch):
+    write_json(tmp_path / "evaluation_test" / "metrics.json", {"patients": {}})
+    monkeypatch.setattr(study, "read_study", lambda *_: None)
+    monkeypatch.setattr(study, "run_study", lambda *_, **__: study.Outcome([tmp_path], []))
+    result = CliRunner().invoke(app, ["study", "plan.yaml", "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    assert "monai-brain pool" in result.output
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

@@ -140,13 +140,15 @@ def moved(maps: Tensor, random: torch.Generator) -> Tensor:
     return torch.stack(rolled)
 
 
-def agreement(one: np.ndarray, other: np.ndarray) -> float:
+def agreement(one: np.ndarray, other: np.ndarray) -> float | None:
     """Spearman's correlation of two maps: near 1 for a map that does not depend on the weights that were shuffled.
+
+    None where a map is the same everywhere: it has no ranks, and 0 would say that it depends on the weights.
 
     Source: J. Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018.
     """
     if np.ptp(one) == 0 or np.ptp(other) == 0:
-        return 0.0
+        return None
     return float(stats.spearmanr(one.ravel(), other.ravel()).statistic)
 
 

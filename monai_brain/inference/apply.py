@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_brain.workflow import keep_overrides
+
 REPOSITORY_BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 DEFAULT_BUNDLE = "brain_tumor_classification"
 
@@ -83,12 +85,14 @@ def start_workflow(files: Sequence[Path], kind: str, **overrides: Any) -> Any:
     """
     from monai.bundle import ConfigWorkflow
 
+    given = {key: value for key, value in overrides.items() if value is not None}
     logging.getLogger("monai.bundle").setLevel(logging.ERROR)  # it warns of every config, ours too
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files],
         workflow_type=kind,
         logging_file=False,
-        **{key: value for key, value in overrides.items() if value is not None},
+        **given,
     )
+    keep_overrides(workflow, given)
     workflow.initialize()
     return workflow

@@ -126,7 +126,8 @@ def check(value: Any, where: str) -> None:
 def adopt(place: str | Path) -> None:
     """Set the running workflow's network and preprocessing to those recorded with `place`'s weights.
 
-    For the `run:` list of evaluate.yaml and inference.yaml, so that naming a run is enough. `cam_layer` is
+    For the `run:` list of evaluate.yaml and inference.yaml, so that naming a run is enough. What config files say
+    gives way to what is recorded. What the user set beside them may not contradict it, but for `cam_layer`, which is
     the user's choice where one was made. Without recorded settings nothing changes, and a warning says so.
 
     Raises:
@@ -152,9 +153,25 @@ def adopt(place: str | Path) -> None:
 
 
 def _set_by_user(running: Any, key: str) -> bool:
-    """Whether a key's value stands in none of the bundle's own files, so that it came from the command line."""
-    files = sorted(running.config_root_path.rglob("*.yaml"))
-    return all(running.parser[key] != type(running.parser).load_config_file(str(file)).get(key) for file in files)
+    """Whether a key was set beside the config files."""
+    known = workflow.overridden()
+    if known is not None:
+        return key in known
+    # a workflow that somebody else made: what stands in none of its files; a value equal to theirs cannot be told apart
+    return all(file.get(key) != running.parser[key] for file in _files_in_use(running))
+
+
+def _files_in_use(running: Any) -> list[dict[str, Any]]:
+    """Contents of those files of a bundle that a workflow can have been made of: it has all their keys."""
+    found = []
+    for path in sorted(running.config_root_path.rglob("*.yaml")):
+        content = type(running.parser).load_config_file(str(path))
+        heads = {key.lstrip("+").partition("::")[0] for key in content}
+        # overlays for other networks have the same keys, and a name of their own
+        other = path.parent != running.config_root_path and content.get("name") != running.parser.config.get("name")
+        if heads <= set(running.parser.config) and not other:
+            found.append(content)
+    return found
 
 
 def _manifest(path: Path) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class Run(NamedTuple):
     baseline_right: np.ndarray | None
     """Likewise, of the nearest neighbor; None of evaluations of before it was written down."""
     paths: list[str]
+    training_part: str
+    """Parts of the datalist that it was trained on, and that its nearest neighbors are of."""
     datalist_sha256: str
     recipe: dict[str, Any]
     """Options that seeds of one network have in common."""
@@ -100,7 +102,7 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
     write_csv(folder / "comparison.csv", list(COLUMNS), rows)
     draw_score_bars(
         [(label(run), run.metrics["model"]["macro_f1"], run.metrics["model"]["intervals"]["macro_f1"]) for run in read],
-        (BASELINE, read[0].metrics["nearest_neighbor"]["macro_f1"]),
+        [(baseline_label(part), nearest["macro_f1"]) for part, nearest in _nearest_by_part(read).items()],
         folder / "macro_f1.png",
     )
     draw_validation_curves([(label(run), run.history) for run in read], folder / "validation.png")
@@ -109,7 +111,7 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
     )
     tables = comparison_tables(read)
     figures: list[Block] = [
-        Figure("Test macro-F1 with 95 % intervals; the line is the nearest-neighbor baseline", "macro_f1.png"),
+        Figure("Test macro-F1 with 95 % intervals; lines are nearest-neighbor baselines", "macro_f1.png"),
         Figure("Validation macro-F1 by epoch", "validation.png"),
         Figure("Confusion matrices on the test part", "confusion_matrices.png"),
     ]
@@ -122,7 +124,7 @@ def read_run(path: Path) -> Run:
     """A run folder and its evaluation on the test part.
 
     Raises:
-        NotComparable: it is no finished run, or was not evaluated.
+        NotComparable: it is no finished run, was not evaluated, or is no classifier.
     """
     if not (path / "run.json").is_file() or "result" not in (manifest := _json(path / "run.json")):
         raise NotComparable(f"{path}: is no finished training; go on with --resume true")
@@ -130,6 +132,10 @@ def read_run(path: Path) -> Run:
     if not (evaluation / "metrics.json").is_file():
         raise NotComparable(
             f"{path}: was not evaluated on the test part; python -m monai.bundle run evaluating ... --run_dir {path}"
+        )
+    if not is_classifier(path):
+        raise NotComparable(
+            f"{path}: is no classifier; put the folds of a segmenter together with monai-brain pool RUN... -o FOLDER"
         )
     metrics = _json(evaluation / "metrics.json")
     if _json(evaluation / "run.json")["options"]["weights_sha256"] != manifest["result"]["weights_sha256"]:
@@ -151,9 +157,16 @@ def read_run(path: Path) -> Run:
         np.array([row["reference"] == row["label"] for row in predictions]),
         np.array([row["reference"] == row[NEIGHBOR] for row in predictions]) if NEIGHBOR in predictions[0] else None,
         [row["path"] for row in predictions],
+        part,
         manifest["datalist_sha256"],
-        {key: value for key, value in manifest["options"].items() if key not in ("seed", "cache_features")},
+        # runs of before it was noted are not another recipe for that: nearly all had it at 1
+        {"val_interval": 1} | {key: value for key, value in options.items() if key not in ("seed", "cache_features")},
     )
+
+
+def is_classifier(path: Path) -> bool:
+    """Whether the evaluation of a run on the test part scored classes; a segmenter's scores patients."""
+    return "model" in _json(path / "evaluation_test" / "metrics.json")
 
 
 def label(run: Run) -> str:
@@ -161,12 +174,17 @@ def label(run: Run) -> str:
     return f"{run.name}, seed {run.seed}"
 
 
+def baseline_label(part: str) -> str:
+    """How the baseline is called whose neighbors are looked up in a part: as the runs that were trained on it."""
+    return BASELINE + (f", trained on {part}" if part != "training" else "")
+
+
 def comparison_tables(runs: Sequence[Run]) -> list[Table]:
-    """All runs; means over seeds where there are several; a paired test for each two networks."""
+    """All runs; means over seeds where there are several; a paired test for each two networks, and their baselines."""
     shown = [[_cell(key, run.row[key]) for key in COLUMNS] for run in runs]
-    nearest = runs[0].metrics["nearest_neighbor"]
-    baseline = {"network": BASELINE, "macro_f1": nearest["macro_f1"], "accuracy": nearest["accuracy"]}
-    shown.append([_cell(key, baseline.get(key, "")) for key in COLUMNS])
+    for part, nearest in _nearest_by_part(runs).items():
+        baseline = {"network": baseline_label(part), **{key: nearest[key] for key in ("macro_f1", "accuracy")}}
+        shown.append([_cell(key, baseline.get(key, "")) for key in COLUMNS])
     tables = [
         Table(f"{len(runs)} runs on {runs[0].metrics['model']['images']} test images", [*COLUMNS.values()], shown)
     ]
@@ -176,10 +194,12 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         tables.append(Table("Over seeds", columns, [_over_seeds(name, own) for name, own in by_name.items()]))
     firsts = [own[0] for own in by_name.values()]
     sides = [(label(run), run.right) for run in firsts]
-    baseline_right = next((run.baseline_right for run in runs if run.baseline_right is not None), None)
-    if baseline_right is not None:  # one for all, since they were scored on one split
-        sides.append((BASELINE, baseline_right))
     pairs = [_paired(one, other) for one, other in itertools.combinations(sides, 2)]
+    # of one split and part there is one baseline, whichever run's evaluation wrote it down
+    neighbors = {run.training_part: run.baseline_right for run in runs if run.baseline_right is not None}
+    for run, side in zip(firsts, sides, strict=True):
+        if run.training_part in neighbors:
+            pairs.append(_paired(side, (baseline_label(run.training_part), neighbors[run.training_part])))
     if pairs:
         columns = ["first", "second", "only first right", "only second right", "p"]
         caption = (
@@ -187,6 +207,14 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         )
         tables.append(Table(caption, columns, pairs))
     return tables
+
+
+def _nearest_by_part(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """The baseline's scores, by the part that its neighbors are looked up in."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        found.setdefault(run.training_part, run.metrics["nearest_neighbor"])
+    return found
 
 
 def _over_seeds(name: str, runs: Sequence[Run]) -> list[str]:

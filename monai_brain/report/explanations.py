@@ -28,7 +28,7 @@ def write_explanations(
     folder: str | Path,
     items: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
-    shuffled: Sequence[float],
+    shuffled: Sequence[float | None],
     *,
     picture: Callable[[int], ExplainedSlice],
     options: Mapping[str, Any],
@@ -39,8 +39,9 @@ def write_explanations(
         folder: gets `explanations.csv`, `explanations.json`, `explanations.html`, `run.json`, and for each class that
             was given `examples_CLASS.png` and `.svg`.
         items: the images with `image` and `label`, N of them.
-        rows: of each image `predicted` (class index), `probability` and the `FIGURES`, in their order.
-        shuffled: rank correlations with the maps of a network with shuffled weights.
+        rows: of each image `predicted` (class index), `probability` and the `FIGURES`, in their order; None where one
+            is undefined.
+        shuffled: rank correlations with the maps of a network with shuffled weights; likewise.
         picture: of one of the images, by its index.
         options: for the manifest; with `method`.
 

@@ -1,5 +1,6 @@
 """Figures of matplotlib: one look, legible in print, safe for color-blind readers."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,13 +98,13 @@ def draw_confusion_matrices(matrices: Sequence[tuple[str, Sequence[Sequence[int]
 
 
 def draw_score_bars(
-    scores: Sequence[tuple[str, float, Sequence[float]]], baseline: tuple[str, float], path: Path
+    scores: Sequence[tuple[str, float, Sequence[float]]], baselines: Sequence[tuple[str, float]], path: Path
 ) -> None:
-    """Horizontal bars with intervals, and a line for what needs no training.
+    """Horizontal bars with intervals, and a line for each that needs no training.
 
     Args:
         scores: name, value, and the interval's low and high ends.
-        baseline: name and value of the line.
+        baselines: names and values of the lines, at least one.
         path: PNG file.
     """
     figure = _figure(8, 1.4 + 0.32 * len(scores))
@@ -115,13 +116,14 @@ def draw_score_bars(
     places = range(len(names))
     axes.barh(places, values, xerr=errors, color=TRAINING_COLOR, ecolor="#333333", capsize=3, height=0.6)
     axes.set_yticks(places, names)
-    axes.axvline(baseline[1], color=VALIDATION_COLOR, linestyle="--", label=f"{baseline[0]} ({baseline[1]:.3f})")
+    for (name, value), style in zip(baselines, itertools.cycle(("--", ":", "-.")), strict=False):
+        axes.axvline(value, color=VALIDATION_COLOR, linestyle=style, label=f"{name} ({value:.3f})")
     for row, value in enumerate(values):
         axes.text(ends[row, 1] + 0.003, row, f"{value:.3f}", va="center", fontsize=9)
-    low = min(float(ends.min()), baseline[1])
+    low = min(float(ends.min()), *(value for _, value in baselines))
     axes.set(xlabel="test macro-F1 (the axis does not begin at 0)", xlim=(max(0, low - 0.05), 1.02))
     axes.invert_yaxis()
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, 1.18 if len(scores) < 4 else 1.1))
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     _save(figure, path)
 
 

@@ -102,15 +102,14 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
         What stands in `metrics.json`.
 
     Raises:
-        UnusableFolds: a run was not evaluated, or a patient was tested twice.
+        UnusableFolds: a run was not evaluated as it is now, was trained on its test part, or a patient was tested
+            twice.
     """
     folder = Path(folder)
     patients: dict[str, dict[str, Any]] = {}
     for run in runs:
-        table = run / "evaluation_test" / "patients.csv"
-        if not table.is_file():
-            raise UnusableFolds(f"{run}: has no evaluation_test; run the evaluating workflow on it first")
-        for row in read_patients(table):
+        _refuse_no_fold(run)
+        for row in read_patients(run / "evaluation_test" / "patients.csv"):
             if row["patient"] in patients:
                 raise UnusableFolds(f"{run}: {row['patient']} was tested by another run too; give each fold once")
             patients[row["patient"]] = {**row, "run": run.name}
@@ -129,6 +128,20 @@ def read_patients(path: Path) -> list[dict[str, Any]]:
         return [
             {**row, **{key: float(row[key]) if row[key] else None for key in NUMBERS}} for row in csv.DictReader(file)
         ]
+
+
+def _refuse_no_fold(run: Path) -> None:
+    """Stop where a run's scores are not those of its weights on patients that it never saw."""
+    if not (run / "evaluation_test" / "patients.csv").is_file():
+        raise UnusableFolds(f"{run}: has no evaluation_test; run the evaluating workflow on it first")
+    training = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    if "test" in training["options"].get("training_part", "training").split("+"):
+        raise UnusableFolds(f"{run}: was trained on its test part too; pool runs that were trained without it")
+    weights = training.get("result", {}).get("weights_sha256")
+    if weights is None:
+        raise UnusableFolds(f"{run}: is no finished training; go on with --resume true, and evaluate it again")
+    if _identity(run)["weights_sha256"] != weights:
+        raise UnusableFolds(f"{run}: was trained on after its evaluation; evaluate it again")
 
 
 def _identity(run: Path) -> dict[str, Any]:

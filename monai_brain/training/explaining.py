@@ -26,9 +26,10 @@ class Explained(NamedTuple):
     predicted: int
     probability: float
     trust: Trust
-    removal_drop: float
-    """By how much the probability falls without the hottest tenth of the pixels."""
-    random_drop: float
+    removal_drop: float | None
+    """By how much the probability falls without the hottest tenth of the pixels; None where the map is empty, so that
+    nothing can be removed."""
+    random_drop: float | None
     """Likewise without a region of the same shape somewhere else: what any removal costs."""
 
 
@@ -112,9 +113,8 @@ class CollectExplanations(_Explaining):
             if len(self.explained) % self._every == 0 and len(self._kept) < self.checked:
                 self._kept.append((images[own].cpu(), maps[own, 0].cpu(), int(classes[own])))
             trust = trust_of(maps[own, 0].cpu().numpy(), as_seen(images[own].cpu().numpy()))
-            self.explained.append(
-                Explained(int(classes[own]), float(chances[own]), trust, float(drop[own]), float(random_drop[own]))
-            )
+            drops = (float(drop[own]), float(random_drop[own])) if maps[own].any() else (None, None)
+            self.explained.append(Explained(int(classes[own]), float(chances[own]), trust, *drops))
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -136,10 +136,11 @@ class CollectExplanations(_Explaining):
         image, heat, attention = self._again(index, self.explained[index].predicted)
         return ExplainedSlice(as_seen(image.numpy()), heat, attention)
 
-    def agreement_with_shuffled(self) -> list[float]:
+    def agreement_with_shuffled(self) -> list[float | None]:
         """Rank correlation of each checked map with that of a network whose weights are shuffled, layer by layer.
 
-        Near 0: the map shows what was learned. Near 1: it would look the same without any learning.
+        Near 0: the map shows what was learned. Near 1: it would look the same without any learning. None: one of both
+        maps is the same everywhere.
         """
         shuffled = _shuffled(self.network, self.seed)
         device = next(self.network.parameters()).device

@@ -46,7 +46,7 @@ class TrainingRun:
         folder: made if missing; must not hold another run unless `resume`.
         datalist: the split, copied into the folder.
         network: what is trained.
-        optimizer: its learning rate is noted.
+        optimizer: its highest learning rate of each epoch is noted.
         state: what a resumed training needs besides the network, by name; each has `state_dict` and
             `load_state_dict`.
         evaluator: its metrics are noted; the trainer must run it when an epoch completes.
@@ -78,6 +78,7 @@ class TrainingRun:
         self.rows: list[dict[str, Any]] = []
         self.manifest: dict[str, Any] = {}
         self.loss_sum = 0.0
+        self.highest_rate = 0.0
 
     def begin(self, trainer: Engine) -> None:
         """Make the folder, or take up what it holds, and listen to the trainer; called in `run:` before it runs.
@@ -117,7 +118,7 @@ class TrainingRun:
             _run_nothing(trainer)
             return
         trainer.add_event_handler(Events.EPOCH_STARTED, self._start_epoch)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._add_loss)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, self._note_step)
         trainer.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         # after the row is written: a checkpoint never knows more epochs than metrics.csv
         Checkpoints(self.folder, self.state, self.evaluator, recorded).attach(trainer)
@@ -179,11 +180,13 @@ class TrainingRun:
         self.rows = [row for row in read_history(self.folder) if row["epoch"] <= saved["epoch"]]
 
     def _start_epoch(self, engine: Engine) -> None:
-        self.loss_sum = 0.0
+        self.loss_sum = self.highest_rate = 0.0
         self.began = time.perf_counter()
 
-    def _add_loss(self, engine: Engine) -> None:
+    def _note_step(self, engine: Engine) -> None:
         self.loss_sum += float(engine.state.output["loss"].detach())
+        # not at the epoch's end: validation has lowered it for the next one by then, or annealing to nearly nothing
+        self.highest_rate = max(self.highest_rate, *(group["lr"] for group in self.optimizer.param_groups))
 
     def _end_epoch(self, engine: Engine) -> None:
         validated = self.evaluator.state.epoch == engine.state.epoch
@@ -193,7 +196,7 @@ class TrainingRun:
                 "epoch": engine.state.epoch,
                 "train_loss": round(self.loss_sum / engine.state.epoch_length, 6),
                 **{name: round(float(metrics[name]), 6) for name in self.metrics if name in metrics},
-                "learning_rate": max(group["lr"] for group in self.optimizer.param_groups),
+                "learning_rate": self.highest_rate,
                 "seconds": round(time.perf_counter() - self.began, 2),
             }
         )

@@ -190,9 +190,12 @@ def _try_out(study: Study, training: Training) -> None:
             raise UnusableStudy(f"{key}: {_root(error)}") from error
     sample = parts["validate::preprocessing"](parts["training_items"][0])
     image, label = (torch.as_tensor(sample[key])[None] for key in ("image", "label"))
+    network, loss = parts["network"].cpu().eval(), parts["loss"]
+    if isinstance(loss, torch.nn.Module):  # its class weights are on the training's device
+        loss = loss.cpu()
     try:
         with torch.no_grad():
-            parts["loss"](parts["network"].cpu().eval()(image).cpu(), label)
+            loss(network(image), label)
     except (RuntimeError, ValueError, IndexError) as error:
         shape = "x".join(map(str, image.shape[1:]))
         raise UnusableStudy(f"network_def: does not fit an image of {shape} or its label: {error}") from error

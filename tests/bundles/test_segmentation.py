@@ -157,7 +157,7 @@ def test_tuned_recipe_learns_and_balances(data, tmp_path):
     assert (done["threshold"], done["average_flips"]) == (0.4, True)
 
 
-def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(data, tmp_path):
+def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(data, tmp_path, caplog):
     run = tmp_path / "run"
     final_run = workflow(
         "train.yaml",
@@ -175,3 +175,8 @@ def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(d
     best = read_weights(run / "model.safetensors")
     assert all(torch.equal(tensor, best[name]) for name, tensor in last.items())
     assert trained_part(run) == "training+validation+test"
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(run), "threshold": 0.5}
+    workflow("train.yaml", "evaluate.yaml", **options).run()
+    assert "this run was trained on its test part" in caplog.text
+    with pytest.raises(UnusableFolds, match="was trained on its test part too"):
+        write_pooled(tmp_path / "pooled", [run])

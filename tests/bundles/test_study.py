@@ -5,12 +5,14 @@ import re
 import shutil
 
 import pytest
+import torch
 import yaml
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
 from monai_brain.io.write import write_json
 from monai_brain.report.comparison import COLUMNS, NotComparable, write_comparison
+from monai_brain.training import study
 from monai_brain.training.study import UnusableStudy, read_study, run_study
 from tests.conftest import BUNDLE, read
 
@@ -87,6 +89,28 @@ def test_failed_training_names_its_log_and_the_others_go_on(data, tmp_path):
     found = run_study(read_study(plan, BUNDLE), tmp_path / "out")
     assert found.runs == [tmp_path / "out" / "ann_baseline" / "seed_0"]
     assert re.search(r"exit code 1.*seed_0_training\.log", found.failures[0])
+
+
+class LossElsewhere(torch.nn.CrossEntropyLoss):
+    """Its class weights are on another device until it is moved, as those of a loss on a GPU are."""
+
+    def __init__(self):
+        super().__init__(weight=torch.ones(4, device="meta"))
+
+    def cpu(self):
+        self.weight = torch.ones(4)
+        return self
+
+
+def test_trial_computes_the_loss_where_it_computes_the_network(data, tmp_path, monkeypatch):
+    trained = []
+    monkeypatch.setattr(study, "_train", lambda plan, training, run: trained.append(run))
+    monkeypatch.setattr(study, "_evaluate", lambda plan, run: None)
+    loss = {"loss": {"_target_": "tests.bundles.test_study.LossElsewhere"}}
+    plan = write_plan(tmp_path / "plan.yaml", data, networks=[{"ann_baseline": loss}], seeds=[0])
+    found = run_study(read_study(plan, BUNDLE), tmp_path / "out")
+    assert found.failures == []
+    assert found.runs == trained == [tmp_path / "out" / "ann_baseline" / "seed_0"]
 
 
 @pytest.mark.slow

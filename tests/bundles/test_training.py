@@ -99,17 +99,18 @@ def test_finished_training_is_left_alone(trained, data):
     assert before == ((trained / "model.safetensors").read_bytes(), (trained / "metrics.csv").read_text())
 
 
-@pytest.mark.parametrize("change", ["datalist", "network", "seed"])
+@pytest.mark.parametrize("change", ["datalist", "network", "seed", "val_interval"])
 def test_resume_with_something_else_is_refused(trained, data, phantom_folder, tmp_path, change):
     options = {**data, **SMALL, "max_epochs": 5, "output_dir": str(trained), "resume": True}
     if change == "datalist":
         write_json(tmp_path / "other.json", index_folder(phantom_folder, workers=1, seed=9).datalist)
         options["datalist"] = str(tmp_path / "other.json")
     else:
-        options |= {"network": {"image_size": 64}, "seed": {"seed": 8}}[change]
+        options |= {"network": {"image_size": 64}, "seed": {"seed": 8}, "val_interval": {"val_interval": 2}}[change]
     with pytest.raises(RuntimeError) as caught:
         workflow("train.yaml", "networks/cnn.yaml", **options).run()
-    assert f"begun with {'seed 0' if change == 'seed' else 'another ' + change}" in str(cause(caught.value))
+    begun = {"seed": "seed 0", "val_interval": "val_interval 1"}.get(change, f"another {change}")
+    assert f"begun with {begun}" in str(cause(caught.value))
 
 
 def test_settings_that_could_not_be_handed_on_are_refused_before_training(data, tmp_path):

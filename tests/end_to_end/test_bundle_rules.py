@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from monai.bundle import ConfigParser
 
 from tests.conftest import REPOSITORY, read
 
@@ -51,6 +52,22 @@ def test_network_takes_and_gives_what_the_metadata_says(bundle, config):
         f"configs/{config}",
     )
     assert result.returncode == 0, result.stderr
+
+
+@each_bundle
+def test_metadata_has_the_size_that_inference_works_at(bundle):
+    size = ConfigParser.load_config_file(str(bundle / "configs" / "inference.yaml"))["image_size"]
+    formats = read(bundle / "configs" / "metadata.json")["network_data_format"]
+    shapes = [own["spatial_shape"] for kind in ("inputs", "outputs") for own in formats[kind].values()]
+    assert [shape for shape in shapes if shape] == [[size, size]] * (2 if "segmentation" in bundle.name else 1)
+
+
+@each_bundle
+def test_every_knob_of_validation_is_among_a_runs_options(bundle):
+    train = ConfigParser.load_config_file(str(bundle / "configs" / "train.yaml"))
+    assert (
+        train["training_run"]["options"].items() >= {"val_interval": "@val_interval", "patience": "@patience"}.items()
+    )
 
 
 @each_bundle

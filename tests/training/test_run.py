@@ -1,0 +1,68 @@
+"""The run folder of a training of one weight, put together as in a bundle."""
+
+import contextlib
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from monai_brain.io import settings
+from monai_brain.training.run import METRICS, CannotResume, TrainingRun, read_history
+from monai_brain.training.schedule import Schedule, annealed
+
+EPOCHS, STEPS = 4, 4
+
+
+def stop():
+    raise InterruptedError
+
+
+@pytest.fixture
+def train(phantom_datalist, monkeypatch):
+    """Train and give the rates that were noted; validation never improves on its first score."""
+    monkeypatch.setattr(settings, "record", lambda: {"image_size": 8})
+
+    def run(folder, kind="none", stopped_after=EPOCHS, resume=False, **options):
+        network = torch.nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, mode="max", patience=0, factor=0.5)
+        how = {"plateau": plateau} if kind == "plateau" else {"annealing": kind}
+        schedule = Schedule(network, optimizer, [{"layers": {"*": 1.0}}], EPOCHS, **how)
+        trainer = Engine(lambda engine, batch: {"loss": network(torch.ones(1, 1)).sum()})
+        trainer.state.max_epochs, trainer.state.epoch_length = EPOCHS, STEPS
+        evaluator = Engine(lambda engine, batch: None)
+        evaluator.state.metrics, evaluator.state.key_metric_name = dict.fromkeys(METRICS, 0.5), "val_macro_f1"
+        evaluator.state.best_metric, evaluator.state.best_metric_epoch = 0.5, 1
+
+        def validate(engine):
+            evaluator.state.epoch = engine.state.epoch
+            evaluator.fire_event(Events.COMPLETED)
+
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, validate)
+        state = {"optimizer": optimizer, "schedule": schedule}
+        TrainingRun(folder, phantom_datalist, network, optimizer, state, evaluator, options, resume).begin(trainer)
+        schedule.attach(trainer, evaluator)
+        trainer.add_event_handler(Events.EPOCH_STARTED(once=stopped_after + 1), stop)
+        with pytest.raises(InterruptedError) if stopped_after < EPOCHS else contextlib.nullcontext():
+            trainer.run(range(STEPS), max_epochs=EPOCHS)
+        return [row["learning_rate"] for row in read_history(folder)]
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["plateau", "cosine"])
+def test_rate_of_an_epoch_is_the_highest_that_it_was_trained_with(train, tmp_path, kind):
+    total = EPOCHS * STEPS
+    highest = [max(annealed(step, total) for step in range(start, start + STEPS)) for start in range(0, total, STEPS)]
+    expected = {"plateau": [1.0, 1.0, 0.5, 0.25], "cosine": highest}[kind]
+    assert train(tmp_path / "run", kind) == pytest.approx(expected)
+    assert train(tmp_path / "stopped", kind, stopped_after=2) == pytest.approx(expected[:2])
+    assert train(tmp_path / "stopped", kind, resume=True) == pytest.approx(expected)
+
+
+def test_run_goes_on_with_its_own_options_and_those_that_were_not_noted_when_it_began(train, tmp_path):
+    train(tmp_path / "run", stopped_after=1, val_interval=1)
+    with pytest.raises(CannotResume, match="was begun with val_interval 1, not 2"):
+        train(tmp_path / "run", resume=True, val_interval=2)
+    train(tmp_path / "old", stopped_after=1)
+    assert len(train(tmp_path / "old", resume=True, val_interval=2)) == EPOCHS
