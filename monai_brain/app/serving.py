@@ -132,8 +132,10 @@ def paired(bundles: Sequence[Path], weights: Sequence[Path]) -> list[tuple[Path,
 
 def _free_name(bundle: str, weights: Path | None, taken: Container[str]) -> str:
     """Of a bundle that is served twice, with other weights, the second is named after these too."""
-    names = (bundle, f"{bundle}, {weights}", *(f"{bundle}, {number}" for number in itertools.count(2)))
-    return next(name for name in names if name not in taken)
+    if bundle not in taken:
+        return bundle
+    named = f"{bundle}, {weights or 'its own weights'}"
+    return next(name for number in itertools.count(1) if (name := f"{named} ({number})") not in taken)
 
 
 @contextlib.contextmanager

@@ -109,7 +109,7 @@ def test_map_without_evidence_has_no_figures():
     collect = CollectExplanations(network, layer="layer", checked=2)
     collect._kept, collect._every = [], 1
     images = torch.stack([torch.rand(3, 16, 16), torch.zeros(3, 16, 16)])
-    output = {"image": images, "pred": torch.tensor([[1.0, 0.0], [1.0, 0.0]])}
+    output = {"image": images, "pred": network(images).detach()}
     collect(type("Engine", (), {"state": type("State", (), {"output": output})}))
     one, empty = collect.rows
     assert one["removal_drop"] > 0
