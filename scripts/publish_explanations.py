@@ -1,6 +1,6 @@
 """Write docs/explanations.md from runs whose explanations were measured (configs/explain.yaml, explain_masks.yaml).
 
-python scripts/publish_explanations.py RUN/explanation_test_gradcam... RUN/localization_PAIRS_gradcam...
+python scripts/publish_explanations.py RUN/explanation_test_gradcam... RUN/localization_PAIRS_gradcam... [--note TEXT]
 """
 
 import argparse
@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from publishing import table_section
+from publishing import network_of, table_section
 
 from monai_brain.report.explanations import explanation_table
 from monai_brain.report.localization import localization_table
@@ -50,12 +50,14 @@ python -m monai.bundle run explaining --run_dir RUN --external PAIRS.json --exte
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="+")
+    parser.add_argument("--note", default="", help="what the tables say, in words")
     options = parser.parse_args()
     located = [folder for folder in options.folder if (folder / "localization.json").is_file()]
     sections = [section(folder) for folder in options.folder if folder not in located]
     if located:
         sections += [LOCALIZATION, *(localization_section(folder) for folder in located)]
-    PAGE.write_text(INTRODUCTION + "".join(sections), encoding="utf-8")
+    note = f"\n{options.note}\n" if options.note else ""
+    PAGE.write_text(INTRODUCTION + note + "".join(sections), encoding="utf-8")
 
 
 def section(folder: Path) -> str:
@@ -78,8 +80,10 @@ def localization_section(folder: Path) -> str:
 
 def title(folder: Path) -> str:
     """Network, seed and method."""
-    training = read(folder.parent / "run.json")["options"]
-    return f"{training['name']}, seed {training['seed']}, {read(folder / 'run.json')['options']['method']}"
+    training = read(folder.parent / "run.json")
+    return (
+        f"{network_of(training)}, seed {training['options']['seed']}, {read(folder / 'run.json')['options']['method']}"
+    )
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -6,12 +6,11 @@ python scripts/publish_run.py [--note TEXT] RUN...
 import argparse
 import csv
 import json
-import re
 import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from publishing import workflow_command
+from publishing import network_of, workflow_command
 
 from monai_brain.report.comparison import baseline_label
 
@@ -58,8 +57,7 @@ def read(folder: Path) -> Run:
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
         epochs = list(csv.DictReader(file))
     options = training["options"]
-    overlays = re.findall(r"networks/(\w+)\.yaml", " ".join(training["command"]))
-    name = options.get("name") or overlays[-1]  # runs of before 0.1 had no name
+    name = network_of(training)
     if options.get("training_part", "training") != "training":
         name += f", trained on {options['training_part']}"
     return Run(name, options["seed"], training, datalist, metrics, epochs)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from monai_brain.report.html import Table
 
@@ -12,6 +13,12 @@ ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]}]+/)*([^\s'\",/\]}]+)")
 def without_folders(text: str) -> str:
     """A text whose absolute paths are only their last part."""
     return ABSOLUTE.sub(r"\1", text)
+
+
+def network_of(training: Mapping[str, Any]) -> str:
+    """Name of a training's network, from its `run.json`; runs of before 0.1 have it in their command only."""
+    overlays = re.findall(r"networks/(\w+)\.yaml", " ".join(training["command"]))
+    return str(training["options"].get("name") or overlays[-1])
 
 
 def workflow_command(words: Sequence[str], placeholders: Mapping[str, str]) -> str:
