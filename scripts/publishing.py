@@ -17,8 +17,8 @@ def without_folders(text: str) -> str:
 
 def network_of(training: Mapping[str, Any]) -> str:
     """Name of a training's network, from its `run.json`; runs of before 0.1 have it in their command only."""
-    overlays = re.findall(r"networks/(\w+)\.yaml", " ".join(training["command"]))
-    return str(training["options"].get("name") or overlays[-1])
+    name = training["options"].get("name")
+    return str(name or re.findall(r"networks/(\w+)\.yaml", " ".join(training["command"]))[-1])
 
 
 def workflow_command(words: Sequence[str], placeholders: Mapping[str, str]) -> str:

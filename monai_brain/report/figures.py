@@ -1,6 +1,7 @@
 """Figures of matplotlib: one look, legible in print, safe for color-blind readers."""
 
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
 from monai_brain.report.overlays import MASK_COLOR, overlay
 
 DOTS_PER_INCH = 150
+LETTERS_PER_INCH = 12
+"""Of a title in 10 points, at least."""
+
 FIGURE_OPACITY = 0.7
 """Of maps in figures that are printed: more than on the screen, where the plain slice is as large beside it."""
 
@@ -266,8 +270,9 @@ def draw_explanations(
     columns = ["slice", method]
     columns += ["attention map"] if any(own.attention is not None for own in slices) else []
     columns += ["tumor mask"] if any(own.mask is not None for own in slices) else []
-    figure = _figure(1.4 + 1.45 * len(columns), 1.1 + 1.47 * len(slices))
-    figure.suptitle(title, fontsize=10)
+    width = 1.4 + 1.45 * len(columns)
+    figure = _figure(width, 1.1 + 1.47 * len(slices))
+    figure.suptitle(textwrap.fill(title, int(LETTERS_PER_INCH * width)), fontsize=10)
     heights = [1.0] * len(slices) + [0.05]  # the last for color bars
     grid = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
     for line, own, caption in zip(grid[:-1], slices, captions, strict=True):

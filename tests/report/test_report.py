@@ -73,6 +73,16 @@ def test_figure_of_explanations_is_the_same_when_it_is_made_again(tmp_path):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
 
+def test_long_title_is_not_cut_off(tmp_path):
+    title = "Answer meningioma: most evidence inside the mask (2 above), least (2 below)"
+    for attention in (False, True):
+        path = tmp_path / f"{attention}.png"
+        draw_explanations([explained(attention)], ["one"], path, title=title, method="Grad-CAM")
+        above = cv2.imread(str(path))[:60]
+        assert (above[:, [0, 1, 2, -3, -2, -1]] == 255).all()
+        assert (above < 100).any()
+
+
 def test_examples_are_the_most_and_the_least_of_each_answer(tmp_path):
     shares = [0.5, 0.1, 0.9, 0.7, None, 0.3, 0.2]
     rows = [{"predicted": 0, "probability": 0.8, "share": share} for share in shares]
