@@ -63,6 +63,19 @@ def test_frozen_network_is_explained_the_same_under_no_grad(network):
             torch.testing.assert_close(explain(image, classes), free)
 
 
+def test_gradients_go_back_to_the_layer_only_and_through_no_weights(network):
+    went_back = []
+    for index in (0, 10):
+        network.features[index].register_full_backward_hook(lambda *_, index=index: went_back.append(index))
+    network.features[0].requires_grad_(False)
+    before = [parameter.requires_grad for parameter in network.parameters()]
+    with GradCAMExplainer(network, "features.10") as explain:
+        explain(torch.randn(1, 3, 32, 32), torch.tensor([0]))
+    assert went_back == [10]
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert [parameter.requires_grad for parameter in network.parameters()] == before
+
+
 def test_no_hook_is_left(network):
     with GradCAMExplainer(network, "features.10") as explain:
         explain(torch.randn(1, 3, 32, 32), torch.tensor([0]))
