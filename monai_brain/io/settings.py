@@ -69,7 +69,7 @@ def record() -> dict[str, Any]:
 
 def describe(*keys: str) -> dict[str, Any]:
     """Entries of the running workflow's config as plain data, to recognize them by; what has no plain value stays
-    the expression that it is.
+    the expression that it is, and so does a list of a data set's items, which the datalist's hash stands for.
     """
     running = workflow.current()
     if running is None:
@@ -191,8 +191,11 @@ def _resolved(parser: Any, identity: str, value: Any, strict: bool = True) -> An
         return [_resolved(parser, f"{identity}::{index}", inner, strict) for index, inner in enumerate(value)]
     if isinstance(value, str) and value.startswith(("$", "@", "%")):
         try:
-            return json.loads(json.dumps(parser.get_parsed_content(identity)))
+            plain = json.loads(json.dumps(parser.get_parsed_content(identity)))
         except TypeError:
             if strict:
                 raise
+            return value
+        if strict or not (isinstance(plain, list) and any(isinstance(item, dict) for item in plain)):
+            return plain
     return value

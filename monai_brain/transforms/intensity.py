@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, RandomizableTransform
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -89,6 +89,32 @@ class SharpenGaussiand(MapTransform):
         out = dict(data)
         for key in self.key_iterator(out):
             out[key] = sharpen(out[key], self.sigma_pixels, self.amount)
+        return out
+
+
+class RandSingleSequenced(RandomizableTransform, MapTransform):
+    """Now and then one sequence in all channels, as slices look where the other sequences were not acquired.
+
+    Args:
+        keys: hold (C, H, W), of which each channel is a sequence.
+        channel: of the sequence that stays; of LGG's slices 1 is FLAIR.
+        prob: how often.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, channel: int = 1, prob: float = 0.1, allow_missing_keys: bool = False
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        RandomizableTransform.__init__(self, prob)
+        self.channel = channel
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Repeat the channel of every key, or of none."""
+        out = dict(data)
+        self.randomize(None)
+        if self._do_transform:
+            for key in self.key_iterator(out):
+                out[key] = out[key][[self.channel] * len(out[key])]
         return out
 
 

@@ -150,7 +150,9 @@ def test_tuned_recipe_learns_and_balances(data, tmp_path):
     assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
     manifest = read(tmp_path / "run" / "run.json")
     assert manifest["options"]["name"] == "unet_vgg16_tuned"
-    assert "BalancedSlices" in str(manifest["options"]["recipe"])
+    sampler = manifest["options"]["recipe"]["train::sampler"]
+    assert "BalancedSlices" in sampler["_target_"]
+    assert sampler["items"] == "@training_items", "no list of files, with their folders, in a manifest that is shipped"
     options = {"dataset_dir": data["dataset_dir"], "run_dir": str(tmp_path / "run"), "average_flips": True}
     workflow("train.yaml", "evaluate.yaml", **options, threshold=0.4).run()
     done = read(tmp_path / "run" / "evaluation_test" / "run.json")["options"]

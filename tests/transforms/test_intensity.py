@@ -8,6 +8,7 @@ from monai_brain.transforms.intensity import (
     IMAGENET_STD,
     EqualizeLocalContrastd,
     NormalizeChannelsd,
+    RandSingleSequenced,
     ScaleToUnitd,
     SharpenGaussiand,
     equalize_local_contrast,
@@ -64,3 +65,15 @@ def test_scaling_takes_any_memory_order():
     np.testing.assert_allclose(
         ScaleToUnitd("image")({"image": channels_last})["image"].numpy(), COLOR[:, ::-1] / 255, atol=1e-6
     )
+
+
+def test_single_sequence_comes_as_often_as_asked_and_by_the_seed():
+    image = np.arange(3 * 4, dtype=np.uint8).reshape(3, 2, 2)
+    transform = RandSingleSequenced("image", channel=1, prob=0.25)
+    transform.set_random_state(0)
+    found = [transform({"image": image})["image"] for _ in range(400)]
+    repeated = [bool((one == image[1]).all()) for one in found]
+    assert all((one == image).all() for one, changed in zip(found, repeated, strict=True) if not changed)
+    assert 70 < sum(repeated) < 130
+    transform.set_random_state(0)
+    assert [bool((transform({"image": image})["image"] == image[1]).all()) for _ in range(400)] == repeated
