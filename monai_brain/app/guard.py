@@ -10,20 +10,14 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
 from urllib.parse import urlsplit
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+from monai_brain.app.exchange import COOKIE, Body, Receive, Refusal, Reply, Scope, Send, headers_of
 
-COOKIE = "monai_brain"
-"""Tells visitors apart, so that nobody is shown another's files."""
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TOKEN = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -49,55 +43,10 @@ UPLOADS_AT_ONCE = 8
 UPLOAD_SECONDS = 300.0
 """That a body may take to arrive."""
 
-REFUSED_SECONDS, REFUSED_FACTOR = 60.0, 4
-"""How long, and up to how many times the limit, a refused body is read and thrown away: a browser that still sends
-would not see the answer otherwise."""
-
 FAILURES, FAILURE_SECONDS = 10, 60.0
 """After so many wrong passwords in a row every one waits so long, the right one too."""
 
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline'",
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "connect-src 'self'",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
-"""Nothing is fetched from elsewhere. Gradio's page has scripts and styles inside of it."""
-
-HEADERS = (
-    (b"content-security-policy", POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-opener-policy", b"same-origin"),
-    (b"cross-origin-resource-policy", b"same-origin"),
-    (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
-)
-
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class Refusal(Exception):
-    """An answer that is no page.
-
-    Args:
-        status: of HTTP.
-        words: one line for people; names nothing of this machine.
-        headers: further ones.
-    """
-
-    def __init__(self, status: int, words: str, headers: Iterable[tuple[bytes, bytes]] = ()) -> None:
-        super().__init__(words)
-        self.status = status
-        self.headers = tuple(headers)
 
 
 class Guard:
@@ -149,8 +98,8 @@ class Guard:
             return
         if scope["type"] != "http":
             return  # no web sockets: the server refuses what nobody accepts
-        reply = _Reply(scope, send)
-        body = _Body(receive, self._limit(scope), self.upload_seconds)
+        reply = Reply(scope, send)
+        body = Body(receive, self._limit(scope), self.upload_seconds)
         try:
             self._check(scope)
             reply.new_token = _visitor(scope)
@@ -163,7 +112,7 @@ class Guard:
             if not reply.has_begun:
                 await reply.refused(refusal)
 
-    async def _upload(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+    async def _upload(self, scope: Scope, body: Body, reply: Reply) -> None:
         if self.uploading >= self.uploads_at_once or not self.has_room():
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many uploads at once; try again in a moment.", BUSY)
         self.uploading += 1
@@ -172,7 +121,7 @@ class Guard:
         finally:
             self.uploading -= 1
 
-    async def _handed_on(self, scope: Scope, body: "_Body", reply: "_Reply") -> None:
+    async def _handed_on(self, scope: Scope, body: Body, reply: Reply) -> None:
         """Let the application answer; whatever it makes of a refused body, the refusal is the answer."""
         body.check_announced(scope)
         reply.body = body
@@ -192,7 +141,7 @@ class Guard:
         return self.max_upload_bytes if scope.get("path", "").startswith(UPLOADS) else EVENT_BYTES
 
     def _check(self, scope: Scope) -> None:
-        headers = _headers(scope)
+        headers = headers_of(scope)
         authority = headers.get("host", "")
         if not self._is_own(authority):
             raise Refusal(HTTPStatus.FORBIDDEN, "This page is not served under that name.")
@@ -285,128 +234,17 @@ def visitor_of(cookies: str) -> str | None:
     return morsel.value if morsel is not None and TOKEN.fullmatch(morsel.value) else None
 
 
-class _Body:
-    """What is received, counted while it comes."""
-
-    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
-        self.receive = receive
-        self.limit = limit
-        self.until = asyncio.get_running_loop().time() + seconds
-        self.taken = 0
-        self.is_whole = False
-        self.refusal: Refusal | None = None
-
-    def check_announced(self, scope: Scope) -> None:
-        announced = _headers(scope).get("content-length", "0")
-        if not announced.isdecimal() or int(announced) > self.limit:
-            raise self._too_large()
-
-    async def __call__(self) -> Message:
-        if self.is_whole:
-            return await self.receive()  # which tells that the visitor left
-        try:
-            async with asyncio.timeout_at(self.until):
-                message = await self.receive()
-        except TimeoutError:
-            self.refusal = Refusal(HTTPStatus.REQUEST_TIMEOUT, "The upload took too long.")
-            raise self.refusal from None
-        if message["type"] != "http.request":
-            self.is_whole = True
-            return message
-        self.is_whole = not message.get("more_body", False)
-        self.taken += len(message.get("body", b""))
-        if self.taken > self.limit:
-            self.refusal = self._too_large()
-            raise self.refusal
-        return message
-
-    async def thrown_away(self) -> None:
-        try:
-            async with asyncio.timeout(REFUSED_SECONDS):
-                while not self.is_whole and self.taken <= REFUSED_FACTOR * self.limit:
-                    message = await self.receive()
-                    self.is_whole = not message.get("more_body", False)
-                    self.taken += len(message.get("body", b""))
-        except TimeoutError:
-            return
-
-    def _too_large(self) -> Refusal:
-        size = f"{self.limit // 1024**2} MB" if self.limit >= 1024**2 else f"{self.limit} bytes"
-        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {size}; nothing was kept.")
-
-
-class _Reply:
-    """What is sent, with the headers of every reply; nothing of it once the body was refused."""
-
-    def __init__(self, scope: Scope, send: Send) -> None:
-        self.scope = scope
-        self.send = send
-        self.has_begun = False
-        self.new_token: str | None = None
-        self.body: _Body | None = None
-
-    async def __call__(self, message: Message) -> None:
-        if self.body is not None and self.body.refusal is not None and not self.has_begun:
-            return
-        if message["type"] == "http.response.start":
-            self.has_begun = True
-            message = {**message, "headers": [*self._kept(message.get("headers", ())), *self._own()]}
-        await self.send(message)
-
-    async def refused(self, refusal: Refusal) -> None:
-        words = str(refusal).encode()
-        headers = [
-            (b"content-type", b"text/plain; charset=utf-8"),
-            (b"content-length", str(len(words)).encode()),
-            (b"connection", b"close"),
-            *refusal.headers,
-            *self._own(),
-        ]
-        await self.send({"type": "http.response.start", "status": int(refusal.status), "headers": headers})
-        is_head = self.scope["method"] == "HEAD"
-        await self.send({"type": "http.response.body", "body": b"" if is_head else words})
-
-    def _kept(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-        """Headers of the application, but for those that are the guard's and those that open it to others."""
-        own = {name for name, _ in HEADERS} | {b"server", b"cache-control"}
-        return [
-            (name, value)
-            for name, value in headers
-            if name.lower() not in own and not name.lower().startswith(b"access-control-")
-        ]
-
-    def _own(self) -> list[tuple[bytes, bytes]]:
-        is_asset = self.scope["path"].startswith(("/assets/", "/static/"))
-        cache = b"private, max-age=86400" if is_asset else b"no-store"
-        headers = [*HEADERS, (b"cache-control", cache)]
-        if self.new_token is not None:
-            cookie = f"{COOKIE}={self.new_token}; Path=/; HttpOnly; SameSite=Strict"
-            headers.append((b"set-cookie", cookie.encode()))
-        return headers
-
-
 def _visitor(scope: Scope) -> str | None:
     """A token for a visitor who comes for the first time; None for one who has one.
 
     Raises:
         Refusal: files from somebody who never saw the page.
     """
-    if visitor_of(_headers(scope).get("cookie", "")) is not None:
+    if visitor_of(headers_of(scope).get("cookie", "")) is not None:
         return None
     if scope["path"].startswith(UPLOADS):
         raise Refusal(HTTPStatus.FORBIDDEN, "Open the page first.")
     return secrets.token_urlsafe(32) if scope["path"] == "/" else None
-
-
-def _headers(scope: Scope) -> dict[str, str]:
-    """By lower-case name; of several, the first, and of hosts none where they differ."""
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        if key == "host" and found.get(key, text) != text:
-            found[key] = ""
-        found.setdefault(key, text)
-    return found
 
 
 def _is_address(name: str) -> bool:

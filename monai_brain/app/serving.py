@@ -8,7 +8,8 @@ import tempfile
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
-from monai_brain.app.guard import UPLOADS, Guard, Receive, Scope, Send, check_address
+from monai_brain.app.exchange import Receive, Scope, Send
+from monai_brain.app.guard import UPLOADS, Guard, check_address
 from monai_brain.inference.apply import REPOSITORY_BUNDLES, NoBundle
 from monai_brain.inference.session import Session
 from monai_brain.io.weights import UnusableWeights, find_weights

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from monai_brain.app.guard import UPLOADS, Receive, Refusal, Scope, Send, visitor_of
+from monai_brain.app.exchange import Receive, Refusal, Scope, Send
+from monai_brain.app.guard import UPLOADS, visitor_of
 
 LONGEST_NAME_BYTES = 200
 """Of a file; the task's suffixes need room."""

@@ -6,19 +6,14 @@ import inspect
 import json
 import logging
 import os
-import platform
-import re
-import secrets
 import shutil
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import monai
-import numpy as np
 import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
@@ -28,21 +23,19 @@ from torch.utils.data import DataLoader, Dataset
 
 import monai_brain
 from monai_brain.networks.autocast import PRECISIONS
+from monai_brain.training.feature_files import (
+    GIGABYTE,
+    StoredFeatures,
+    make_room,
+    read_features,
+    remove_abandoned,
+    size_of,
+    writing,
+)
 from monai_brain.training.reproducibility import CachedSlices
 
 BATCH = 64
 """Slices that go through the frozen layers at once."""
-
-GIGABYTE = 1_000_000_000
-
-KEPT_FREE = 2 * GIGABYTE
-"""What is left of the disk, at least."""
-
-FINISHED = re.compile(r"[0-9a-f]{32}\.npy")
-PARTIAL = re.compile(r"[0-9a-f]{32}\.(?P<host>[\w-]*)\.(?P<process>\d+)\.[0-9a-f]+\.partial")
-"""Names of this cache's files; whatever else lies in the folder is somebody else's."""
-
-SECONDS_OF_A_DAY = 86_400
 
 logger = logging.getLogger(__name__)
 
@@ -189,14 +182,14 @@ class FrozenFeatures:
         done = [stage for stage in stops if self._path(dataset, view, stage).is_file()]
         begin = max(done, default=0)
         source: Dataset = (
-            _View(dataset, view) if not begin else _Stored(read_features(self._path(dataset, view, begin)))
+            _View(dataset, view) if not begin else StoredFeatures(read_features(self._path(dataset, view, begin)))
         )
         bounds = [begin, *(stop for stop in stops if stop > begin)]
         layers = stages_of(self.network)
         self.network.eval()
         with contextlib.ExitStack() as files:
             writers = [
-                files.enter_context(_writing(self._path(dataset, view, stop), len(dataset))) for stop in bounds[1:]
+                files.enter_context(writing(self._path(dataset, view, stop), len(dataset))) for stop in bounds[1:]
             ]
             for images in DataLoader(source, batch_size=BATCH):
                 features = images.to(self.device).contiguous(memory_format=torch.channels_last)
@@ -242,13 +235,13 @@ class FrozenFeatures:
             return True
         sizes = self._sizes(first)
         self.folder.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(self.folder)
+        remove_abandoned(self.folder)
         earlier = {stage for stage in self.later if 0 < stage < first}
         for self._kept in (earlier, set()):
             stages = {first, *self._kept}
             wanted = {path for s in stages for d in (self.training, self.validation) for path in self._paths(d, s)}
-            missing = sum(sizes[stage] for stage in stages) - sum(_size(path) for path in wanted)
-            if missing <= 0 or _free(self.folder, wanted, sum(sizes[s] for s in stages), missing, self.max_bytes):
+            missing = sum(sizes[stage] for stage in stages) - sum(size_of(path) for path in wanted)
+            if missing <= 0 or make_room(self.folder, wanted, sum(sizes[s] for s in stages), missing, self.max_bytes):
                 return True
         logger.warning(
             "features of the frozen layers need %.1f GB in %s, where %.1f are allowed and %.1f free: they are computed "
@@ -283,64 +276,10 @@ class _View(Dataset):
         return self.dataset.view(index, self.number)["image"]
 
 
-class _Stored(Dataset):
-    def __init__(self, features: Tensor) -> None:
-        self.features = features
-
-    def __len__(self) -> int:
-        return len(self.features)
-
-    def __getitem__(self, index: int) -> Tensor:
-        return self.features[index]
-
-
-class _Writer:
-    """Appends batches to a .npy file. Written and not mapped: a full disk is then an error and not a crash."""
-
-    def __init__(self, file: IO[bytes], slices: int) -> None:
-        self.file, self.slices, self.written = file, slices, 0
-
-    def append(self, features: Tensor) -> None:
-        """(N, C, h, w) or (N, C), stored channels last; bfloat16 as its bits."""
-        channels_last = features.permute(0, 2, 3, 1) if features.ndim == 4 else features
-        values = channels_last.contiguous().cpu()
-        array = (values.view(torch.int16) if values.dtype == torch.bfloat16 else values).numpy()
-        if not self.written:
-            header = {"descr": array.dtype.str, "fortran_order": False, "shape": (self.slices, *array.shape[1:])}
-            np.lib.format.write_array_header_1_0(self.file, header)
-        self.file.write(array.tobytes())
-        self.written += len(array)
-
-
-@contextlib.contextmanager
-def _writing(path: Path, slices: int) -> Iterator[_Writer]:
-    partial = path.with_name(f"{path.stem}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.partial")
-    try:
-        with partial.open("wb") as file:
-            writer = _Writer(file, slices)
-            yield writer
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 def stages_of(network: nn.Module) -> list[nn.Module]:
     """The first layers of a network after any of which its `forward` can begin; none where it has no `stages`."""
     stages = getattr(network, "stages", None)
     return stages() if callable(stages) else []
-
-
-def read_features(path: Path) -> Tensor:
-    """A file of the cache, memory-mapped.
-
-    Returns:
-        (N, C, h, w), channels last in memory, or (N, C); bfloat16 or float32.
-    """
-    values = torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))  # copy on write: torch wants writable arrays
-    features = values.view(torch.bfloat16) if values.dtype == torch.int16 else values
-    return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
 
 
 def _hash_of_state(module: nn.Module) -> str:
@@ -360,57 +299,3 @@ def _source(kind: type) -> str:
 def _hash(tensor: Tensor) -> str:
     values = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     return hashlib.sha256(values.tobytes()).hexdigest()
-
-
-def _free(folder: Path, keep: set[Path], total: int, missing: int, max_bytes: int) -> bool:
-    """Remove the least recently used files until `missing` more bytes fit; nothing, where that would not help."""
-    others = sorted((p for p in folder.iterdir() if FINISHED.fullmatch(p.name) and p not in keep), key=_used)
-    taken = sum(map(_size, others))
-    free = shutil.disk_usage(folder).free - KEPT_FREE
-    if total > max_bytes or missing > free + taken:
-        return False
-    for path in others:
-        if taken + total <= max_bytes and missing <= free:
-            break
-        taken, free = taken - _size(path), free + _size(path)
-        path.unlink(missing_ok=True)
-    return True
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:  # another run removed it
-        return 0
-
-
-def _used(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Partial files of processes that are gone."""
-    for path in folder.iterdir():
-        found = PARTIAL.fullmatch(path.name)
-        if found and not _alive(path, found["host"], int(found["process"])):
-            path.unlink(missing_ok=True)
-
-
-def _alive(partial: Path, host: str, process: int) -> bool:
-    """Whether the process that a partial file names may still write it."""
-    if host != _host() or os.name != "posix":  # there is no harmless way to ask
-        return time.time() - _used(partial) < SECONDS_OF_A_DAY
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _host() -> str:
-    return re.sub(r"[^\w-]", "-", platform.node())

@@ -5,7 +5,8 @@ import base64
 
 import pytest
 
-from monai_brain.app.guard import COOKIE, FAILURES, HEADERS, Guard, NeedsPassword, Refusal
+from monai_brain.app.exchange import COOKIE, HEADERS, Refusal
+from monai_brain.app.guard import FAILURES, Guard, NeedsPassword
 
 TOKEN = "a" * 43
 LIMIT = 1000
@@ -143,7 +144,7 @@ def test_body_that_does_not_arrive_gets_408():
         headers = [(b"host", b"localhost"), (b"cookie", f"{COOKIE}={TOKEN}".encode())]
         scope = {"type": "http", "method": "POST", "path": "/uploads/a", "headers": headers}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("monai_brain.app.guard.REFUSED_SECONDS", 0.05)
+            patch.setattr("monai_brain.app.exchange.REFUSED_SECONDS", 0.05)
             await guard(scope, never, send)
         return sent[0]["status"]
 

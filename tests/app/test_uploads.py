@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from monai_brain.app.guard import COOKIE, Refusal
+from monai_brain.app.exchange import COOKIE, Refusal
 from monai_brain.app.uploads import LONGEST_NAME_BYTES, Uploads, safe_name
 
 ME, OTHER = "m" * 43, "o" * 43

@@ -16,7 +16,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_brain.app.guard import COOKIE
+from monai_brain.app.exchange import COOKIE
 from monai_brain.io.weights import write_weights
 from tests.browser.conftest import PHONE
 from tests.bundles.test_masks import BUNDLE as SEGMENTER

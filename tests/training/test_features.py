@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader
 from monai_brain.networks.autocast import AutocastInferer
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.vgg import VGG
-from monai_brain.training import features
-from monai_brain.training.features import FrozenFeatures, UnusableViews, _host
+from monai_brain.training import feature_files
+from monai_brain.training.feature_files import _host
+from monai_brain.training.features import FrozenFeatures, UnusableViews
 from monai_brain.training.reproducibility import CachedSlices, start
 from monai_brain.training.schedule import Schedule, parameter_groups
 from monai_brain.transforms.intensity import NormalizeChannelsd, ScaleToUnitd
@@ -218,7 +219,7 @@ def test_disk_that_fills_up_is_said_and_training_goes_on(phantom_folder, tmp_pat
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(features._Writer, "append", full)
+    monkeypatch.setattr(feature_files.Writer, "append", full)
     setting = Setting(phantom_folder, tmp_path).run(epochs=1)
     assert [(first, shape) for first, shape, _ in setting.batches] == [(0, (3, 64, 64))]
     assert "No space left on device" in caplog.text
