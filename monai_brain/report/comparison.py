@@ -34,9 +34,10 @@ COLUMNS = {
     "epochs": "epochs",
     "seconds_per_epoch": "seconds per epoch",
     "weights_mb": "weights, MB",
+    "images_per_second": "images/s when evaluated",
 }
 
-DECIMALS = {"parameters": 2, "trainable": 2, "gmac": 3, "seconds_per_epoch": 1, "weights_mb": 1}
+DECIMALS = {"parameters": 2, "trainable": 2, "gmac": 3, "seconds_per_epoch": 1, "weights_mb": 1, "images_per_second": 1}
 """Of columns that are not shares; those have four."""
 
 BASELINE = "1-nearest-neighbor on thumbnails"
@@ -84,10 +85,10 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
             Path(p).name for p in read[0].paths
         ]:
             raise NotComparable(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
-    for run in read:
-        other = next(one for one in read if one.name == run.name)
-        odd = sorted(key for key in {**run.recipe, **other.recipe} if run.recipe.get(key) != other.recipe.get(key))
-        if odd:
+    for other, run in itertools.combinations(read, 2):
+        both = run.recipe.keys() & other.recipe.keys()  # older runs recorded fewer
+        odd = sorted(key for key in both if run.recipe[key] != other.recipe[key])
+        if odd and run.name == other.name:
             raise NotComparable(
                 f"{label(run)} and {label(other)} have one name and another {odd[0]}; --name gives a recipe its own"
             )
@@ -138,7 +139,8 @@ def read_run(path: Path) -> Run:
             f"{path}: is no classifier; put the folds of a segmenter together with monai-brain pool RUN... -o FOLDER"
         )
     metrics = _json(evaluation / "metrics.json")
-    if _json(evaluation / "run.json")["options"]["weights_sha256"] != manifest["result"]["weights_sha256"]:
+    evaluated = _json(evaluation / "run.json")
+    if evaluated["options"]["weights_sha256"] != manifest["result"]["weights_sha256"]:
         raise NotComparable(f"{path}: was trained on after its evaluation; evaluate it again")
     with (path / "metrics.csv").open(encoding="utf-8", newline="") as file:
         history = list(csv.DictReader(file))
@@ -151,7 +153,7 @@ def read_run(path: Path) -> Run:
     return Run(
         name,
         seed,
-        _row(path, name, seed, manifest, metrics),
+        _row(path, name, seed, manifest, metrics) | {"images_per_second": _rate(evaluated)},
         metrics,
         history,
         np.array([row["reference"] == row["label"] for row in predictions]),
@@ -249,6 +251,11 @@ def _row(path: Path, name: str, seed: int, manifest: dict[str, Any], metrics: di
         "seconds_per_epoch": round(result["seconds"] / result["epochs"], 1),
         "weights_mb": round((path / "model.safetensors").stat().st_size / 1e6, 1),
     }
+
+
+def _rate(evaluated: dict[str, Any]) -> float | str:
+    """Nothing of evaluations of before it was written down."""
+    return evaluated.get("result", {}).get("images_per_second", "")
 
 
 def _cell(column: str, value: Any) -> str:

@@ -29,6 +29,7 @@ def write_evaluation(
     *,
     part: str,
     options: Mapping[str, Any],
+    seconds: float = 0.0,
 ) -> dict[str, Any]:
     """Score a model and the nearest-neighbor baseline on the same images; write everything into `folder`.
 
@@ -39,6 +40,7 @@ def write_evaluation(
         references: training images, which the baseline looks its neighbors up in.
         part: name of the evaluated part.
         options: for the manifest.
+        seconds: that the network took for all, from files to probabilities; 0: not measured.
 
     Returns:
         What stands in `metrics.json`.
@@ -55,7 +57,8 @@ def write_evaluation(
         "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class",
     }
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "run.json", manifest("evaluation", options))
+    rate = {"images_per_second": round(len(items) / seconds, 2)} if seconds else {}
+    write_json(folder / "run.json", manifest("evaluation", options) | {"result": rate})
     _write_predictions(folder / "predictions.csv", items, probabilities, guessed)
     model = metrics["model"]
     draw_confusion_matrix(model["confusion_matrix"], folder / "confusion_matrix.png", f"Confusion matrix, {part}")

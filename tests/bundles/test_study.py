@@ -186,6 +186,12 @@ def test_evaluation_of_other_weights_and_the_same_run_twice_are_refused(studied,
         manifest["options"]["learning_rate"] = 1.0
         write_json(other / "run.json", manifest)
         write_comparison(tmp_path, [run, other])
+    del manifest["options"]["learning_rate"]  # as a version that did not note it yet wrote it
+    write_json(other / "run.json", manifest)
+    write_comparison(tmp_path / "out", [run, other])
+    table = rows(tmp_path / "out" / "comparison.csv")
+    assert [row["seed"] for row in table] == ["0", "1"]
+    assert all(float(row["images_per_second"]) > 0 for row in table)
     shutil.copytree(run, tmp_path / "run")
     manifest = read(tmp_path / "run" / "run.json")
     manifest["result"]["weights_sha256"] = "0" * 64
