@@ -31,7 +31,7 @@ SHOWN = 2
 INTRODUCTION = """# Segmentation
 
 Four folds of patients, frozen, even over institutions; in each, every patient of the test part is scored once, by a
-model that never saw it, in the reference's own size. Weights and threshold are chosen on the validation patients. Dice
+model that never saw it, in the reference's own size. Weights and cutoffs are chosen on the validation patients. Dice
 is of all slices of a patient together, so that one large tumor does not count by its number of slices.
 """
 GALLERY = """

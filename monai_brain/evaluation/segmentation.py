@@ -106,26 +106,13 @@ def hausdorff_95(predicted: np.ndarray, reference: np.ndarray, spacing: Sequence
     return float(distance[0, 0])
 
 
-def best_threshold(
-    probabilities: Sequence[np.ndarray],
-    references: Sequence[np.ndarray],
-    groups: Sequence[Hashable],
-    candidates: Sequence[float] = THRESHOLDS,
-) -> tuple[float, float]:
-    """The threshold with the highest mean Dice over patients; of equals, the one nearest to 1/2.
+def mean_dice(predicted: Sequence[np.ndarray], references: Sequence[np.ndarray], groups: Sequence[Hashable]) -> float:
+    """Mean over patients of the Dice of all slices of one together.
 
     Args:
-        probabilities: of validation slices, (H, W) each.
-        references: bool (H, W) each.
+        predicted: bool (H, W) each.
+        references: likewise.
         groups: patient per slice.
-        candidates: thresholds to try.
-
-    Returns:
-        Threshold and mean Dice.
     """
-    scores = {}
-    for threshold in candidates:
-        overlaps = [overlap(p > threshold, r) for p, r in zip(probabilities, references, strict=True)]
-        scores[threshold] = float(np.mean([own.dice for own in overlap_by_group(overlaps, groups).values()]))
-    best = max(scores, key=lambda threshold: (scores[threshold], -abs(threshold - 0.5)))
-    return best, scores[best]
+    overlaps = [overlap(own, reference) for own, reference in zip(predicted, references, strict=True)]
+    return float(np.mean([own.dice for own in overlap_by_group(overlaps, groups).values()]))

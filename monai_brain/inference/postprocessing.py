@@ -1,20 +1,34 @@
 """From probabilities to a mask: the slice's own size, a threshold, and no specks."""
 
+import itertools
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from monai_brain.evaluation.segmentation import best_threshold
+from monai_brain.evaluation.segmentation import THRESHOLDS, mean_dice
 from monai_brain.io.read import read_mask
 from monai_brain.transforms.spatial import to_size_before
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 0.5
+
+PEAKS = (0.0, 0.7, 0.8, 0.9, 0.95)
+"""What is tried on validation slices."""
+
+
+class Cutoffs(NamedTuple):
+    """What is tumor."""
+
+    threshold: float = DEFAULT_THRESHOLD
+    """A pixel whose probability is above it,"""
+    peak: float = 0.0
+    """in a component, of all slices of a patient, that is above this somewhere."""
 
 
 def to_mask(
@@ -27,14 +41,20 @@ def to_mask(
     return without_specks(probabilities > threshold, smallest, spacing_mm)
 
 
-def without_specks(mask: np.ndarray, smallest: float, spacing_mm: Sequence[float] | None = None) -> np.ndarray:
-    """A mask without components that are too small; pixels that touch at a corner belong to one.
+def without_specks(
+    mask: np.ndarray,
+    smallest: float,
+    spacing_mm: Sequence[float] | None = None,
+    certain: np.ndarray | None = None,
+) -> np.ndarray:
+    """A mask without components that are too small or nowhere certain; pixels that touch at a corner belong to one.
 
     Args:
         mask: bool (H, W) or (D, H, W).
         smallest: size of the smallest component that stays: square millimeters for a slice, cubic ones for a
             volume; pixels or voxels where the spacing is not known.
         spacing_mm: of the axes.
+        certain: bool, of the same shape; a component without any such pixel goes. None: none goes for that.
 
     Returns:
         bool, of the same shape.
@@ -42,7 +62,7 @@ def without_specks(mask: np.ndarray, smallest: float, spacing_mm: Sequence[float
     Raises:
         ValueError: the spacing has another number of axes than the array.
     """
-    if smallest <= 0 or not mask.any():
+    if (smallest <= 0 and certain is None) or not mask.any():
         return mask
     if spacing_mm is not None and len(spacing_mm) != mask.ndim:
         raise ValueError(f"spacing of {len(spacing_mm)} axes for an array of {mask.ndim}")
@@ -50,8 +70,50 @@ def without_specks(mask: np.ndarray, smallest: float, spacing_mm: Sequence[float
     labels, _ = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
     sizes = np.bincount(labels.ravel()) * unit
     stays = sizes >= smallest
+    if certain is not None:
+        stays &= np.isin(np.arange(len(sizes)), labels[certain])
     stays[0] = False  # the background
     return stays[labels]
+
+
+def masks_of_patients(
+    probabilities: Sequence[np.ndarray], items: Sequence[Mapping[str, Any]], cutoffs: Cutoffs, smallest: float = 0.0
+) -> list[np.ndarray]:
+    """The masks of slices, whose components are those of their patients where they need a peak.
+
+    Args:
+        probabilities: (H, W) each.
+        items: the slices, with `image` and `group`; a patient's slices lie on one another in the order of the numbers
+            in their names.
+        cutoffs: what is tumor.
+        smallest: pixels of a slice's component that stays.
+
+    Returns:
+        bool, (H, W) each, in the order of the items.
+    """
+    masks = [to_mask(own, cutoffs.threshold, smallest) for own in probabilities]
+    if cutoffs.peak <= cutoffs.threshold:
+        return masks
+    for places in _stacks(probabilities, items):
+        certain = np.stack([probabilities[place] > cutoffs.peak for place in places])
+        whole = without_specks(np.stack([masks[place] for place in places]), 0.0, certain=certain)
+        for place, mask in zip(places, whole, strict=True):
+            masks[place] = mask
+    return masks
+
+
+def _stacks(probabilities: Sequence[np.ndarray], items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    """Slices of one patient and size, from one end to the other."""
+    stacks: dict[Any, list[int]] = {}
+    for place, (own, item) in enumerate(zip(probabilities, items, strict=True)):
+        stacks.setdefault((item["group"], own.shape), []).append(place)
+    return [sorted(places, key=lambda place: _numbers(items[place]["image"])) for places in stacks.values()]
+
+
+def _numbers(path: str | Path) -> list[tuple[int, str]]:
+    """A key by which slice_10 comes after slice_9."""
+    parts = re.split(r"(\d+)", Path(path).stem)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
 def in_size_of_mask(
@@ -68,33 +130,72 @@ def in_size_of_mask(
     return [to_size_before(own, transforms, size) for own, size in zip(probabilities, sizes, strict=True)]
 
 
-def chosen_threshold(
+def chosen_cutoffs(
     threshold: float | None,
+    peak: float | None,
     evaluator: Any,
     outputs: Any,
     items: Sequence[Mapping[str, Any]],
     transforms: Sequence[Any],
     trained_part: str = "training",
-) -> float:
-    """The threshold that was given, or the best one for the validation part.
+) -> Cutoffs:
+    """Threshold and peak that were given, or those with the highest mean Dice over the validation patients.
 
     Args:
         threshold: None to have it chosen.
+        peak: likewise.
         evaluator: runs the network over the validation part.
         outputs: `training.evaluating.CollectMasks` of that evaluator.
         items: slices of the validation part.
         transforms: the deterministic ones.
         trained_part: what the network was trained on; where that holds the validation part, nothing can be chosen
-            there and the default is taken.
+            there and the defaults are taken.
     """
-    if threshold is not None:
-        return threshold
+    if threshold is not None and peak is not None:
+        return Cutoffs(threshold, peak)
     if "validation" in trained_part.split("+"):
-        logger.warning("trained on the validation part too: the threshold is %s", DEFAULT_THRESHOLD)
-        return DEFAULT_THRESHOLD
+        default = Cutoffs()
+        given = Cutoffs(default.threshold if threshold is None else threshold, default.peak if peak is None else peak)
+        logger.warning("trained on the validation part too: nothing is chosen there; %s", given)
+        return given
     evaluator.run()
     maps = in_size_of_mask(outputs.probabilities, items, transforms)
     references = [read_mask(Path(item["label"])) for item in items]
-    chosen, dice = best_threshold(maps, references, [item["group"] for item in items])
-    logger.info("threshold %s: mean Dice %.4f of the validation patients", chosen, dice)
+    chosen, dice = best_cutoffs(
+        maps,
+        references,
+        items,
+        THRESHOLDS if threshold is None else (threshold,),
+        PEAKS if peak is None else (peak,),
+    )
+    logger.info("%s: mean Dice %.4f of the validation patients", chosen, dice)
     return chosen
+
+
+def best_cutoffs(
+    probabilities: Sequence[np.ndarray],
+    references: Sequence[np.ndarray],
+    items: Sequence[Mapping[str, Any]],
+    thresholds: Sequence[float] = THRESHOLDS,
+    peaks: Sequence[float] = PEAKS,
+) -> tuple[Cutoffs, float]:
+    """Those with the highest mean Dice over patients; of equals, the threshold nearest to 1/2 and the lowest peak.
+
+    Args:
+        probabilities: of validation slices, (H, W) each.
+        references: bool (H, W) each.
+        items: the slices, with `image` and `group`.
+        thresholds: to try.
+        peaks: to try.
+
+    Returns:
+        Cutoffs and mean Dice.
+    """
+    groups = [item["group"] for item in items]
+    scores = {
+        cutoffs: mean_dice(masks_of_patients(probabilities, items, cutoffs), references, groups)
+        for cutoffs in itertools.starmap(Cutoffs, itertools.product(thresholds, peaks))
+        if cutoffs.peak == min(peaks) or cutoffs.peak > cutoffs.threshold
+    }
+    best = max(scores, key=lambda own: (scores[own], -abs(own.threshold - DEFAULT_THRESHOLD), -own.peak))
+    return best, scores[best]

@@ -45,6 +45,8 @@ class Seen(NamedTuple):
     """bool (H, W), in the slice's own size, before small components go."""
     clear: float
     """How clear it is, in [0, 1]."""
+    certain: np.ndarray | None = None
+    """Where its probability reaches a peak, likewise; of volumes whose components must have one."""
     image: Tensor | None = None
     """The network's input (C, h, w), of slices with tumor that are explained."""
     found: Tensor | None = None
@@ -64,6 +66,7 @@ class Segmentation(Task):
         threshold: of the probability of a pixel.
         smallest_area: of a slice's component that stays, square millimeters; pixels where the spacing is not known.
         smallest_volume: of a volume's component that stays, cubic millimeters; voxels likewise.
+        volume_peak: probability that a volume's component must have somewhere to stay; 0: none must.
         masks: write a mask per case: PNG for a slice, NIfTI for a volume; of DICOM cases in which a tumor was found
             also a DICOM Segmentation, which repeats the patient and the study of its source.
         deidentify: replace patient and UIDs in the DICOM Segmentations and remove dates; the key is written beside
@@ -92,6 +95,7 @@ class Segmentation(Task):
         threshold: float = DEFAULT_THRESHOLD,
         smallest_area: float = 0.0,
         smallest_volume: float = 0.0,
+        volume_peak: float = 0.0,
         masks: bool = True,
         overlays: bool = False,
         deidentify: bool = False,
@@ -102,6 +106,7 @@ class Segmentation(Task):
         self.transforms = transforms
         self.threshold = threshold
         self.smallest = {"slice": smallest_area, "volume": smallest_volume}
+        self.volume_peak = volume_peak
         self.masks = masks
         self.overlays = overlays
         self.deidentify = deidentify
@@ -146,9 +151,14 @@ class Segmentation(Task):
         """The mask of a slice from the network's (h, w)."""
         if not np.isfinite(probabilities).all():
             return Seen(np.zeros(opened.size, bool), float("nan"))
-        mask = to_size_before(probabilities, self.transforms, opened.size) > self.threshold
+        own = to_size_before(probabilities, self.transforms, opened.size)
+        mask = own > self.threshold
         inside = probabilities[probabilities > self.threshold]
-        return Seen(mask, float(inside.mean() if mask.any() else 1 - probabilities.max()))
+        certain = own > self.volume_peak if self._needs_peak(opened) else None
+        return Seen(mask, float(inside.mean() if mask.any() else 1 - probabilities.max()), certain)
+
+    def _needs_peak(self, opened: OpenCase) -> bool:
+        return opened.image.kind == "volume" and self.volume_peak > self.threshold
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
@@ -186,15 +196,16 @@ class Segmentation(Task):
 
     def mask_of(self, opened: OpenCase) -> np.ndarray:
         """The tumor of a case whose slices all came back, without small components; bool (H, W) or (D, H, W)."""
-        return without_specks(self._assembled(opened), self.smallest[opened.image.kind], opened.image.spacing_mm)
-
-    def _assembled(self, opened: OpenCase) -> np.ndarray:
+        smallest, spacing_mm = self.smallest[opened.image.kind], opened.image.spacing_mm
         if opened.image.kind == "slice":
-            return opened.outputs[0].mask
+            return without_specks(opened.outputs[0].mask, smallest, spacing_mm)
         mask = np.zeros(opened.image.pixels.shape[1:], bool)
+        certain = mask.copy() if self._needs_peak(opened) else None
         for position, own in opened.outputs.items():
             mask[position] = own.mask
-        return mask
+            if certain is not None:
+                certain[position] = own.certain
+        return without_specks(mask, smallest, spacing_mm, certain)
 
     def _mask_name(self, case_id: str) -> str:
         stem = _stem(case_id)

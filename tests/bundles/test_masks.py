@@ -221,6 +221,18 @@ def test_small_components_go_by_their_size_in_millimeters(weights, tmp_path):
     assert counted[0] > counted[1] > counted[2] == 0
 
 
+def test_components_without_a_peak_go(weights, tmp_path):
+    """A second, fainter tumor stays at the usual threshold, and goes where each must be certain somewhere."""
+    values = head()
+    values[28:34, 6:12, 3:5] = 0.9 * values.max()
+    save(values, tmp_path / "scans" / "head.nii.gz")
+    counted = []
+    for peak in (0, 0.999, 1):
+        _, rows = predict(tmp_path / "scans", tmp_path / f"out{peak}", weights, volume_peak=peak)
+        counted.append(int(rows["head.nii.gz"]["tumor_pixels"]))
+    assert counted[0] > counted[1] > counted[2] == 0, counted
+
+
 def test_masks_can_be_left_out_and_batches_do_not_matter(weights, tmp_path):
     save(head(), tmp_path / "scans" / "head.nii.gz")
     tables = []

@@ -11,6 +11,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_brain.data.pairs import find_pairs, split_pairs
 from monai_brain.evaluation.segmentation import THRESHOLDS
+from monai_brain.inference.postprocessing import PEAKS
 from monai_brain.io.weights import read_checkpoint, read_weights, write_weights
 from monai_brain.io.write import write_json
 from monai_brain.networks.vgg import VGG
@@ -140,6 +141,7 @@ def test_folds_are_pooled_and_no_patient_counts_twice(evaluated, trained, tmp_pa
 def test_threshold_comes_from_the_validation_patients(evaluated):
     threshold = read(evaluated / "run.json")["options"]["threshold"]
     assert threshold in THRESHOLDS
+    assert read(evaluated / "run.json")["options"]["volume_peak"] in PEAKS
 
 
 def test_tuned_recipe_learns_and_balances(data, tmp_path):
@@ -154,9 +156,9 @@ def test_tuned_recipe_learns_and_balances(data, tmp_path):
     assert "BalancedSlices" in sampler["_target_"]
     assert sampler["items"] == "@training_items", "no list of files, with their folders, in a manifest that is shipped"
     options = {"dataset_dir": data["dataset_dir"], "run_dir": str(tmp_path / "run"), "average_flips": True}
-    workflow("train.yaml", "evaluate.yaml", **options, threshold=0.4).run()
+    workflow("train.yaml", "evaluate.yaml", **options, average_contrasts=[1.0, 1.3], threshold=0.4).run()
     done = read(tmp_path / "run" / "evaluation_test" / "run.json")["options"]
-    assert (done["threshold"], done["average_flips"]) == (0.4, True)
+    assert (done["threshold"], done["average_flips"], done["average_contrasts"]) == (0.4, True, [1.0, 1.3])
 
 
 def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(data, tmp_path, caplog):

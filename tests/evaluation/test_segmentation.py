@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from monai_brain.evaluation.segmentation import Overlap, best_threshold, hausdorff_95, overlap, overlap_by_group
+from monai_brain.evaluation.segmentation import Overlap, hausdorff_95, mean_dice, overlap, overlap_by_group
 
 
 def square(top, left, size=4, shape=(16, 16)):
@@ -49,17 +49,7 @@ def test_shapes_that_differ_are_refused():
         overlap(EMPTY, EMPTY[:8])
 
 
-def test_threshold_is_chosen_by_the_mean_over_patients():
-    """Two slices of one patient like a high threshold, one slice each of two others a low one."""
-    reference = square(0, 0)
-    high = np.where(reference, 0.9, 0.6)
-    low = np.where(reference, 0.4, 0.1)
-    probabilities, groups = [high, high, low, low], ["a", "a", "b", "c"]
-    threshold, dice = best_threshold(probabilities, [reference] * 4, groups, (0.3, 0.5, 0.7))
-    assert threshold == 0.3
-    assert dice == pytest.approx((2 * 16 / (16 + 256) + 2) / 3)
-
-
-def test_of_equal_thresholds_the_one_in_the_middle_is_taken():
-    reference = square(0, 0)
-    assert best_threshold([reference.astype(float)], [reference], ["a"])[0] == 0.5
+def test_mean_dice_is_over_patients_whose_slices_count_together():
+    """A patient of two slices counts once; one empty slice of it does not count as 1."""
+    full, empty = square(0, 0), np.zeros((16, 16), bool)
+    assert mean_dice([full, empty, empty], [full, empty, full], ["a", "a", "b"]) == 0.5

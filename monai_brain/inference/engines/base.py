@@ -12,6 +12,8 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from monai_brain.networks.averaging import check_contrasts, mean_of_looks
+
 CHECKED_SLICES = 32
 """That a built engine and torch are compared on."""
 
@@ -119,12 +121,14 @@ class Engine(Inferer):
             )
 
 
-class FlippedEngine(Engine):
-    """The mean of what an engine says of a slice and of its mirror image, left to right."""
+class AveragedEngine(Engine):
+    """The mean of what an engine says of several looks at a slice; see `networks.averaging`."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, flips: bool, contrasts: Sequence[float]) -> None:
         super().__init__(engine.precision)
         self.engine = engine
+        self.flips = flips
+        self.contrasts = check_contrasts(contrasts)
         self.name = engine.name
 
     def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
@@ -133,8 +137,7 @@ class FlippedEngine(Engine):
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Logits (N, K, H, W), float32."""
-        mirrored = self.engine(inputs.flip(-1), network).flip(-1)
-        return (self.engine(inputs, network) + mirrored) / 2
+        return mean_of_looks(lambda images: self.engine(images, network), inputs, self.flips, self.contrasts)
 
     @property
     def wanted_slices(self) -> int:
