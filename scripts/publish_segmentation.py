@@ -83,8 +83,8 @@ def run_table(runs: list[Path]) -> Table:
                 *(f"{own[f'{key}_dice']:.3f}" for key in ("mean", "median")),
             ]
         )
-    columns = ["network", "fold", "epochs, minutes", "validation", "threshold, peak", "patients", "mean Dice", "median Dice"]
-    return Table("Minutes are those of a machine that did other work beside it", columns, rows)
+    columns = ["network", "fold", "epochs, minutes", "validation", "threshold, peak", "patients", "mean", "median"]
+    return Table("Dice of patients; minutes are those of a machine that did other work beside it", columns, rows)
 
 
 def commands(heading: str, runs: list[Path], scored: bool = True) -> str:
