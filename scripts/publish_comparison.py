@@ -10,7 +10,11 @@ from pathlib import Path
 from publishing import without_folders
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-FIGURES = {"macro_f1.png": "Test macro-F1", "confusion_matrices.png": "Confusion matrices on the test part"}
+FIGURES = {
+    "macro_f1.png": "Test macro-F1",
+    "validation.png": "Validation macro-F1 by epoch",
+    "confusion_matrices.png": "Confusion matrices on the test part",
+}
 
 
 def main() -> None:

@@ -106,15 +106,16 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
         [(baseline_label(part), nearest["macro_f1"]) for part, nearest in _nearest_by_part(read).items()],
         folder / "macro_f1.png",
     )
-    draw_validation_curves([(label(run), run.history) for run in read], folder / "validation.png")
+    draw_validation_curves(curves(read), folder / "validation.png")
     draw_confusion_matrices(
-        [(label(run), run.metrics["model"]["confusion_matrix"]) for run in read], folder / "confusion_matrices.png"
+        [(label(run), run.metrics["model"]["confusion_matrix"]) for run in _firsts(read)],
+        folder / "confusion_matrices.png",
     )
     tables = comparison_tables(read)
     figures: list[Block] = [
         Figure("Test macro-F1 with 95 % intervals; lines are nearest-neighbor baselines", "macro_f1.png"),
-        Figure("Validation macro-F1 by epoch", "validation.png"),
-        Figure("Confusion matrices on the test part", "confusion_matrices.png"),
+        Figure("Validation macro-F1 by epoch, first seed of each", "validation.png"),
+        Figure("Confusion matrices on the test part, first seed of each", "confusion_matrices.png"),
     ]
     write_page(folder / "comparison.html", "Comparison of classifiers", [*tables, *figures])
     with atomic(folder / "comparison.md") as file:
@@ -181,6 +182,11 @@ def baseline_label(part: str) -> str:
     return BASELINE + (f", trained on {part}" if part != "training" else "")
 
 
+def curves(runs: Sequence[Run]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Name and history of the first seed of each network that was not trained on the validation part too."""
+    return [(label(run), run.history) for run in _firsts(runs) if "validation" not in run.training_part.split("+")]
+
+
 def comparison_tables(runs: Sequence[Run]) -> list[Table]:
     """All runs; means over seeds where there are several; a paired test for each two networks, and their baselines."""
     shown = [[_cell(key, run.row[key]) for key in COLUMNS] for run in runs]
@@ -194,7 +200,7 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
     if any(len(own) > 1 for own in by_name.values()):
         columns = ["network", "seeds", "test macro-F1, mean", "standard deviation", "validation macro-F1, mean"]
         tables.append(Table("Over seeds", columns, [_over_seeds(name, own) for name, own in by_name.items()]))
-    firsts = [own[0] for own in by_name.values()]
+    firsts = _firsts(runs)
     sides = [(label(run), run.right) for run in firsts]
     pairs = [_paired(one, other) for one, other in itertools.combinations(sides, 2)]
     # of one split and part there is one baseline, whichever run's evaluation wrote it down
@@ -209,6 +215,14 @@ def comparison_tables(runs: Sequence[Run]) -> list[Table]:
         )
         tables.append(Table(caption, columns, pairs))
     return tables
+
+
+def _firsts(runs: Sequence[Run]) -> list[Run]:
+    """The first seed of each network."""
+    firsts: dict[str, Run] = {}
+    for run in runs:
+        firsts.setdefault(run.name, run)
+    return list(firsts.values())
 
 
 def _nearest_by_part(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:

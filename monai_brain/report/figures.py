@@ -26,6 +26,9 @@ LETTERS_PER_INCH = 12
 FIGURE_OPACITY = 0.7
 """Of maps in figures that are printed: more than on the screen, where the plain slice is as large beside it."""
 
+LINE_COLORS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
+"""Of lines that are told apart. Source: M. Okabe, K. Ito, Color Universal Design, 2008, without its yellow."""
+
 TRAINING_COLOR, VALIDATION_COLOR, ACCURACY_COLOR = "#56B4E9", "#D55E00", "#009E73"
 
 
@@ -68,6 +71,10 @@ def _readable(metric: str) -> str:
     return metric.removeprefix("val_").replace("_", " ").replace("macro f1", "macro-F1")
 
 
+NAME_CHARACTERS = 32
+"""After which a name goes on in a second line."""
+
+
 def draw_confusion_matrix(matrix: Sequence[Sequence[int]], path: Path, title: str) -> None:
     """Counts, with the share of each reference class as shade.
 
@@ -95,7 +102,7 @@ def draw_confusion_matrices(matrices: Sequence[tuple[str, Sequence[Sequence[int]
     figure = _figure(4.2 * columns, 4 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (title, matrix) in zip(grid, matrices, strict=False):
-        _matrix(axes, matrix, title)
+        _matrix(axes, matrix, textwrap.fill(title, NAME_CHARACTERS))
     for axes in grid[len(matrices) :]:
         axes.remove()
     _save(figure, path)
@@ -111,9 +118,9 @@ def draw_score_bars(
         baselines: names and values of the lines, at least one.
         path: PNG file.
     """
-    figure = _figure(8, 1.4 + 0.32 * len(scores))
+    figure = _figure(8, 1.8 + 0.36 * len(scores))
     axes = figure.subplots()
-    names = [name for name, _, _ in scores]
+    names = [textwrap.fill(name, NAME_CHARACTERS) for name, _, _ in scores]
     values = np.array([value for _, value, _ in scores])
     ends = np.array([interval for _, _, interval in scores])
     errors = np.abs(ends.T - values)
@@ -123,11 +130,13 @@ def draw_score_bars(
     for (name, value), style in zip(baselines, itertools.cycle(("--", ":", "-.")), strict=False):
         axes.axvline(value, color=VALIDATION_COLOR, linestyle=style, label=f"{name} ({value:.3f})")
     for row, value in enumerate(values):
-        axes.text(ends[row, 1] + 0.003, row, f"{value:.3f}", va="center", fontsize=9)
+        on_white = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        axes.text(ends[row, 1] + 0.004, row, f"{value:.3f}", va="center", fontsize=9, bbox=on_white)
     low = min(float(ends.min()), *(value for _, value in baselines))
-    axes.set(xlabel="test macro-F1 (the axis does not begin at 0)", xlim=(max(0, low - 0.05), 1.02))
+    axes.set(xlabel="test macro-F1 (the axis does not begin at 0)", xlim=(max(0, low - 0.05), 1.03))
     axes.invert_yaxis()
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    figure.suptitle("Test macro-F1 with 95 % intervals")
+    figure.legend(frameon=False, loc="outside lower center")
     _save(figure, path)
 
 
@@ -140,18 +149,17 @@ def draw_validation_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]
     """
     figure = _figure(8, 4.4)
     axes = figure.subplots()
-    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.92, len(runs)))
     for number, (name, rows) in enumerate(runs):
         validated = [row for row in rows if row.get("val_macro_f1")]
         axes.plot(
             [int(row["epoch"]) for row in validated],
             [float(row["val_macro_f1"]) for row in validated],
-            color=colors[number],
-            linestyle=("-", "--", ":", "-.")[number % 4],
+            color=LINE_COLORS[number % len(LINE_COLORS)],
+            linestyle=("-", "--", ":", "-.")[number // len(LINE_COLORS) % 4],
             marker="o" if len(validated) < 2 else None,
             label=name,
         )
-    axes.set(xlabel="epoch", ylabel="validation macro-F1")
+    axes.set(xlabel="epoch", ylabel="validation macro-F1", title="Validation macro-F1 by epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     _save(figure, path)

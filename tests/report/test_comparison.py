@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from monai_brain.io.write import write_json
-from monai_brain.report.comparison import COLUMNS, NotComparable, Run, comparison_tables, read_run
+from monai_brain.report.comparison import COLUMNS, NotComparable, Run, comparison_tables, curves, read_run
 from monai_brain.report.figures import draw_score_bars
 
 BASELINE = "1-nearest-neighbor on thumbnails"
@@ -45,6 +45,11 @@ def test_every_baseline_is_a_line_in_the_figure(tmp_path):
         pictures.append(cv2.imread(str(tmp_path / "bars.png")).astype(int))
     vermilion = [(np.abs(picture - (0x00, 0x5E, 0xD5)).max(axis=2) < 12).sum() for picture in pictures]
     assert 0 < vermilion[0] < vermilion[1]
+
+
+def test_validation_curves_are_of_first_seeds_that_never_saw_that_part():
+    again = RUNS[0]._replace(seed=1)
+    assert [name for name, _ in curves([RUNS[0], again, *RUNS[1:]])] == ["cnn, seed 0", "vgg16, seed 0"]
 
 
 def test_segmenter_is_not_compared(tmp_path):
