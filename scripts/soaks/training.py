@@ -158,7 +158,7 @@ def plant(kind: str, count: int) -> None:
     """Kill this process at the `count`-th moment of a kind."""
     from ignite.engine import Events
 
-    from monai_brain.training import features
+    from monai_brain.training import feature_files
     from monai_brain.training.run import TrainingRun
 
     left = [count]
@@ -178,7 +178,7 @@ def plant(kind: str, count: int) -> None:
     if kind == "saving":  # everything is written, flushed, and not yet under its name
         os.replace = before(os.replace)
     elif kind == "features":
-        features._Writer.append = before(features._Writer.append)  # type: ignore[method-assign]
+        feature_files.Writer.append = before(feature_files.Writer.append)  # type: ignore[method-assign]
     else:
         begin = TrainingRun.begin
 

@@ -32,7 +32,7 @@ def test_flips_give_the_mean_of_a_slice_and_its_mirror_image():
 def test_contrasts_are_those_of_monai_for_each_channel_and_averaged():
     image = torch.rand(2, 3, 6, 5) * torch.tensor([1.0, 4.0, 0.5])[:, None, None] - 2
     expected = torch.stack([torch.stack([AdjustContrast(1.5)(channel[None])[0] for channel in one]) for one in image])
-    torch.testing.assert_close(with_contrast(image, 1.5), expected.as_tensor())
+    torch.testing.assert_close(with_contrast(image, 1.5), torch.as_tensor(expected))
     logits = AveragedInferer(flips=False, contrasts=[1.0, 1.5])(image, Echo())
     torch.testing.assert_close(logits, (image + with_contrast(image, 1.5))[:, :1] / 2)
     flat = torch.full((1, 3, 4, 4), -2.0)
