@@ -1,5 +1,6 @@
 """From a path or case to a uint8 slice, (C, H, W)."""
 
+import functools
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -183,8 +184,9 @@ def is_colorful(pixels: np.ndarray) -> bool:
     Args:
         pixels: uint8 (C, H, W).
     """
-    spread = pixels.max(axis=0) - pixels.min(axis=0)
-    return bool((spread > COLORFUL).mean() > COLORFUL_SHARE)
+    # channel by channel: where they lie side by side in memory, numpy's own reduction takes ten times as long
+    spread = functools.reduce(np.maximum, pixels) - functools.reduce(np.minimum, pixels)
+    return bool(np.count_nonzero(spread > COLORFUL) > COLORFUL_SHARE * spread.size)
 
 
 def refusal_behind(error: BaseException) -> UnreadableCase | None:
