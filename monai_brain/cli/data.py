@@ -1,0 +1,143 @@
+"""Commands for data: make, split, pair and draw them."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from monai_brain.cli.shared import EXIT_FINDINGS, app, console, errors
+
+
+@app.command("demo-data")
+def demo_data(
+    output: Annotated[Path, typer.Argument(help="New folder for the synthetic images.")],
+    patients: Annotated[int, typer.Option(min=1, help="Of class folders, the classes in turn.")] = 60,
+    slices: Annotated[int, typer.Option(min=1, help="Per patient, of class folders.")] = 10,
+    layout: Annotated[
+        str, typer.Option(help="classes (folders of slices), nifti (volumes with masks) or slices (with masks).")
+    ] = "classes",
+    seed: Annotated[int, typer.Option(help="Of everything: the same seed gives the same pixels.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+) -> None:
+    """Make synthetic MR: class folders of slices, or heads in three sequences with masks; without any download."""
+    from rich.progress import Progress
+
+    from monai_brain.data.demo import write_demo_slices, write_demo_volumes
+
+    with Progress(console=errors) as progress:
+        task = progress.add_task("rendering patients", total=patients)
+        options: dict[str, Any] = {"patients": patients, "seed": seed, "workers": workers or os.cpu_count() or 1}
+        options["told"] = lambda: progress.advance(task)
+        if layout == "classes":
+            count = write_demo_slices(output, slices_per_patient=slices, **options)
+        else:
+            count = write_demo_volumes(output, layout=layout, **options)
+    console.print(f"{count} synthetic slices of {patients} patients in {output}", soft_wrap=True)
+
+
+@app.command()
+def index(
+    folder: Annotated[Path, typer.Argument(help="Holds one folder per class.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.")],
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'."),
+    ] = None,
+    split: Annotated[Path | None, typer.Option(help="Take this split, after checking its files' hashes.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
+) -> None:
+    """Split class folders 70/15/15, stratified, grouped by patient or by near-duplicate cluster."""
+    from monai_brain.data.index import index_folder
+    from monai_brain.data.splits import check_hashes, read_datalist
+    from monai_brain.io.write import write_json
+
+    if split is not None:
+        datalist = read_datalist(split)
+        problems = check_hashes(datalist, folder)
+        if problems:
+            errors.print("\n".join(problems[:10]), markup=False)
+            errors.print(f"{len(problems)} file(s) of {split} do not fit {folder}; nothing was written", markup=False)
+            raise typer.Exit(EXIT_FINDINGS)
+        write_json(output, datalist)
+        console.print(_table_of_parts(datalist))
+        return
+    found = index_folder(folder, patient_pattern=patient_pattern, seed=seed, workers=workers or os.cpu_count() or 1)
+    write_json(output, found.datalist)
+    console.print(_table_of_parts(found.datalist))
+    twins = found.duplicates
+    console.print(
+        f"near-duplicates: {twins.near} images, {twins.exact} of them exact copies, "
+        f"{twins.near_of_other_class} with another label on the copy"
+    )
+    console.print(f"groups: {found.datalist['grouping']}", soft_wrap=True, markup=False)
+    for path, code in found.refused.items():
+        errors.print(f"left out: {path} ({code})", markup=False)
+    if any(code != "sidecar" for code in found.refused.values()):
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command("index-pairs")
+def index_pairs(
+    folder: Annotated[Path, typer.Argument(help="Holds slices with their masks.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.")],
+    fold: Annotated[int, typer.Option(min=0, help="The fold that is tested.")] = 0,
+    folds: Annotated[int, typer.Option(min=2, help="Number of folds, even over institutions.")] = 4,
+    split: Annotated[Path | None, typer.Option(help="Take the folds of this file.")] = None,
+    leave_out: Annotated[str | None, typer.Option(help="Test this institution instead of a fold.")] = None,
+    patient_pattern: Annotated[
+        str | None, typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the folds and of the patients who validate.")] = 0,
+) -> None:
+    """Pair slices with masks and split them by patient: one fold, or one institution, is tested."""
+    from monai_brain.data.pairs import count_by_part, find_pairs, split_pairs
+    from monai_brain.io.write import write_json
+
+    found = find_pairs(folder, patient_pattern=patient_pattern)
+    datalist = split_pairs(found.pairs, fold=fold, folds=folds, split=split, institution=leave_out, seed=seed)
+    write_json(output, datalist)
+    table = Table("part", "slices", "with tumor", "patients", title=datalist["name"])
+    for part, counts in count_by_part(datalist).items():
+        table.add_row(part, *map(str, counts))
+    console.print(table)
+    for path, code in found.refused.items():
+        errors.print(f"left out: {path} ({code})", markup=False)
+    if found.refused:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def explore(
+    datalist: Annotated[Path, typer.Argument(help="From monai-brain index.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page and its figures.")],
+    dataset_dir: Annotated[
+        Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that the datalist's paths are relative to.")
+    ],
+    network: Annotated[str | None, typer.Option(help="Overlay whose preprocessing is shown, such as cnn.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+) -> None:
+    """Draw what is in a data set: classes, examples, sizes, intensities, preprocessing and augmentation."""
+    from monai_brain.inference.apply import find_bundle
+    from monai_brain.report.exploration import write_exploration
+
+    configs = find_bundle(bundle) / "configs"
+    files = [configs / "train.yaml"]
+    if network is not None:
+        files.append(configs / "networks" / f"{network}.yaml")
+        if not files[-1].is_file():
+            raise FileNotFoundError(f"{files[-1]}: no such overlay")
+    write_exploration(output, datalist, dataset_dir, files, seed)
+    console.print(f"Page: {output / 'exploration.html'}", soft_wrap=True, markup=False)
+
+
+def _table_of_parts(datalist: dict[str, Any]) -> Table:
+    from monai_brain.data.index import count_by_class
+
+    table = Table("part", *datalist["class_names"], title="images (groups)")
+    for part, classes in count_by_class(datalist).items():
+        table.add_row(part, *(f"{images} ({groups})" for images, groups in classes.values()))
+    return table

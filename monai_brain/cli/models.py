@@ -1,0 +1,110 @@
+"""Commands for trained networks: score, pool, train several, compare."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from monai_brain.cli.shared import EXIT_FINDINGS, app, console, errors
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Folder of a training.")],
+    dataset_dir: Annotated[
+        Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that its datalist's paths are relative to.")
+    ],
+    part: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
+    external: Annotated[Path | None, typer.Option(help="Datalist of another data set to score it on.")] = None,
+    external_dir: Annotated[Path | None, typer.Option(help="Folder that this one's paths are relative to.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="By default a folder inside the run.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+) -> None:
+    """Score a trained run on its own split or another data set; a classifier beside a nearest-neighbor baseline."""
+    from monai_brain.inference.apply import evaluate_run
+
+    if external_dir is not None and external is None:
+        raise typer.BadParameter("name the other data set's datalist with --external")
+    optional = {"external": external, "external_dir": external_dir, "output_dir": output}
+    named = {key: str(value) for key, value in optional.items() if value is not None}
+    folder = evaluate_run(run, dataset_dir, bundle=bundle, part=part, **named)
+    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    console.print(_table_of_classes(metrics) if "model" in metrics else _table_of_patients(metrics))
+    console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def pool(
+    runs: Annotated[
+        list[Path], typer.Argument(help="Folders of trainings on the folds, evaluated on their test parts.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figures, table and page.")],
+) -> None:
+    """Put the folds of a segmenter's cross-validation together: every patient once."""
+    from monai_brain.report.segmentation import write_pooled
+
+    metrics = write_pooled(output, runs)
+    table = Table("institution", "patients", "mean Dice", "median Dice")
+    for name, own in {"all": metrics["patients"], **metrics["by_institution"]}.items():
+        low, high = own["mean_interval"]
+        mean = f"{own['mean_dice']:.3f} ({low:.3f} to {high:.3f})"
+        table.add_row(name, str(own["number"]), mean, f"{own['median_dice']:.3f}")
+    console.print(table)
+    console.print(f"Page: {output / 'report.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def study(
+    plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist, networks, and optionally seeds, options.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+) -> None:
+    """Train and evaluate several networks on one datalist; what is finished is skipped when called again."""
+    from monai_brain.inference.apply import find_bundle
+    from monai_brain.report.comparison import is_classifier, write_comparison
+    from monai_brain.training.study import read_study, run_study
+
+    found = run_study(
+        read_study(plan, find_bundle(bundle)), output, told=lambda line: console.print(line, markup=False)
+    )
+    compared = [run for run in found.runs if is_classifier(run)]
+    if compared:
+        write_comparison(output / "comparison", compared)
+        console.print(f"Page: {output / 'comparison' / 'comparison.html'}", soft_wrap=True, markup=False)
+    if len(compared) < len(found.runs):
+        console.print("Segmenters are not compared; monai-brain pool RUN... -o FOLDER puts the folds of one together")
+    for failure in found.failures:
+        errors.print(f"not trained: {failure}", markup=False, highlight=False)
+    if found.failures:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trainings that were evaluated on their test part.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and figures.")],
+) -> None:
+    """Put trained and evaluated runs into one table, with a paired test for each two."""
+    from monai_brain.report.comparison import write_comparison
+
+    write_comparison(output, runs)
+    console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
+
+
+def _table_of_classes(metrics: dict[str, Any]) -> Table:
+    table = Table("", "accuracy", "macro-F1", title=f"{metrics['model']['images']} images")
+    for name, key in (("model", "model"), ("1-nearest-neighbor", "nearest_neighbor")):
+        table.add_row(name, *(f"{metrics[key][figure]:.4f}" for figure in ("accuracy", "macro_f1")))
+    return table
+
+
+def _table_of_patients(metrics: dict[str, Any]) -> Table:
+    from monai_brain.report.segmentation import patient_table
+
+    found = patient_table(metrics)
+    table = Table(*found.columns, title=found.caption)
+    for row in found.rows:
+        table.add_row(*row)
+    return table
