@@ -23,6 +23,9 @@ DOTS_PER_INCH = 150
 LETTERS_PER_INCH = 12
 """Of a title in 10 points, at least."""
 
+NAME_CHARACTERS = 32
+"""After which a name goes on in a second line."""
+
 FIGURE_OPACITY = 0.7
 """Of maps in figures that are printed: more than on the screen, where the plain slice is as large beside it."""
 
@@ -69,10 +72,6 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, key: str
 
 def _readable(metric: str) -> str:
     return metric.removeprefix("val_").replace("_", " ").replace("macro f1", "macro-F1")
-
-
-NAME_CHARACTERS = 32
-"""After which a name goes on in a second line."""
 
 
 def draw_confusion_matrix(matrix: Sequence[Sequence[int]], path: Path, title: str) -> None:

@@ -25,6 +25,7 @@ import monai_brain
 from monai_brain.networks.autocast import PRECISIONS
 from monai_brain.training.feature_files import (
     GIGABYTE,
+    KEPT_FREE,
     StoredFeatures,
     make_room,
     read_features,
@@ -244,12 +245,14 @@ class FrozenFeatures:
             if missing <= 0 or make_room(self.folder, wanted, sum(sizes[s] for s in stages), missing, self.max_bytes):
                 return True
         logger.warning(
-            "features of the frozen layers need %.1f GB in %s, where %.1f are allowed and %.1f free: they are computed "
-            "in every epoch, which takes longer. Raise max_feature_gigabytes, or set features_dir to another disk",
+            "features of the frozen layers need %.1f GB in %s, where %.1f are allowed and %.1f free (%.1f stay free): "
+            "they are computed in every epoch, which takes longer. Raise max_feature_gigabytes, or set features_dir "
+            "to another disk",
             sizes[first] / GIGABYTE,
             self.folder,
             self.max_bytes / GIGABYTE,
             shutil.disk_usage(self.folder).free / GIGABYTE,
+            KEPT_FREE / GIGABYTE,
         )
         return False
 

@@ -31,15 +31,20 @@ SWITCH = 4
 KINDS = {"step": 6, "saving": 8, "switch": 1, "features": 4}
 """Where a training is killed, and up to which count of such moments."""
 
+ROUNDS_WITHOUT_A_KILL = 5
+"""Until a moment counts as one that never comes: on a full disk, no features are written."""
+
 
 def soak_training(folder: Path, kills: int, draw: random.Random) -> int:
     """Rounds of a training that is killed until it gets through, until there were `kills`."""
-    began, done, rounds = time.monotonic(), 0, 0
+    began, done, rounds, last_killed = time.monotonic(), 0, 0, 0
     options = make_data(folder)
     reference = folder / "reference"
     run_child({**options, "output_dir": str(reference), "features_dir": str(folder / "features")}, None)
     survived: dict[str, int] = dict.fromkeys(KINDS, 0)
     while done < kills:
+        if rounds - last_killed > ROUNDS_WITHOUT_A_KILL:
+            sys.exit(f"{rounds - last_killed} trainings without a kill; features need more than 2 GB of free disk")
         rounds += 1
         own = {"output_dir": str(folder / f"run_{rounds}"), "features_dir": str(folder / f"features_{rounds}")}
         finished = False
@@ -50,6 +55,7 @@ def soak_training(folder: Path, kills: int, draw: random.Random) -> int:
             finished = not killed
             done += killed
             survived[kind] += killed
+            last_killed = rounds if killed else last_killed
             print(f"round {rounds}: {kind}, {'killed' if killed else 'got through'} ({done} of {kills})", flush=True)
         if not finished:
             run_child({**options, **own}, None)

@@ -1,8 +1,13 @@
 """Several networks trained and compared, as a user does it with a YAML file."""
 
 import csv
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 import torch
@@ -17,6 +22,7 @@ from monai_brain.training.study import UnusableStudy, read_study, run_study
 from tests.conftest import BUNDLE, read
 
 SMALL = {"image_size": 32, "batch_size": 16, "max_epochs": 2}
+EPOCHS_UNTIL_KILLED = 30
 runner = CliRunner()
 
 
@@ -80,6 +86,40 @@ def test_what_is_finished_is_not_trained_again(studied, data):
     run_study(read_study(studied / "plan.yaml", BUNDLE), studied / "out", lines.append)
     assert lines == []
     assert {path: path.stat().st_mtime_ns for path in studied.rglob("model.safetensors")} == before
+
+
+@pytest.mark.slow
+def test_study_killed_in_the_middle_of_a_training_ends_as_the_uninterrupted_one(data, tmp_path):
+    options = {**SMALL, "max_epochs": EPOCHS_UNTIL_KILLED}
+    plan = write_plan(tmp_path / "plan.yaml", data, networks=["ann_baseline"], options=options, seeds=[0])
+    run = tmp_path / "killed" / "ann_baseline" / "seed_0"
+    command = [sys.executable, "-m", "monai_brain", "study", str(plan), "-o", str(tmp_path / "killed")]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        try:
+            wait_for_checkpoint(run, process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # with the training that it started
+            process.wait()
+    assert 0 < len(rows(run / "metrics.csv")) < EPOCHS_UNTIL_KILLED
+    assert "result" not in read(run / "run.json")
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert len(rows(run / "metrics.csv")) == EPOCHS_UNTIL_KILLED  # no epoch is there twice
+    assert learned(run) == learned(run_study(read_study(plan, BUNDLE), tmp_path / "through").runs[0])
+
+
+def wait_for_checkpoint(run, process):
+    until = time.monotonic() + 300
+    while not list(run.glob("checkpoints/epoch_*.pt")):
+        assert process.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+
+
+def learned(run):
+    """Weights, and what metrics.csv says of every epoch but for its seconds."""
+    epochs = [{key: value for key, value in row.items() if key != "seconds"} for row in rows(run / "metrics.csv")]
+    return read(run / "run.json")["result"]["weights_sha256"], epochs
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from monai_brain.transforms.intensity import (
     EqualizeLocalContrastd,
     NormalizeChannelsd,
     RandSingleSequenced,
+    RandTumorContrastd,
     ScaleToUnitd,
     SharpenGaussiand,
     equalize_local_contrast,
@@ -77,3 +78,45 @@ def test_single_sequence_comes_as_often_as_asked_and_by_the_seed():
     assert 70 < sum(repeated) < 130
     transform.set_random_state(0)
     assert [bool((transform({"image": image})["image"] == image[1]).all()) for _ in range(400)] == repeated
+
+
+def with_tumor():
+    """A brain of 90 to 110 on background 0, with a tumor of 180 in every channel."""
+    image = np.zeros((3, 64, 64), np.uint8)
+    image[:, 8:56, 8:56] = np.random.default_rng(0).integers(90, 111, (3, 48, 48))
+    label = np.zeros((1, 64, 64), np.uint8)
+    label[:, 20:40, 24:44] = 1
+    image[:, label[0] > 0] = 180
+    return {"image": image, "label": label}
+
+
+@pytest.mark.parametrize(("factor", "expected"), [(0.25, 120), (1, 180), (1.2, 196)])
+def test_tumor_differs_from_the_brain_by_the_factor_and_nothing_else_changes(factor, expected):
+    data = with_tumor()
+    found = RandTumorContrastd("image", "label", (factor, factor), prob=1)(data)
+    inside = np.zeros((64, 64), bool)
+    inside[26:34, 30:38] = True  # farther from the edge than its blur reaches
+    assert found["image"][:, inside] == pytest.approx(expected, abs=1)
+    far = np.ones((64, 64), bool)
+    far[14:46, 18:50] = False
+    np.testing.assert_array_equal(found["image"][:, far], data["image"][:, far])
+    assert data["image"][0, 30, 34] == 180  # the input stays
+    assert found["label"] is data["label"]
+
+
+def test_factor_is_drawn_for_each_channel_again_by_seed():
+    transform = RandTumorContrastd("image", "label", (0.3, 1.2), prob=1)
+    transform.set_random_state(0)
+    first = transform(with_tumor())["image"][:, 30, 34]
+    assert len(set(first.tolist())) == 3
+    assert all(100 + 0.3 * 80 - 2 < value < 100 + 1.2 * 80 + 2 for value in first)
+    transform.set_random_state(0)
+    np.testing.assert_array_equal(transform(with_tumor())["image"][:, 30, 34], first)
+
+
+def test_slice_without_tumor_and_tumor_without_brain_stay():
+    data = with_tumor()
+    empty = {**data, "label": np.zeros_like(data["label"])}
+    assert RandTumorContrastd("image", "label", (0, 0), prob=1)(empty)["image"] is data["image"]
+    full = {**data, "label": np.ones_like(data["label"])}
+    np.testing.assert_array_equal(RandTumorContrastd("image", "label", (0, 0), prob=1)(full)["image"], data["image"])
