@@ -1,8 +1,10 @@
 """Write docs/segmentation.md from a cross-validation of the segmenter: figures, pictures, commands.
 
-python scripts/publish_segmentation.py RUN... --pooled POOLED [--source RUN...] [--final RUN] [--note TEXT]
+python scripts/publish_segmentation.py RUN... --pooled POOLED [--first RUN...] [--source RUN...] [--final RUN]
+  [--note TEXT]
 
-POOLED is what `monai-brain pool RUN... -o POOLED` made. The runs of --source were trained by the source's recipe.
+POOLED is what `monai-brain pool RUN... -o POOLED` made. The runs of --first are those that these went on from, and
+the runs of --source were trained by the source's recipe; all of them were evaluated on their test parts.
 """
 
 import argparse
@@ -18,12 +20,7 @@ from monai_brain.report.html import Table
 from monai_brain.report.segmentation import every_patient, patient_table, read_patients
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-CONFIGS = "bundles/brain_tumor_segmentation/configs"
-EVALUATE = (
-    f"python -m monai.bundle run evaluating --config_file \"['{CONFIGS}/train.yaml','{CONFIGS}/evaluate.yaml']\" "
-    "--dataset_dir SLICES --run_dir RUN"
-)
-PLACEHOLDERS = {"--dataset_dir": "SLICES", "--datalist": "FOLD", "--output_dir": "RUN", "--weights": "VGG16"}
+PLACEHOLDERS = {"--dataset_dir": "SLICES", "--datalist": "FOLD", "--output_dir": "RUN", "--run_dir": "RUN"}
 INDEX = "monai-brain index-pairs SLICES -o FOLD --fold N --split segmentation_v1.json"
 SHOWN = 2
 """Patients in each of best, middle and worst."""
@@ -48,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, nargs="+", help="trained on a fold, and evaluated on its test part")
     parser.add_argument("--pooled", type=Path, required=True)
+    parser.add_argument("--first", type=Path, nargs="*", default=[])
     parser.add_argument("--source", type=Path, nargs="*", default=[])
     parser.add_argument("--final", type=Path, help="the run whose weights come with the bundle")
     parser.add_argument("--note", default="", help="what the tables say, in words")
@@ -55,9 +53,9 @@ def main() -> None:
     patients = read_patients(options.pooled / "patients.csv")
     text = INTRODUCTION + (f"\n{options.note}\n" if options.note else "")
     text += table_section("Cross-validation", patient_table(read(options.pooled / "metrics.json")))
-    text += table_section("Runs", run_table([*options.run, *options.source]))
+    text += table_section("Runs", run_table([*options.run, *options.first, *options.source]))
     text += GALLERY + table_section("Patients", every_patient(patients))
-    text += commands("Commands", [options.run[0], *options.source[:1]])
+    text += commands("Commands", [*options.first[:1], options.run[0], *options.source[:1]])
     if options.final:
         # trained on every patient: there is none to score it on
         text += commands("The bundle's weights", [options.final], scored=False)
@@ -89,9 +87,13 @@ def run_table(runs: list[Path]) -> Table:
 
 def commands(heading: str, runs: list[Path], scored: bool = True) -> str:
     """How runs were trained, and how they were scored."""
-    trained = [workflow_command(read(run / "run.json")["command"], PLACEHOLDERS) for run in runs]
-    scoring = [EVALUATE, "monai-brain pool RUN... -o POOLED"] if scored else []
-    return "\n".join([f"\n## {heading}", "```", INDEX, *trained, *scoring, "```", ""])
+    lines = [INDEX]
+    for run in runs:
+        lines.append(workflow_command(read(run / "run.json")["command"], PLACEHOLDERS))
+        if scored:
+            lines.append(workflow_command(read(run / "evaluation_test" / "run.json")["command"], PLACEHOLDERS))
+    lines += ["monai-brain pool RUN... -o POOLED"] if scored else []
+    return "\n".join([f"\n## {heading}", "```", *lines, "```", ""])
 
 
 def write_gallery(path: Path, runs: list[Path], patients: list[dict[str, Any]]) -> None:

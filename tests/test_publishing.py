@@ -24,9 +24,12 @@ def write(path, content):
 
 def test_model_that_was_trained_on_every_patient_is_not_scored(script, tmp_path):
     write(tmp_path / "run.json", {"command": ["-m", "run", "training", "--output_dir", "/somewhere/run"]})
+    scored = {"command": ["-m", "run", "evaluating", "--run_dir", "/somewhere/run", "--average_flips", "true"]}
+    write(tmp_path / "evaluation_test" / "run.json", scored)
     commands = script("publish_segmentation").commands
     shown = commands("Commands", [tmp_path])
-    assert all(word in shown for word in ("index-pairs", "run training", "run evaluating", "monai-brain pool"))
+    assert all(word in shown for word in ("index-pairs", "run training --output_dir RUN\n", "monai-brain pool"))
+    assert "run evaluating --run_dir RUN --average_flips true\n" in shown  # as it was scored
     shown = commands("The bundle's weights", [tmp_path], scored=False)
     assert "index-pairs" in shown and "run training" in shown
     assert "evaluat" not in shown and "pool" not in shown

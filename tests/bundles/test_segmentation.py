@@ -144,7 +144,7 @@ def test_threshold_comes_from_the_validation_patients(evaluated):
     assert read(evaluated / "run.json")["options"]["volume_peak"] in PEAKS
 
 
-def test_tuned_recipe_learns_and_balances(data, tmp_path):
+def test_tuned_recipe_learns_and_balances_and_the_refined_one_goes_on(data, tmp_path):
     options = {**data, **SMALL, "max_epochs": 3, "image_size": 64, "output_dir": str(tmp_path / "run")}
     run = workflow("train.yaml", "networks/unet_vgg16_tuned.yaml", **options)
     run.run()
@@ -159,6 +159,14 @@ def test_tuned_recipe_learns_and_balances(data, tmp_path):
     workflow("train.yaml", "evaluate.yaml", **options, average_contrasts=[1.0, 1.3], threshold=0.4).run()
     done = read(tmp_path / "run" / "evaluation_test" / "run.json")["options"]
     assert (done["threshold"], done["average_flips"], done["average_contrasts"]) == (0.4, True, [1.0, 1.3])
+    options = {**data, **SMALL, "image_size": 64, "weights": str(tmp_path / "run"), "output_dir": str(tmp_path / "on")}
+    workflow("train.yaml", "networks/unet_vgg16_refined.yaml", **options).run()
+    refined = rows(tmp_path / "on" / "metrics.csv")
+    assert min(float(row["train_loss"]) for row in refined[1:]) < float(refined[0]["train_loss"])
+    before, after = (read_weights(tmp_path / name / "model.safetensors") for name in ("run", "on"))
+    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
+    assert "features.28.weight" in moved and "output.weight" in moved
+    assert "features.7.weight" not in moved
 
 
 def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(data, tmp_path, caplog):
