@@ -3,11 +3,14 @@
 import csv
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
+from monai_brain.data.pairs import find_pairs
 from monai_brain.data.splits import load_datalist
 from monai_brain.io.settings import read as read_settings
 from monai_brain.io.weights import read_weights
@@ -15,18 +18,21 @@ from monai_brain.io.write import sha256_of
 from monai_brain.labels import CLASS_NAMES
 from tests.conftest import BUNDLE, read
 
-FILE = BUNDLE / "models" / "model.safetensors"
-LARGEST_BYTES = 32_000_000
+SEGMENTER = BUNDLE.with_name("brain_tumor_segmentation")
+TRAINED = {BUNDLE: ("training+validation", 32_000_000), SEGMENTER: ("training+validation+test", 40_000_000)}
+"""Part that a bundle's weights were trained on, and how many bytes they may take."""
 
 
-def test_weights_are_small_half_precision_and_described():
-    assert FILE.stat().st_size <= LARGEST_BYTES
-    weights = read_weights(FILE)
-    assert {t.dtype for t in weights.values() if t.is_floating_point()} == {torch.float16}
-    manifest = read(BUNDLE / "models" / "run.json")
-    assert manifest["result"]["weights_sha256"] == sha256_of(FILE)
-    assert manifest["options"]["training_part"] == "training+validation"
-    assert read_settings(BUNDLE) == manifest["settings"]
+@pytest.mark.parametrize("bundle", TRAINED, ids=lambda bundle: bundle.name)
+def test_weights_are_small_half_precision_and_described(bundle):
+    part, largest_bytes = TRAINED[bundle]
+    file = bundle / "models" / "model.safetensors"
+    assert file.stat().st_size <= largest_bytes
+    assert {t.dtype for t in read_weights(file).values() if t.is_floating_point()} == {torch.float16}
+    manifest = read(bundle / "models" / "run.json")
+    assert manifest["result"]["weights_sha256"] == sha256_of(file)
+    assert manifest["options"]["training_part"] == part
+    assert read_settings(bundle) == manifest["settings"]
     assert not [word for word in manifest["command"] if word.startswith("/")], "no path of the machine that trained"
 
 
@@ -44,3 +50,26 @@ def test_predict_uses_them_by_default_and_is_right(real_data, frozen_split, tmp_
         rows = {row["path"]: row["label"] for row in csv.DictReader(file)}
     right = [rows[f"{number:03d}.jpg"] == CLASS_NAMES[item["label"]] for number, item in enumerate(items)]
     assert sum(right) / len(right) >= 0.94
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_masks_by_the_segmenters_own_weights(real_data, tmp_path):
+    """Of slices that they were trained on: that they are found and used, and not how good they are."""
+    lgg = real_data / "lgg_mri_segmentation" / "kaggle_3m"
+    slices = find_pairs(lgg).pairs
+    tumors = sorted((pair for pair in slices if pair.tumor_pixels > 1000), key=lambda pair: pair.image)[::40]
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for number, pair in enumerate(tumors):
+        shutil.copy(lgg / pair.image, scans / f"{number:02d}.tif")
+    options = ["-o", str(tmp_path / "out"), "--bundle", str(SEGMENTER), "--masks"]
+    result = CliRunner().invoke(app, ["predict", str(scans), *options])
+    assert result.exit_code == 0, result.output
+    dice = []
+    for number, pair in enumerate(tumors):
+        found = cv2.imread(str(tmp_path / "out" / "masks" / f"{number:02d}.png"), cv2.IMREAD_GRAYSCALE) > 0
+        reference = cv2.imread(str(lgg / pair.mask), cv2.IMREAD_GRAYSCALE) > 0
+        dice.append(2 * (found & reference).sum() / (found.sum() + reference.sum()))
+    assert len(dice) >= 10
+    assert np.mean(dice) >= 0.8
