@@ -1,6 +1,8 @@
 """Put the weights of a training run into its bundle, as half precision, with the run's manifest.
 
-python scripts/publish_weights.py RUN BUNDLE
+python scripts/publish_weights.py RUN BUNDLE [--threshold P] [--volume-peak P] [--average-contrasts GAMMA...]
+
+The options, of a segmenter, travel with the weights: they are what evaluations chose, and used unless told otherwise.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import torch
 from publishing import without_folders
 from safetensors.torch import load_file, save
 
-from monai_brain.io.settings import read
+from monai_brain.io.settings import CHOSEN_KEYS, read
 from monai_brain.io.write import atomic, sha256_of, write_json
 
 LARGEST_BYTES = 40_000_000
@@ -22,6 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished training run")
     parser.add_argument("bundle", type=Path)
+    parser.add_argument("--threshold", type=float)
+    parser.add_argument("--volume-peak", type=float)
+    parser.add_argument("--average-contrasts", type=float, nargs="+")
     options = parser.parse_args()
     source, target = options.run / "model.safetensors", options.bundle / "models" / "model.safetensors"
     manifest = json.loads((options.run / "run.json").read_text(encoding="utf-8"))
@@ -30,7 +35,9 @@ def main() -> int:
     weights = {n: t.half() if t.dtype == torch.float32 else t for n, t in load_file(source).items()}
     if not all(t.isfinite().all() for t in weights.values()):
         sys.exit(f"{source}: some weights are too large for half precision")
-    content = save(weights, metadata={"settings": json.dumps(read(options.run))})
+    chosen = {key: value for key, value in vars(options).items() if key in CHOSEN_KEYS and value is not None}
+    settings = {**(read(options.run) or {}), **chosen}
+    content = save(weights, metadata={"settings": json.dumps(settings)})
     if len(content) > LARGEST_BYTES:
         sys.exit(
             f"{source}: takes {len(content) / 1e6:.0f} MB in half precision; at most {LARGEST_BYTES / 1e6:.0f} are kept"
@@ -38,6 +45,7 @@ def main() -> int:
     with atomic(target, "wb") as file:
         file.write(content)
     manifest["result"]["weights_sha256"] = sha256_of(target)
+    manifest["settings"] = settings
     write_json(target.with_name("run.json"), without_paths(manifest))
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_of(target)}")
     return 0

@@ -14,6 +14,13 @@ from monai_brain import workflow
 from monai_brain.io.weights import find_weights, read_settings
 
 RECORDED_KEYS = ("image_size", "network_def", "cam_layer", "deterministic_transforms", "intensity_transforms")
+"""What weights were trained with."""
+
+CHOSEN_KEYS = ("threshold", "volume_peak", "average_flips", "average_contrasts")
+"""What evaluations chose to apply weights with; recorded when these are published."""
+
+USERS_CHOICE = ("cam_layer", *CHOSEN_KEYS)
+"""Recorded keys that a user may set to something else."""
 
 MONAI_TRANSFORMS = [
     "CenterSpatialCropd",
@@ -94,7 +101,7 @@ def read(place: Path) -> dict[str, Any] | None:
     check(found, str(where))
     if not isinstance(found, dict):
         raise UnsafeSettings(f"{where}: the recorded settings are no dictionary; train again, or use another run")
-    return {key: found[key] for key in RECORDED_KEYS if key in found}
+    return {key: found[key] for key in (*RECORDED_KEYS, *CHOSEN_KEYS) if key in found}
 
 
 def check(value: Any, where: str) -> None:
@@ -127,8 +134,8 @@ def adopt(place: str | Path) -> None:
     """Set the running workflow's network and preprocessing to those recorded with `place`'s weights.
 
     For the `run:` list of evaluate.yaml and inference.yaml, so that naming a run is enough. What config files say
-    gives way to what is recorded. What the user set beside them may not contradict it, but for `cam_layer`, which is
-    the user's choice where one was made. Without recorded settings nothing changes, and a warning says so.
+    gives way to what is recorded. What the user set beside them may not contradict it, but for `USERS_CHOICE`.
+    Without recorded settings nothing changes, and a warning says so.
 
     Raises:
         SettingsConflict: the command line sets a recorded key to something else.
@@ -142,7 +149,7 @@ def adopt(place: str | Path) -> None:
         return
     for key in [key for key in settings if key in running.parser and _set_by_user(running, key)]:
         value = _resolved(running.parser, key, running.parser[key])
-        if key == "cam_layer":
+        if key in USERS_CHOICE:
             del settings[key]
         elif value != settings[key]:
             raise SettingsConflict(

@@ -17,7 +17,7 @@ from monai_brain.inference.apply import predict_folder
 from monai_brain.io.weights import write_weights
 from monai_brain.networks.unet_vgg16 import UNetVGG16
 from tests.bundles.running import cause, table
-from tests.conftest import REPOSITORY, draw_phantom
+from tests.conftest import REPOSITORY, draw_phantom, read
 from tests.io.dicoms import instance
 from tests.io.dicoms import save as save_dicom
 
@@ -231,6 +231,27 @@ def test_components_without_a_peak_go(weights, tmp_path):
         _, rows = predict(tmp_path / "scans", tmp_path / f"out{peak}", weights, volume_peak=peak)
         counted.append(int(rows["head.nii.gz"]["tumor_pixels"]))
     assert counted[0] > counted[1] > counted[2] == 0, counted
+
+
+def test_cutoffs_and_looks_that_weights_carry_are_used_unless_the_user_names_others(tmp_path):
+    values = head()
+    values[28:34, 6:12, 3:5] = 0.9 * values.max()
+    save(values, tmp_path / "scans" / "head.nii.gz")
+    carried = {"threshold": 0.3, "volume_peak": 0.999, "average_contrasts": [1.0, 1.3]}
+    found = []
+    for name, settings in (("own", carried), ("none", {})):
+        write_weights(Bright(), tmp_path / name / "model.safetensors", settings={"image_size": 64, **settings})
+        for number, options in enumerate(({}, {"volume_peak": 0, "average_contrasts": [1.0]}, carried)):
+            output = tmp_path / f"out_{name}_{number}"
+            _, rows = predict(tmp_path / "scans", output, tmp_path / name, **options)
+            noted = read(output / "run.json")["options"]
+            found.append((int(rows["head.nii.gz"]["tumor_pixels"]), *(noted[key] for key in carried)))
+    own, mixed, named, usual, _, asked = found
+    assert own == named == asked
+    assert own[1:] == (0.3, 0.999, [1.0, 1.3])
+    assert mixed[1:] == (0.3, 0, [1.0])
+    assert usual[1:] == (0.5, 0, [1.0])
+    assert own[0] < usual[0] <= mixed[0]
 
 
 def test_masks_can_be_left_out_and_batches_do_not_matter(weights, tmp_path):

@@ -184,14 +184,17 @@ def test_final_model_is_trained_on_both_parts_and_is_that_of_the_last_epoch(opti
 def test_published_weights_are_half_precision_with_settings_and_manifest(finished, tmp_path):
     (tmp_path / "models").mkdir()
     script = [sys.executable, str(REPOSITORY / "scripts" / "publish_weights.py"), str(finished), str(tmp_path)]
-    subprocess.run(script, check=True, capture_output=True)
+    chosen = ["--threshold", "0.2", "--average-contrasts", "1.0", "1.3"]
+    subprocess.run([*script, *chosen], check=True, capture_output=True)
     file = tmp_path / "models" / "model.safetensors"
     own, published = read_weights(finished / "model.safetensors"), read_weights(file)
     assert all(
         torch.equal(own[name].half() if own[name].is_floating_point() else own[name], t)
         for name, t in published.items()
     )
-    assert settings.read(tmp_path) == settings.read(finished)
+    carried = {**settings.read(finished), "threshold": 0.2, "average_contrasts": [1.0, 1.3]}
+    assert settings.read(tmp_path) == carried
     manifest = read(tmp_path / "models" / "run.json")
     assert manifest["result"]["weights_sha256"] == sha256_of(file)
+    assert manifest["settings"] == carried
     assert str(finished.parent) not in (tmp_path / "models" / "run.json").read_text()
