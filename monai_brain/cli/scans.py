@@ -44,6 +44,10 @@ def predict(
         float | None,
         typer.Option(min=0, max=1, help="Segmenter: probability that a volume's component must have somewhere."),
     ] = None,
+    single_look: Annotated[
+        bool,
+        typer.Option("--single-look", help="Segmenter: no mean over several contrasts of a slice; quicker, worse."),
+    ] = False,
     review: Annotated[bool, typer.Option("--review", help="Write a page for a reader's answers; see agree.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
@@ -104,6 +108,8 @@ def predict(
         smallest_area=smallest_area,
         smallest_volume=smallest_volume,
         volume_peak=volume_peak,
+        average_flips=False if single_look else None,
+        average_contrasts=[1.0] if single_look else None,
         weights=str(weights) if weights else None,
         explain=explain or None,
         method=method,

@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from typer.testing import CliRunner
 
+from monai_brain.cli import app
 from monai_brain.inference.apply import predict_folder
 from monai_brain.io.weights import write_weights
 from monai_brain.networks.unet_vgg16 import UNetVGG16
@@ -252,6 +254,11 @@ def test_cutoffs_and_looks_that_weights_carry_are_used_unless_the_user_names_oth
     assert mixed[1:] == (0.3, 0, [1.0])
     assert usual[1:] == (0.5, 0, [1.0])
     assert own[0] < usual[0] <= mixed[0]
+    words = ["predict", str(tmp_path / "scans"), "-o", str(tmp_path / "out"), "--bundle", str(BUNDLE), "--single-look"]
+    result = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "own"), "--workers", "0"])
+    assert result.exit_code == 0, result.output
+    noted = read(tmp_path / "out" / "run.json")["options"]
+    assert (noted["threshold"], noted["average_contrasts"]) == (0.3, [1.0])
 
 
 def test_masks_can_be_left_out_and_batches_do_not_matter(weights, tmp_path):
