@@ -16,11 +16,20 @@ import numpy as np
 import PIL.Image
 from publishing import table_section, workflow_command
 
+from monai_brain.io.settings import CHOSEN_KEYS
 from monai_brain.report.html import Table
 from monai_brain.report.segmentation import every_patient, patient_table, read_patients
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PLACEHOLDERS = {"--dataset_dir": "SLICES", "--datalist": "FOLD", "--output_dir": "RUN", "--run_dir": "RUN"}
+MODELS = DOCS.parent / "bundles" / "brain_tumor_segmentation" / "models"
+PLACEHOLDERS = {
+    "--dataset_dir": "SLICES",
+    "--dataset-dir": "SLICES",
+    "--datalist": "FOLD",
+    "--output_dir": "RUN",
+    "--run_dir": "RUN",
+    "evaluate": "RUN",
+}
 INDEX = "monai-brain index-pairs SLICES -o FOLD --fold N --split segmentation_v1.json"
 SHOWN = 2
 """Patients in each of best, middle and worst."""
@@ -55,10 +64,13 @@ def main() -> None:
     text += table_section("Cross-validation", patient_table(read(options.pooled / "metrics.json")))
     text += table_section("Runs", run_table([*options.run, *options.first, *options.source]))
     text += GALLERY + table_section("Patients", every_patient(patients))
-    text += commands("Commands", [*options.first[:1], options.run[0], *options.source[:1]])
+    shown = commands("Commands", [*options.first[:1], options.run[0], *options.source[:1]])
     if options.final:
         # trained on every patient: there is none to score it on
-        text += commands("The bundle's weights", [options.final], scored=False)
+        shown += commands("The bundle's weights", [options.final], published=read(MODELS / "run.json")["settings"])
+    for run in options.first:
+        shown = shown.replace(run.name, "FIRST")
+    text += shown
     write_gallery(DOCS / "images" / "segmentation_gallery.jpg", options.run, patients)
     (DOCS / "segmentation.md").write_text(text, encoding="utf-8")
 
@@ -76,7 +88,7 @@ def run_table(runs: list[Path]) -> Table:
                 read(run / "datalist.json")["name"],
                 f"{result['epochs']}, {result['seconds'] / 60:.0f}",
                 f"{result['best_val_patient_dice']:.3f}",
-                f"{scored['options']['threshold']:g}, {scored['options']['volume_peak']:g}",
+                f"{scored['options']['threshold']:g}, {scored['options'].get('volume_peak', 0):g}",
                 str(own["number"]),
                 *(f"{own[f'{key}_dice']:.3f}" for key in ("mean", "median")),
             ]
@@ -85,15 +97,23 @@ def run_table(runs: list[Path]) -> Table:
     return Table("Dice of patients; minutes are those of a machine that did other work beside it", columns, rows)
 
 
-def commands(heading: str, runs: list[Path], scored: bool = True) -> str:
-    """How runs were trained, and how they were scored."""
+def commands(heading: str, runs: list[Path], published: dict[str, Any] | None = None) -> str:
+    """How runs were trained, and how they were scored; or with which settings one was published."""
     lines = [INDEX]
     for run in runs:
         lines.append(workflow_command(read(run / "run.json")["command"], PLACEHOLDERS))
-        if scored:
+        if published is None:
             lines.append(workflow_command(read(run / "evaluation_test" / "run.json")["command"], PLACEHOLDERS))
-    lines += ["monai-brain pool RUN... -o POOLED"] if scored else []
+    if published is None:
+        lines.append("monai-brain pool RUN... -o POOLED")
+    else:
+        chosen = [f"--{key.replace('_', '-')} {_words(published[key])}" for key in CHOSEN_KEYS if key in published]
+        lines.append(" ".join(["python scripts/publish_weights.py RUN bundles/brain_tumor_segmentation", *chosen]))
     return "\n".join([f"\n## {heading}", "```", *lines, "```", ""])
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def write_gallery(path: Path, runs: list[Path], patients: list[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Put the weights of a training run into its bundle, as half precision, with the run's manifest.
 
 python scripts/publish_weights.py RUN BUNDLE [--threshold P] [--volume-peak P] [--average-contrasts GAMMA...]
+  [--average-flips]
 
 The options, of a segmenter, travel with the weights: they are what evaluations chose, and used unless told otherwise.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from publishing import without_folders
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from monai_brain.io.settings import CHOSEN_KEYS, read
 from monai_brain.io.write import atomic, sha256_of, write_json
@@ -24,19 +26,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a finished training run")
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--threshold", type=float)
-    parser.add_argument("--volume-peak", type=float)
-    parser.add_argument("--average-contrasts", type=float, nargs="+")
+    parser.add_argument("--threshold", type=probability)
+    parser.add_argument("--volume-peak", type=probability)
+    parser.add_argument("--average-contrasts", type=exponent, nargs="+")
+    parser.add_argument("--average-flips", action="store_const", const=True)
     options = parser.parse_args()
     source, target = options.run / "model.safetensors", options.bundle / "models" / "model.safetensors"
     manifest = json.loads((options.run / "run.json").read_text(encoding="utf-8"))
     if "result" not in manifest:
         sys.exit(f"{options.run}: is not finished; train on with --resume true")
-    weights = {n: t.half() if t.dtype == torch.float32 else t for n, t in load_file(source).items()}
+    weights = {name: halved(name, tensor) for name, tensor in load_file(source).items()}
     if not all(t.isfinite().all() for t in weights.values()):
         sys.exit(f"{source}: some weights are too large for half precision")
     chosen = {key: value for key, value in vars(options).items() if key in CHOSEN_KEYS and value is not None}
-    settings = {**(read(options.run) or {}), **chosen}
+    settings = read(options.run)
+    if settings is None:
+        sys.exit(f"{options.run}: no settings recorded with these weights; train again")
+    settings |= chosen
     content = save(weights, metadata={"settings": json.dumps(settings)})
     if len(content) > LARGEST_BYTES:
         sys.exit(
@@ -49,6 +55,26 @@ def main() -> int:
     write_json(target.with_name("run.json"), without_paths(manifest))
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_of(target)}")
     return 0
+
+
+def halved(name: str, tensor: Tensor) -> Tensor:
+    """In half precision; but for variances of batch norm beyond its range, as those of VGG's large features are."""
+    if tensor.dtype != torch.float32:
+        return tensor
+    half = tensor.half()
+    return tensor if name.endswith("running_var") and not half.isfinite().all() else half
+
+
+def probability(word: str) -> float:
+    if not 0 <= (value := float(word)) <= 1:
+        raise argparse.ArgumentTypeError(f"{word} is no probability")
+    return value
+
+
+def exponent(word: str) -> float:
+    if not 0 < (value := float(word)) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{word} is not above 0")
+    return value
 
 
 def without_paths(manifest: dict) -> dict:

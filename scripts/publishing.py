@@ -22,8 +22,8 @@ def network_of(training: Mapping[str, Any]) -> str:
 
 
 def workflow_command(words: Sequence[str], placeholders: Mapping[str, str]) -> str:
-    """A recorded command of `monai.bundle`; what follows a word of `placeholders` is shown as its value."""
-    line, before = ["python -m monai.bundle"], ""
+    """A recorded command of `monai.bundle` or `monai-brain`; what follows a word of `placeholders` is shown as it."""
+    line, before = ["python -m monai.bundle" if words[1] == "run" else "monai-brain"], ""
     for word in words[1:]:
         value = placeholders.get(before, without_folders(word))
         line.append(f'"{value}"' if "'" in value else value)

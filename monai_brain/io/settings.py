@@ -155,7 +155,9 @@ def adopt(place: str | Path) -> None:
             raise SettingsConflict(
                 f"{key} is set to {value}, but the weights were trained with {settings[key]}; leave it out"
             )
-    running.parser.update(settings)
+    running.parser.update(
+        {key: value for key, value in settings.items() if key not in CHOSEN_KEYS or key in running.parser}
+    )
     running.parser.parse(reset=True)
 
 

@@ -106,7 +106,9 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
         [(baseline_label(part), nearest["macro_f1"]) for part, nearest in _nearest_by_part(read).items()],
         folder / "macro_f1.png",
     )
-    draw_validation_curves(curves(read), folder / "validation.png")
+    histories = curves(read)
+    if histories:
+        draw_validation_curves(histories, folder / "validation.png")
     draw_confusion_matrices(
         [(label(run), run.metrics["model"]["confusion_matrix"]) for run in _firsts(read)],
         folder / "confusion_matrices.png",
@@ -114,7 +116,7 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
     tables = comparison_tables(read)
     figures: list[Block] = [
         Figure("Test macro-F1 with 95 % intervals; lines are nearest-neighbor baselines", "macro_f1.png"),
-        Figure("Validation macro-F1 by epoch, first seed of each", "validation.png"),
+        *([Figure("Validation macro-F1 by epoch, first seed of each", "validation.png")] if histories else []),
         Figure("Confusion matrices on the test part, first seed of each", "confusion_matrices.png"),
     ]
     write_page(folder / "comparison.html", "Comparison of classifiers", [*tables, *figures])
@@ -162,8 +164,7 @@ def read_run(path: Path) -> Run:
         [row["path"] for row in predictions],
         part,
         manifest["datalist_sha256"],
-        # runs of before it was noted are not another recipe for that: nearly all had it at 1
-        {"val_interval": 1} | {key: value for key, value in options.items() if key not in ("seed", "cache_features")},
+        {key: value for key, value in options.items() if key not in ("seed", "cache_features")},
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
-from monai_brain.data.splits import read_datalist
+from monai_brain.data.splits import PARTS, read_datalist
 from monai_brain.io import settings
 from monai_brain.io.write import atomic, manifest, sha256_of, write_csv, write_json
 from monai_brain.report.figures import draw_learning_curves
@@ -37,6 +37,10 @@ class RunExists(FileExistsError):
 
 class CannotResume(ValueError):
     """The run cannot go on as asked, with the way out."""
+
+
+class WeightsSawThat(ValueError):
+    """The weights to start from have learned from slices that this training is to be scored on."""
 
 
 class TrainingRun:
@@ -91,8 +95,9 @@ class TrainingRun:
             RunExists: there is a run already, and `resume` is false.
             CannotResume: it is finished, was begun with other data or settings, or no checkpoint is whole.
             UnsafeSettings: the network or preprocessing could not be handed on to evaluation and inference.
+            WeightsSawThat: `weights` is a run that learned from slices of this one's other parts.
         """
-        read_datalist(self.datalist)
+        refuse_seen(self.datalist, str(self.options.get("training_part", "training")), self.options.get("weights"))
         recorded = settings.record()
         settings.check(recorded, "the configuration")
         self.manifest = {
@@ -228,6 +233,33 @@ def trained_part(run: str | Path) -> str:
             options = json.loads(path.read_text(encoding="utf-8"))["options"]
             return str(options.get("training_part", "training"))
     return "training"
+
+
+def refuse_seen(datalist: str | Path, training_part: str, weights: str | None) -> None:
+    """Refuse to go on from a run that learned from what is not to be trained on.
+
+    Args:
+        datalist: of the training that begins.
+        training_part: parts of it that are trained on, joined by `+`.
+        weights: to start from; a run's folder, a file in it, or anything else, of which nothing is known.
+
+    Raises:
+        WeightsSawThat: naming the part, and how many of its images they were trained on.
+    """
+    own = read_datalist(datalist)
+    place = Path(weights or "")
+    start = place if place.is_dir() else place.parent
+    if weights is None or not (start / "run.json").is_file() or not (start / "datalist.json").is_file():
+        return
+    parts = read_datalist(start / "datalist.json")
+    seen = {item["image"] for part in trained_part(start).split("+") for item in parts.get(part, [])}
+    for part in set(PARTS) - set(training_part.split("+")):
+        both = sum(item["image"] in seen for item in own.get(part, []))
+        if both:
+            raise WeightsSawThat(
+                f"{weights}: was trained on {both} images of this datalist's {part} part, whose figures would say "
+                "nothing; go on from a run with the same split"
+            )
 
 
 def warn_of_trained_part(part: str, trained: str) -> None:

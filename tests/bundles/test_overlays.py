@@ -61,7 +61,7 @@ def trained(request, data, tmp_path_factory):
     workflow("train.yaml", f"networks/{name}.yaml", **options, max_epochs=EPOCHS, output_dir=str(run)).run()
     yield Trained(name, folder / "start.safetensors", run, weights != "none")
     for path in folder.rglob("*.*"):  # hundreds of megabytes each
-        if path.is_file() and path.suffix in (".pt", ".safetensors", ".npy"):
+        if path.is_file() and path.suffix in (".pt", ".safetensors", ".npy", ".onnx"):
             path.unlink()
 
 

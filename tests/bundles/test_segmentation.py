@@ -1,7 +1,9 @@
 """Training and evaluation of the segmenter by the shipped configs, on phantoms with masks."""
 
 import csv
+import re
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -164,6 +166,17 @@ def test_tuned_recipe_learns_and_balances_and_the_refined_one_goes_on(data, tmp_
     refined = rows(tmp_path / "on" / "metrics.csv")
     assert min(float(row["train_loss"]) for row in refined[1:]) < float(refined[0]["train_loss"])
     before, after = (read_weights(tmp_path / name / "model.safetensors") for name in ("run", "on"))
+    other = read(Path(data["dataset_dir"]) / "datalist.json")
+    other["training"], other["test"] = other["test"], other["training"]
+    write_json(tmp_path / "other.json", other)
+    with pytest.raises(RuntimeError) as caught:
+        elsewhere = {**options, "output_dir": str(tmp_path / "other"), "datalist": str(tmp_path / "other.json")}
+        workflow("train.yaml", "networks/unet_vgg16_refined.yaml", **elsewhere).run()
+    assert re.search(r"was trained on \d+ images of this datalist's (test|validation) part", str(cause(caught.value)))
+    with pytest.raises(RuntimeError) as caught:
+        unnamed = {key: value for key, value in elsewhere.items() if key != "weights"}
+        workflow("train.yaml", "networks/unet_vgg16_refined.yaml", **unnamed).run()
+    assert "RUN_OF_UNET_VGG16_TUNED: no weights there" in str(cause(caught.value))
     moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
     assert "features.28.weight" in moved and "output.weight" in moved
     assert "features.7.weight" not in moved

@@ -22,7 +22,7 @@ from monai_brain.training.study import UnusableStudy, read_study, run_study
 from tests.conftest import BUNDLE, read
 
 SMALL = {"image_size": 32, "batch_size": 16, "max_epochs": 2}
-EPOCHS_UNTIL_KILLED = 30
+EPOCHS_KEPT, EPOCHS_UNTIL_KILLED = 3, 30
 runner = CliRunner()
 
 
@@ -99,19 +99,27 @@ def test_study_killed_in_the_middle_of_a_training_ends_as_the_uninterrupted_one(
         try:
             wait_for_checkpoint(run, process)
         finally:
-            os.killpg(process.pid, signal.SIGKILL)  # with the training that it started
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # with the training that it started
             process.wait()
-    assert 0 < len(rows(run / "metrics.csv")) < EPOCHS_UNTIL_KILLED
+    before = rows(run / "metrics.csv")
+    assert EPOCHS_KEPT <= len(before) < EPOCHS_UNTIL_KILLED
     assert "result" not in read(run / "run.json")
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
-    assert len(rows(run / "metrics.csv")) == EPOCHS_UNTIL_KILLED  # no epoch is there twice
+    after = rows(run / "metrics.csv")
+    assert after[:EPOCHS_KEPT] == before[:EPOCHS_KEPT]  # with their seconds: they were not trained again
+    assert len(after) == EPOCHS_UNTIL_KILLED
     assert learned(run) == learned(run_study(read_study(plan, BUNDLE), tmp_path / "through").runs[0])
+
+
+def number_of(checkpoint):
+    return int(checkpoint.stem.removeprefix("epoch_"))
 
 
 def wait_for_checkpoint(run, process):
     until = time.monotonic() + 300
-    while not list(run.glob("checkpoints/epoch_*.pt")):
+    while not any(number_of(path) >= EPOCHS_KEPT for path in run.glob("checkpoints/epoch_*.pt")):
         assert process.poll() is None and time.monotonic() < until
         time.sleep(0.02)
 

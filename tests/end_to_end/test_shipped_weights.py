@@ -23,12 +23,17 @@ TRAINED = {BUNDLE: ("training+validation", 32_000_000), SEGMENTER: ("training+va
 """Part that a bundle's weights were trained on, and how many bytes they may take."""
 
 
+HIGHEST_HALF = torch.finfo(torch.float16).max
+
+
 @pytest.mark.parametrize("bundle", TRAINED, ids=lambda bundle: bundle.name)
 def test_weights_are_small_half_precision_and_described(bundle):
     part, largest_bytes = TRAINED[bundle]
     file = bundle / "models" / "model.safetensors"
     assert file.stat().st_size <= largest_bytes
-    assert {t.dtype for t in read_weights(file).values() if t.is_floating_point()} == {torch.float16}
+    floats = {name: t for name, t in read_weights(file).items() if t.is_floating_point()}
+    single = [name for name, t in floats.items() if t.dtype != torch.float16]
+    assert all(name.endswith("running_var") and floats[name].max() > HIGHEST_HALF for name in single)
     manifest = read(bundle / "models" / "run.json")
     assert manifest["result"]["weights_sha256"] == sha256_of(file)
     assert manifest["options"]["training_part"] == part
@@ -58,7 +63,7 @@ def test_masks_by_the_segmenters_own_weights(real_data, tmp_path):
     """Of slices that they were trained on: that they are found and used, and not how good they are."""
     lgg = real_data / "lgg_mri_segmentation" / "kaggle_3m"
     slices = find_pairs(lgg).pairs
-    tumors = sorted((pair for pair in slices if pair.tumor_pixels > 1000), key=lambda pair: pair.image)[::40]
+    tumors = sorted((pair for pair in slices if pair.tumor_pixels > 1000), key=lambda pair: pair.image)[::20]
     scans = tmp_path / "scans"
     scans.mkdir()
     for number, pair in enumerate(tumors):

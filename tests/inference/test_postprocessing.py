@@ -1,3 +1,6 @@
+from types import SimpleNamespace
+
+import cv2
 import numpy as np
 import pytest
 
@@ -90,6 +93,23 @@ def test_peak_is_chosen_where_false_components_are_uncertain_and_else_left_out()
     cutoffs, dice = best_cutoffs([false_alarm, sure], [reference] * 2, items, (0.5, 0.8), (0.0, 0.9))
     assert (cutoffs, dice) == (Cutoffs(0.5, 0.9), 1.0)
     assert best_cutoffs([reference.astype(float)], [reference], items[:1])[0] == Cutoffs(0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [((None, None), Cutoffs(0.3, 0.7)), ((0.2, None), Cutoffs(0.2, 0.7)), ((None, 0.0), Cutoffs(0.6, 0.0))],
+)
+def test_cutoffs_are_those_that_suit_the_validation_patients(tmp_path, given, expected):
+    """A tumor between 0.32 and 0.75 beside a component of 0.58: it goes by its peak, or by a higher threshold."""
+    reference = np.zeros((32, 32), np.uint8)
+    reference[:4, :4] = 255
+    cv2.imwrite(str(tmp_path / "mask.png"), reference)
+    found = np.where(reference > 0, np.float32(0.75), np.float32(0.1))
+    found[3, :4], found[10:14, 10:14], found[7, 7] = 0.32, 0.58, 0.25
+    items = [{**item, "label": tmp_path / "mask.png"} for item in slices_of("a", 1)]
+    outputs = SimpleNamespace(probabilities=None)
+    evaluator = SimpleNamespace(run=lambda: setattr(outputs, "probabilities", found[None]))
+    assert chosen_cutoffs(*given, evaluator, outputs, items, []) == expected
 
 
 def test_nothing_is_chosen_on_patients_that_were_trained_on(caplog):
