@@ -9,6 +9,7 @@ the runs of --source were trained by the source's recipe; all of them were evalu
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +65,11 @@ def main() -> None:
     text += table_section("Cross-validation", patient_table(read(options.pooled / "metrics.json")))
     text += table_section("Runs", run_table([*options.run, *options.first, *options.source]))
     text += GALLERY + table_section("Patients", every_patient(patients))
-    shown = commands("Commands", [*options.first[:1], options.run[0], *options.source[:1]])
+    text += commands("Commands", [*options.first[:1], options.run[0], *options.source[:1]], options.first)
     if options.final:
         # trained on every patient: there is none to score it on
-        shown += commands("The bundle's weights", [options.final], published=read(MODELS / "run.json")["settings"])
-    for run in options.first:
-        shown = shown.replace(run.name, "FIRST")
-    text += shown
+        settings = read(MODELS / "run.json")["settings"]
+        text += commands("The bundle's weights", [options.final], options.first, published=settings)
     write_gallery(DOCS / "images" / "segmentation_gallery.jpg", options.run, patients)
     (DOCS / "segmentation.md").write_text(text, encoding="utf-8")
 
@@ -97,13 +96,20 @@ def run_table(runs: list[Path]) -> Table:
     return Table("Dice of patients; minutes are those of a machine that did other work beside it", columns, rows)
 
 
-def commands(heading: str, runs: list[Path], published: dict[str, Any] | None = None) -> str:
-    """How runs were trained, and how they were scored; or with which settings one was published."""
+def commands(
+    heading: str, runs: list[Path], first: Sequence[Path] = (), published: dict[str, Any] | None = None
+) -> str:
+    """How runs were trained, `first` ones for others to go on from, and how they were scored; or with which settings
+    one was published.
+    """
     lines = [INDEX]
+    names = {run.name: "FIRST" for run in first}
     for run in runs:
-        lines.append(workflow_command(read(run / "run.json")["command"], PLACEHOLDERS))
+        own = {key: names.get(run.name, value) if value == "RUN" else value for key, value in PLACEHOLDERS.items()}
+        trained = read(run / "run.json")["command"]
+        lines.append(workflow_command([names.get(Path(word).name, word) for word in trained], own))
         if published is None:
-            lines.append(workflow_command(read(run / "evaluation_test" / "run.json")["command"], PLACEHOLDERS))
+            lines.append(workflow_command(read(run / "evaluation_test" / "run.json")["command"], own))
     if published is None:
         lines.append("monai-brain pool RUN... -o POOLED")
     else:

@@ -33,6 +33,8 @@ def test_model_that_was_trained_on_every_patient_is_not_scored(script, tmp_path)
     evaluated = {"command": ["/bin/monai-brain", "evaluate", "/somewhere/run", "--dataset-dir", "/somewhere/lgg"]}
     write(tmp_path / "evaluation_test" / "run.json", evaluated)
     assert "\nmonai-brain evaluate RUN --dataset-dir SLICES\n" in commands("Commands", [tmp_path])
+    write(tmp_path / "run.json", {"command": ["__main__.py", "run", "training", "--weights", "/runs/tuned"]})
+    assert "run training --weights FIRST\n" in commands("Commands", [tmp_path], [tmp_path.with_name("tuned")])
     settings = {"image_size": 128, "threshold": 0.2, "average_contrasts": [1.0, 1.3]}
     shown = commands("The bundle's weights", [tmp_path], published=settings)
     assert (
