@@ -1,5 +1,7 @@
 """A session gives what a folder run gives, case by case, and outlives bad files."""
 
+import shutil
+
 import cv2
 import nibabel as nib
 import numpy as np
@@ -141,6 +143,7 @@ def test_every_way_to_explain_is_offered_by_the_classifier_and_none_by_the_segme
     assert segmenter.methods == ()
 
 
-def test_bundle_without_weights_is_refused():
+def test_bundle_without_weights_is_refused(tmp_path):
+    bundle = shutil.copytree(SEGMENTER, tmp_path / "bundle", ignore=shutil.ignore_patterns("models", "runs"))
     with pytest.raises(UnusableWeights):
-        Session(SEGMENTER)
+        Session(bundle)
