@@ -113,13 +113,16 @@ def commands(
     if published is None:
         lines.append("monai-brain pool RUN... -o POOLED")
     else:
-        chosen = [f"--{key.replace('_', '-')} {_words(published[key])}" for key in CHOSEN_KEYS if key in published]
-        lines.append(" ".join(["python scripts/publish_weights.py RUN bundles/brain_tumor_segmentation", *chosen]))
+        words = ["python scripts/publish_weights.py RUN bundles/brain_tumor_segmentation"]
+        for key in [key for key in CHOSEN_KEYS if key in published]:
+            words += [f"--{key.replace('_', '-')}", *_words(published[key])]
+        lines.append(" ".join(words))
     return "\n".join([f"\n## {heading}", "```", *lines, "```", ""])
 
 
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _words(value: Any) -> list[str]:
+    """What follows an option; nothing after a switch."""
+    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not True]
 
 
 def write_gallery(path: Path, runs: list[Path], patients: list[dict[str, Any]]) -> None:

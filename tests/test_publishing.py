@@ -35,11 +35,10 @@ def test_model_that_was_trained_on_every_patient_is_not_scored(script, tmp_path)
     assert "\nmonai-brain evaluate RUN --dataset-dir SLICES\n" in commands("Commands", [tmp_path])
     write(tmp_path / "run.json", {"command": ["__main__.py", "run", "training", "--weights", "/runs/tuned"]})
     assert "run training --weights FIRST\n" in commands("Commands", [tmp_path], [tmp_path.with_name("tuned")])
-    settings = {"image_size": 128, "threshold": 0.2, "average_contrasts": [1.0, 1.3]}
+    settings = {"image_size": 128, "threshold": 0.2, "average_flips": True, "average_contrasts": [1.0, 1.3]}
     shown = commands("The bundle's weights", [tmp_path], published=settings)
-    assert (
-        "publish_weights.py RUN bundles/brain_tumor_segmentation --threshold 0.2 --average-contrasts 1.0 1.3" in shown
-    )
+    assert "publish_weights.py RUN bundles/brain_tumor_segmentation --threshold 0.2 --average-flips --" in shown
+    assert " --average-contrasts 1.0 1.3\n" in shown
     assert "index-pairs" in shown and "run training" in shown
     assert "evaluat" not in shown and "pool" not in shown
 

@@ -46,7 +46,7 @@ def predict(
     ] = None,
     single_look: Annotated[
         bool,
-        typer.Option("--single-look", help="Segmenter: no mean over several contrasts of a slice; quicker, worse."),
+        typer.Option("--single-look", help="Segmenter: each slice as it is, no mean over several contrasts; quicker."),
     ] = False,
     review: Annotated[bool, typer.Option("--review", help="Write a page for a reader's answers; see agree.")] = False,
     overwrite: Annotated[

@@ -247,15 +247,15 @@ def refuse_seen(datalist: str | Path, training_part: str, weights: str | None) -
         WeightsSawThat: naming the part, and how many of its images they were trained on.
     """
     own = read_datalist(datalist)
-    place = Path(weights or "")
+    place = Path(weights or "none")
     start = place if place.is_dir() else place.parent
-    if weights is None or not (start / "run.json").is_file() or not (start / "datalist.json").is_file():
+    if not place.exists() or not (start / "run.json").is_file() or not (start / "datalist.json").is_file():
         return
     parts = read_datalist(start / "datalist.json")
     seen = {item["image"] for part in trained_part(start).split("+") for item in parts.get(part, [])}
-    for part in set(PARTS) - set(training_part.split("+")):
+    for part in PARTS:
         both = sum(item["image"] in seen for item in own.get(part, []))
-        if both:
+        if both and part not in training_part.split("+"):
             raise WeightsSawThat(
                 f"{weights}: was trained on {both} images of this datalist's {part} part, whose figures would say "
                 "nothing; go on from a run with the same split"

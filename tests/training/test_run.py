@@ -7,7 +7,8 @@ import torch
 from ignite.engine import Engine, Events
 
 from monai_brain.io import settings
-from monai_brain.training.run import METRICS, CannotResume, TrainingRun, read_history
+from monai_brain.io.write import write_json
+from monai_brain.training.run import METRICS, CannotResume, TrainingRun, WeightsSawThat, read_history, refuse_seen
 from monai_brain.training.schedule import Schedule, annealed
 
 EPOCHS, STEPS = 4, 4
@@ -66,3 +67,25 @@ def test_run_goes_on_with_its_own_options_and_those_that_were_not_noted_when_it_
         train(tmp_path / "run", resume=True, val_interval=2)
     train(tmp_path / "old", stopped_after=1)
     assert len(train(tmp_path / "old", resume=True, val_interval=2)) == EPOCHS
+
+
+def test_weights_that_saw_what_is_scored_are_refused_and_names_are_no_folders(tmp_path, monkeypatch):
+    def datalist(path, **parts):
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, {part: [{"image": name} for name in names] for part, names in parts.items()})
+        return path
+
+    run = datalist(tmp_path / "run" / "datalist.json", training=["a", "b"], validation=["c"], test=["d"]).parent
+    write_json(run / "run.json", {"options": {"training_part": "training+validation"}})
+    (run / "model.safetensors").touch()
+    same = datalist(tmp_path / "same.json", training=["a", "b", "c"], test=["d"])
+    other = datalist(tmp_path / "other.json", training=["d"], validation=["e"], test=["b", "c"])
+    monkeypatch.chdir(run)
+    for weights in (None, "none", "imagenet", str(tmp_path / "nowhere"), str(run)):
+        refuse_seen(same, "training", weights)
+    refuse_seen(other, "training+test", str(run))
+    for weights in (str(run), str(run / "model.safetensors")):
+        with pytest.raises(WeightsSawThat, match="2 images of this datalist's test part"):
+            refuse_seen(other, "training", weights)
+    for weights in ("none", "imagenet"):
+        refuse_seen(other, "training", weights)
