@@ -3,7 +3,6 @@
 import csv
 import shutil
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -12,6 +11,8 @@ from typer.testing import CliRunner
 from monai_brain.cli import app
 from monai_brain.data.pairs import find_pairs
 from monai_brain.data.splits import load_datalist
+from monai_brain.evaluation.segmentation import overlap
+from monai_brain.io.read import read_mask
 from monai_brain.io.settings import read as read_settings
 from monai_brain.io.weights import read_weights
 from monai_brain.io.write import sha256_of
@@ -57,24 +58,46 @@ def test_predict_uses_them_by_default_and_is_right(real_data, frozen_split, tmp_
     assert sum(right) / len(right) >= 0.94
 
 
-@pytest.mark.slow
-@pytest.mark.real_data
-def test_masks_by_the_segmenters_own_weights(real_data, tmp_path):
-    """Of slices that they were trained on: that they are found and used, and not how good they are."""
+@pytest.fixture(scope="module")
+def tumors(real_data, tmp_path_factory):
+    """A folder of slices with a tumor, and their reference masks in the order of their names."""
     lgg = real_data / "lgg_mri_segmentation" / "kaggle_3m"
     slices = find_pairs(lgg).pairs
-    tumors = sorted((pair for pair in slices if pair.tumor_pixels > 1000), key=lambda pair: pair.image)[::20]
-    scans = tmp_path / "scans"
-    scans.mkdir()
-    for number, pair in enumerate(tumors):
+    chosen = sorted((pair for pair in slices if pair.tumor_pixels > 1000), key=lambda pair: pair.image)[::20]
+    scans = tmp_path_factory.mktemp("tumors")
+    for number, pair in enumerate(chosen):
         shutil.copy(lgg / pair.image, scans / f"{number:02d}.tif")
-    options = ["-o", str(tmp_path / "out"), "--bundle", str(SEGMENTER), "--masks"]
-    result = CliRunner().invoke(app, ["predict", str(scans), *options])
+    assert len(chosen) >= 10
+    return scans, [read_mask(lgg / pair.mask) for pair in chosen]
+
+
+def segmented(scans, output, *options):
+    """Masks by the bundle's own weights."""
+    command = ["predict", str(scans), "-o", str(output), "--bundle", str(SEGMENTER), "--masks", *options]
+    result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    dice = []
-    for number, pair in enumerate(tumors):
-        found = cv2.imread(str(tmp_path / "out" / "masks" / f"{number:02d}.png"), cv2.IMREAD_GRAYSCALE) > 0
-        reference = cv2.imread(str(lgg / pair.mask), cv2.IMREAD_GRAYSCALE) > 0
-        dice.append(2 * (found & reference).sum() / (found.sum() + reference.sum()))
-    assert len(dice) >= 10
-    assert np.mean(dice) >= 0.8
+    return [read_mask(output / "masks" / f"{path.stem}.png") for path in sorted(scans.iterdir())]
+
+
+def dice(masks, others):
+    """Of each pair."""
+    return [overlap(*pair).dice for pair in zip(masks, others, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_masks_by_the_segmenters_own_weights(tumors, tmp_path):
+    """Of slices that they were trained on: that they are found and used, and not how good they are."""
+    scans, references = tumors
+    assert np.mean(dice(segmented(scans, tmp_path / "out"), references)) >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_masks_in_eight_bits_are_those_of_torch(tumors, tmp_path, monkeypatch):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
+    scans, references = tumors
+    by_torch = segmented(scans, tmp_path / "torch", "--single-look")
+    in_int8 = segmented(scans, tmp_path / "int8", "--single-look", "--engine", "openvino", "--precision", "int8")
+    assert np.mean(dice(in_int8, by_torch)) >= 0.985
+    assert np.mean(dice(in_int8, references)) == pytest.approx(np.mean(dice(by_torch, references)), abs=0.005)

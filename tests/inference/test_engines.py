@@ -12,7 +12,7 @@ from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngin
 from monai_brain.inference.engines.auto import NoEngineLeft
 from monai_brain.networks.averaging import with_contrast
 from monai_brain.networks.cnn import CNN
-from monai_brain.networks.unet_vgg16 import UNetVGG16
+from monai_brain.networks.unet_vgg16 import SKIPS, UNetVGG16
 from tests.conftest import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -77,6 +77,26 @@ def test_masks_are_those_of_torch_and_looks_are_averaged(kind, precision):
         found = engine(images, network)
     assert found.shape == (6, 1, 64, 64)
     assert (found - expected).square().mean().sqrt() <= TOLERANCE[precision] * expected.square().mean().sqrt()
+
+
+def test_segmenter_in_eight_bits_hears_its_depth_beside_large_skips():
+    """As with weights from Caffe: skips of several hundred, beside features near 1."""
+    torch.manual_seed(0)
+    network, images = UNetVGG16(widths=(16, 8, 8, 4)), slices()
+    with torch.no_grad():
+        for module in network.features:
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        network.features[0].weight.mul_(300.0)
+        for block, skip in zip(network.decoder, SKIPS, strict=True):  # a trained one has learned to listen to both
+            block.convs.conv_0.conv.weight[:, :skip].div_(300.0)
+        network.train()(images[:8])
+    network.eval()
+    engine = make_engine("openvino", "int8")
+    engine.build(network, "8" * 64, images)  # and is not refused
+    with torch.no_grad():
+        expected, found = network(images), engine(images, network)
+    assert (found - expected).square().mean().sqrt() <= 0.2 * expected.square().mean().sqrt()
 
 
 def test_built_forms_are_used_again_and_belong_to_their_weights(cache):

@@ -1,6 +1,7 @@
 """OpenVINO on the CPU, in three precisions."""
 
 import functools
+import importlib
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from monai_brain.inference.engines.base import CALIBRATION_SLICES, Engine
 from monai_brain.inference.engines.onnx_engine import exported
+from monai_brain.networks.evening import evened
 from monai_brain.optional import require
 
 INSTALL = "pip install 'monai-brain[openvino]'"
@@ -34,9 +36,10 @@ class OpenVinoEngine(Engine):
     def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
         """See `Engine`."""
         core = _core()
-        path = exported(self, network, weights_sha256, slices)
         if self.precision == "int8":
-            path = self._quantized(core, path, slices)
+            path = self._quantized(core, network, weights_sha256, slices)
+        else:
+            path = exported(self, network, weights_sha256, slices)
         options = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": HINTS[self.precision]}
         compiled = core.compile_model(str(path), "CPU", options)
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -64,13 +67,21 @@ class OpenVinoEngine(Engine):
         """See `Engine`."""
         return CALIBRATION_SLICES
 
-    def _quantized(self, core: Any, path: Path, slices: Tensor) -> Path:
-        target = path.with_name(f"{path.stem}_int8.xml")
+    def _quantized(self, core: Any, network: nn.Module, weights_sha256: str, slices: Tensor) -> Path:
+        target = self.cached(network, weights_sha256, slices.shape[1:], "_int8.xml")
         if not target.is_file():
             nncf = _nncf()
+            even = evened(network, slices)
+            path = exported(self, even, weights_sha256 if even is network else f"{weights_sha256}, evened", slices)
             data = nncf.Dataset([own[None].numpy() for own in slices[:CALIBRATION_SLICES].float()])
+            # over all slices: means of slices' own maxima, the default, cut off what only tumors reach
+            ranges = importlib.import_module("nncf.quantization.range_estimator").RangeEstimatorParametersSet.MINMAX
             model = nncf.quantize(
-                core.read_model(str(path)), data, preset=nncf.QuantizationPreset.MIXED, subset_size=len(slices)
+                core.read_model(str(path)),
+                data,
+                preset=nncf.QuantizationPreset.MIXED,
+                subset_size=len(slices),
+                advanced_parameters=nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges),
             )
             temporary = target.with_name(f"{target.stem}.{os.getpid()}.xml")
             _openvino().save_model(model, str(temporary))
