@@ -99,6 +99,17 @@ def test_segmenter_in_eight_bits_hears_its_depth_beside_large_skips():
     assert (found - expected).square().mean().sqrt() <= 0.2 * expected.square().mean().sqrt()
 
 
+def test_what_few_calibration_slices_reach_is_not_cut_off_in_eight_bits():
+    """As tumors in a folder of mostly empty slices."""
+    network, images = classifier(), slices()
+    images[0] *= 8
+    engine = make_engine("openvino", "int8")
+    engine.build(network, "7" * 64, images)
+    with torch.no_grad():
+        expected, found = network(images[:1]), engine(images[:1], network)
+    assert (found - expected).square().mean().sqrt() <= 0.1 * expected.square().mean().sqrt()
+
+
 def test_built_forms_are_used_again_and_belong_to_their_weights(cache):
     images = slices()
     for _ in range(2):
