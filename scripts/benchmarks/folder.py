@@ -276,9 +276,9 @@ def report(
         f"time; workers run beside the network. Peaks in GMAC/s: {measured}."
         + (SEGMENTING if segments else CLASSIFYING),
         ["torch", "onnxruntime", "openvino", "nncf", "monai"],
-        "--images SLICES --datalist FOLD --unet RUN"
-        if segments
-        else "--images IMAGES --datalist SPLIT --vgg RUN --mobilenet RUN",
+        ("--images SLICES --datalist FOLD --unet RUN" if segments else "--images IMAGES --datalist SPLIT --vgg RUN")
+        + (" --mobilenet RUN" if any(one.network == "MobileNetV2" for one in found) else "")
+        + f" --repeats {len(found[first])}",
     )
 
 

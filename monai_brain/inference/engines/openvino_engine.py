@@ -1,7 +1,6 @@
 """OpenVINO on the CPU, in three precisions."""
 
 import functools
-import importlib
 import logging
 import os
 import sys
@@ -75,7 +74,7 @@ class OpenVinoEngine(Engine):
             path = exported(self, even, weights_sha256 if even is network else f"{weights_sha256}, evened", slices)
             data = nncf.Dataset([own[None].numpy() for own in slices[:CALIBRATION_SLICES].float()])
             # over all slices: means of slices' own maxima, the default, cut off what only tumors reach
-            ranges = importlib.import_module("nncf.quantization.range_estimator").RangeEstimatorParametersSet.MINMAX
+            ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
             model = nncf.quantize(
                 core.read_model(str(path)),
                 data,
