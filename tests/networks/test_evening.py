@@ -33,7 +33,7 @@ def test_answers_stay_and_every_layer_has_features_of_one_size():
         found = [[float(net.features[:d](images).square().mean().sqrt()) for d in depths] for net in (unet, even)]
     assert max(found[0]) > 100 * min(found[0])
     assert found[1] == pytest.approx([1.0] * len(depths), rel=1e-3)
-    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items()), "the network itself was changed"
+    assert all(torch.equal(before[name], value) for name, value in unet.state_dict().items()), "the input was changed"
 
 
 def test_layer_without_any_feature_divides_nothing_by_zero():
