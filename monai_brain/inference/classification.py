@@ -1,7 +1,7 @@
 """From class logits of slices to a class for every case."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -136,7 +136,7 @@ class Classification(Task):
     ) -> None:
         if slices is not None:
             self.choose = slices_asked_for(slices)
-        self.explain = explain
+        self.explain = self.asks_again = explain
         self.method = method
         self.cam_layer = cam_layer
         self.explainer: Explainer | None = None
@@ -151,12 +151,12 @@ class Classification(Task):
         if self.explain:
             self.explainer = make_explainer(self.method, network, self.cam_layer)
 
-    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Seen]:
+    def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
-        probabilities = _probabilities(engine.state.output["pred"])
+        probabilities = _probabilities(output["pred"])
         if not self.explain:
             return [Seen(own) for own in probabilities]
-        images = engine.state.output["image"]
+        images = output["image"]
         slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
         explained: dict[int, Explained] = {}
         if slices:

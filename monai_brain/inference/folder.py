@@ -6,9 +6,11 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
+import cv2
 from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import Progress
@@ -104,7 +106,10 @@ class FolderRun:
         self.review = review
         self.thumbnails = Thumbnails(self.output, cases_on_page)
         self.manifest: dict[str, Any] = {}
-        self.seconds = dict.fromkeys(("waiting_for_files", "network", "results", "other"), 0.0)
+        self.seconds = dict.fromkeys(("waiting_for_files", "network", "waiting_for_results", "other"), 0.0)
+        self.seconds_of_results = 0.0
+        self.writer = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self.pending: Future[None] | None = None
         self.journal = Journal(self.output / JOURNAL, stream.found)
         self.lock = FolderLock(self.output)
         self.progress = Progress(console=console or Console(stderr=True))
@@ -174,6 +179,7 @@ class FolderRun:
         Raises:
             UnusableOutput: the run that was begun there has other options or weights.
         """
+        cv2.setNumThreads(1)  # its threads wait busily, and the network has the cores
         options = json.loads(json.dumps({**options, **self.engine.chosen}))
         identity = {"options": options, "weights_sha256": sha256_of(find_weights(Path(weights)))}
         earlier = None if self.overwrite else self._earlier()
@@ -202,17 +208,16 @@ class FolderRun:
         engine.add_event_handler(Events.GET_BATCH_COMPLETED, self._clock, "waiting_for_files")
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._clock, "network")
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._clock, "results")
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._clock, "waiting_for_results")
         engine.add_event_handler(Events.COMPLETED, self._stop)
         engine.add_event_handler(Events.EXCEPTION_RAISED, self._stop_and_raise)
 
     def __call__(self, engine: Engine) -> None:
-        """Take in a batch; write down the cases that it completes."""
-        done = []
-        for opened, row in completed_cases(engine, self.stream, self.task):
-            self.thumbnails.consider(row, opened)
-            done.append(row)
-        self._write([*done, *self._refused()])
+        """Hand a batch on to where the cases that it completes are written down, while the next one is computed."""
+        self._wait_for_results()  # of the batch before: at most one waits
+        self.pending = self.writer.submit(self._take_in, engine, engine.state.batch, engine.state.output)
+        if self.task.asks_again:
+            self._wait_for_results()
 
     @letting_go
     def end(self) -> int:
@@ -230,12 +235,13 @@ class FolderRun:
             order = [(entry.id, entry.code if isinstance(entry, Skipped) else "") for entry in self.stream.found]
             write_json(self.output / ORDER, order)
         done = len(self.stream.cases)
+        beside = {**self.stream.seconds, "results": self.seconds_of_results}
         session = {
             "seconds": seconds,
             "cases": done,
             "cases_per_second": round(done / max(seconds, 0.01), 2),
             "seconds_of_this_process": {name: round(own, 2) for name, own in self.seconds.items()},
-            "seconds_of_all_workers": {name: round(own, 2) for name, own in self.stream.seconds.items()},
+            "seconds_beside_the_network": {name: round(own, 2) for name, own in beside.items()},
         }
         write_json(self.output / MANIFEST, {**self.manifest, "counts": counts, "this_session": session})
         self.lock.release()
@@ -272,8 +278,11 @@ class FolderRun:
 
     def _refused(self) -> list[Prediction]:
         """Rows of the cases that were refused since the last time."""
-        refused, self.stream.refused = self.stream.refused, {}
-        return [Prediction(self.stream.cases[index].id, "error", why.code) for index, why in refused.items()]
+        refused = []
+        while self.stream.refused:  # which may be reading ahead
+            index, why = self.stream.refused.popitem()
+            refused.append(Prediction(self.stream.cases[index].id, "error", why.code))
+        return refused
 
     def _write(self, rows: list[Prediction]) -> None:
         if rows:
@@ -281,18 +290,40 @@ class FolderRun:
             self.progress.advance(self.bar, len(rows))
 
     def _clock(self, engine: Engine, what: str) -> None:
-        """Book the time since the last call; `results` are explanations, files and rows."""
+        """Book the time since the last call."""
         now = time.monotonic()
         self.seconds[what] += now - self.ticked
         self.ticked = now
 
+    def _take_in(self, engine: Engine, batch: Mapping[str, Any], output: Mapping[str, Any]) -> None:
+        """Explanations, files and rows."""
+        began = time.monotonic()
+        done = []
+        for opened, row in completed_cases(engine, batch, output, self.stream, self.task):
+            self.thumbnails.consider(row, opened)
+            done.append(row)
+        self._write([*done, *self._refused()])
+        self.seconds_of_results += time.monotonic() - began
+
+    def _wait_for_results(self) -> None:
+        """Raises what went wrong there."""
+        pending, self.pending = self.pending, None
+        if pending is not None:
+            pending.result()
+
     def _stop(self, engine: Engine) -> None:
-        self.progress.stop()
-        self.task.close()
+        try:
+            self._wait_for_results()
+        finally:
+            self.writer.shutdown()
+            self.progress.stop()
+            self.task.close()
 
     def _stop_and_raise(self, engine: Engine, error: BaseException) -> None:
-        self._stop(engine)
-        self.lock.release()
+        try:
+            self._stop(engine)
+        finally:
+            self.lock.release()
         raise error
 
 

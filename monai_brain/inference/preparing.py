@@ -19,7 +19,7 @@ from monai.transforms import Compose
 
 from monai_brain.io import Case, Image, UnreadableCase, read_case
 from monai_brain.io.read import read_bytes
-from monai_brain.transforms.load import as_8_bits, has_bright_border, slices_of
+from monai_brain.transforms.load import as_8_bits, has_bright_border, slices_of, to_channels
 
 Chooser = Callable[[np.ndarray], Sequence[int]]
 """Indices of the slices of a volume, uint8 (C, D, H, W), that the network is shown."""
@@ -43,7 +43,7 @@ class Prepared(NamedTuple):
     """A case on its way to the network."""
 
     image: Image
-    """As it was read, but uint8."""
+    """As it was read, but uint8; a slice without its colors, which nobody asks for any more."""
     wanted: tuple[int, ...]
     """Slices that the network is shown."""
     slices: tuple[np.ndarray, ...]
@@ -76,6 +76,8 @@ class Preparer(NamedTuple):
         notes = [code for item in items for code in item.get("image_warnings", ())]
         bright = image.kind == "slice" and has_bright_border(image.pixels)
         warnings = tuple(dict.fromkeys([*image.warnings, *notes, *(["bright_border"] if bright else [])]))
+        if image.kind == "slice" and not image.channels:
+            image = image._replace(pixels=to_channels(image.pixels, gray=True))
         seconds = (read - began, time.perf_counter() - read)
         return Prepared(image, wanted, tuple(np.asarray(item["image"]) for item in items), warnings, digest, seconds)
 
@@ -187,9 +189,18 @@ class _Worker:
             RuntimeError: it does not start.
         """
         if not self.is_ready:
-            if not (self.connection.poll(SECONDS_TO_START) and self.connection.recv() == READY):
-                raise RuntimeError("a process that reads files does not start; try --workers 0")
+            if not self._says_that_it_is_ready():
+                raise RuntimeError(
+                    "a process that reads files does not start; a script needs `if __name__ == '__main__':` around "
+                    "what it does, or workers=0 (--workers 0)"
+                )
             self.is_ready = True
+
+    def _says_that_it_is_ready(self) -> bool:
+        try:
+            return self.connection.poll(SECONDS_TO_START) and self.connection.recv() == READY
+        except (EOFError, OSError):
+            return False
 
     def ask(self, case: Case, seconds: float) -> Prepared | UnreadableCase | None:
         """Its answer; None where it died or took too long."""

@@ -1,7 +1,7 @@
 """From logits of pixels to a mask for every case."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -111,7 +111,7 @@ class Segmentation(Task):
         self.overlays = overlays
         self.deidentify = deidentify
         self.divisible = not deidentify
-        self.explain = explain
+        self.explain = self.asks_again = explain
         self.method = method
         self.cam_layer = cam_layer
         self.explainer: Explainer | None = None
@@ -132,12 +132,12 @@ class Segmentation(Task):
         if self.explain:
             self.explainer = make_explainer(self.method, network, self.cam_layer, segmenter=True)
 
-    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Seen]:
+    def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[Seen]:
         """The mask of each slice, and where it is explained what that takes."""
-        probabilities = torch.sigmoid(engine.state.output["pred"].detach().float())
+        probabilities = torch.sigmoid(output["pred"].detach().float())
         kept = [self._seen(own, case) for own, case in zip(probabilities.cpu().numpy()[:, 0], cases, strict=True)]
         with_tumor = [place for place, seen in enumerate(kept) if self.explain and seen.mask.any()]
-        images = engine.state.output["image"]
+        images = output["image"]
         found = (probabilities > self.threshold).to(images.device)  # engines of the CPU leave it there
         slices = [place for place in with_tumor if cases[place].image.kind == "slice"]
         heat = dict(zip(slices, self._maps(images[slices], found[slices]), strict=True)) if slices else {}

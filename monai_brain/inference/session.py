@@ -187,7 +187,10 @@ class Session:
         """The evaluator of the bundle's config; made anew, as ignite's engines remember how long they ran."""
         evaluator = self._made_anew("evaluator")
         evaluator.add_event_handler(
-            Events.ITERATION_COMPLETED, lambda engine: done.extend(completed_cases(engine, self.stream, task))
+            Events.ITERATION_COMPLETED,
+            lambda engine: done.extend(
+                completed_cases(engine, engine.state.batch, engine.state.output, self.stream, task)
+            ),
         )
         return evaluator
 

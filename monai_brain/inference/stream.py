@@ -4,6 +4,7 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Compose
-from torch.utils.data import IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 
 from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
 from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
@@ -24,7 +25,7 @@ class OpenCase:
 
     case: Case
     image: Image
-    """As it was read, but uint8."""
+    """See `Prepared`."""
     wanted: tuple[int, ...]
     """Slices that the network is shown."""
     warnings: tuple[str, ...]
@@ -86,6 +87,7 @@ class CaseStream(IterableDataset):
         refused: cases that cannot be used, by index.
         choose: which slices of a volume are shown; all that are not empty, unless a task says otherwise.
         seconds: that reading and preprocessing took, over all workers.
+        is_left: whoever reads the stream is gone; it ends at the next case.
         keeps_pool: leave the workers running at the end, for further cases; `close` ends them.
     """
 
@@ -118,6 +120,7 @@ class CaseStream(IterableDataset):
         self.seconds = {"reading": 0.0, "preprocessing": 0.0}
         self.pool: WorkerPool | None = None
         self.keeps_pool = False
+        self.is_left = False
 
     def fitting(self, batch_size: int) -> int:
         """A batch size that is not larger than the whole folder needs, the same for all of its parts."""
@@ -130,10 +133,13 @@ class CaseStream(IterableDataset):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Items with `image` (C, H, W), `case` (index) and `slice` (index in its volume)."""
+        self.is_left = False
         if self.pool is None:
             self.start()
         try:
             for index, prepared in enumerate(self._prepared(self.cases)):
+                if self.is_left:
+                    return
                 if isinstance(prepared, UnreadableCase):
                     self.refused[index] = prepared
                 else:
@@ -180,6 +186,33 @@ class CaseStream(IterableDataset):
         )
         for position, pixels in zip(prepared.wanted, prepared.slices, strict=True):
             yield {"image": self.intensity({"image": pixels})["image"], "case": index, "slice": position}
+
+
+class ReadAhead(DataLoader):
+    """A loader that gets the next batch while the network computes one.
+
+    MONAI's `ThreadDataLoader` does too, but ends without a word where reading fails.
+
+    Args:
+        dataset: a `CaseStream`.
+        options: of torch's `DataLoader`.
+    """
+
+    def __init__(self, dataset: CaseStream, **options: Any) -> None:
+        super().__init__(dataset, **options)
+        self.stream = dataset
+
+    def __iter__(self) -> Generator[dict[str, Any]]:  # type: ignore[override]
+        """Batches, in the stream's order."""
+        batches = super().__iter__()
+        with ThreadPoolExecutor(1, thread_name_prefix="reading-ahead") as thread:
+            try:
+                coming = thread.submit(next, batches, None)
+                while (batch := coming.result()) is not None:
+                    coming = thread.submit(next, batches, None)
+                    yield batch
+            finally:
+                self.stream.is_left = True
 
 
 class FixedBatch:

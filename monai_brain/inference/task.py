@@ -3,7 +3,7 @@
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Task(ABC):
         verb: for the progress bar.
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
         divisible: whether the parts of a run can be done on several machines (`--part`).
+        asks_again: whether the network is asked again for what becomes of a batch, which must then wait its turn.
     """
 
     columns: Sequence[str]
@@ -39,6 +40,7 @@ class Task(ABC):
     verb: str
     choose: Chooser = staticmethod(slices_with_signal)
     divisible: bool = True
+    asks_again: bool = False
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """Take note of where results go and what is coming; refuse what cannot be done."""
@@ -48,12 +50,13 @@ class Task(ABC):
         """The network has its weights; refuse what cannot be done with it."""
 
     @abstractmethod
-    def keep(self, engine: Engine, cases: Sequence[OpenCase]) -> Sequence[Any]:
+    def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[Any]:
         """What is kept of each item of a batch.
 
         Args:
-            engine: in whose state batch and output are.
-            cases: that each item is a slice of.
+            engine: that computed it; its state may be that of a later batch.
+            output: of the network, `pred` and `image`, (N, ...).
+            cases: that each item is a slice of, N.
         """
 
     @abstractmethod
@@ -64,20 +67,22 @@ class Task(ABC):
         """The run is over."""
 
 
-def completed_cases(engine: Engine, stream: CaseStream, task: Task) -> list[tuple[OpenCase, Prediction]]:
+def completed_cases(
+    engine: Engine, batch: Mapping[str, Any], output: Mapping[str, Any], stream: CaseStream, task: Task
+) -> list[tuple[OpenCase, Prediction]]:
     """Take in a batch: the cases whose last slice it held, each with its row.
 
     Args:
-        engine: whose batch and output may have been filled up, see `stream.FixedBatch`.
+        engine: that computed it.
+        batch: of `engine.state`.
+        output: likewise; it may have been filled up, see `stream.FixedBatch`.
         stream: where the batch came from; the completed cases leave it.
         task: what becomes of the outputs.
     """
-    batch = engine.state.batch
     indices, positions = batch["case"].tolist(), batch["slice"].tolist()
     cases = [stream.open[index] for index in indices]
-    output = engine.state.output
-    engine.state.output = {k: v[: len(cases)] if hasattr(v, "shape") else v for k, v in output.items()}
-    for opened, position, own in zip(cases, positions, task.keep(engine, cases), strict=True):
+    output = {name: value[: len(cases)] if hasattr(value, "shape") else value for name, value in output.items()}
+    for opened, position, own in zip(cases, positions, task.keep(engine, output, cases), strict=True):
         opened.outputs[position] = own
     complete = [index for index in dict.fromkeys(indices) if stream.open[index].is_complete]
     done = []

@@ -10,7 +10,6 @@ import numpy as np
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import short_name
-from monai_brain.io.write import atomic
 
 THUMBNAILS = "thumbnails"
 """Folder in the output folder."""
@@ -45,8 +44,10 @@ class Thumbnails:
             return
         middle = opened.wanted[len(opened.wanted) // 2]
         position = next((row.values[n] for n in ("deciding_slice", "largest_slice") if n in row.values), middle)
-        with atomic(self.folder / name_of(row), "wb") as file:
-            file.write(_encoded(opened.gray(int(position)), opened.aspect))
+        path = self.folder / name_of(row)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a kill in the middle leaves the case without its row, so that it is written again
+        path.write_bytes(_encoded(opened.gray(int(position)), opened.aspect))
 
     def end(self) -> None:
         """Remove the pictures of cases that are no longer among the least certain."""
@@ -77,7 +78,7 @@ def _name(case_id: str) -> str:
 def _encoded(gray: np.ndarray, aspect: float) -> bytes:
     """JPEG of a slice (H, W), uint8; `aspect` is the height of a pixel over its width."""
     height, width = gray.shape[0] * max(aspect, 1.0), gray.shape[1] * max(1 / aspect, 1.0)
-    scale = LONG_SIDE_PIXELS / max(height, width)
+    scale = min(1.0, LONG_SIDE_PIXELS / max(height, width))  # pages enlarge what is small
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = cv2.resize(gray, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    resized = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()

@@ -175,7 +175,8 @@ def has_bright_border(pixels: np.ndarray) -> bool:
     """
     width = max(1, round(BORDER_SHARE * min(pixels.shape[1:])))
     sides = (pixels[:, :width], pixels[:, -width:], pixels[..., :width], pixels[..., -width:])
-    return bool(np.median(np.concatenate([side.mean(axis=0).ravel() for side in sides])) > BRIGHT_BORDER)
+    sums = [functools.reduce(np.add, side.astype(np.uint16)).ravel() for side in sides]  # over channels
+    return bool(np.median(np.concatenate(sums)) > BRIGHT_BORDER * len(pixels))
 
 
 def is_colorful(pixels: np.ndarray) -> bool:

@@ -34,6 +34,7 @@ from monai_brain.data.splits import load_datalist
 from monai_brain.evaluation.segmentation import overlap, overlap_by_group
 from monai_brain.inference.apply import predict_folder
 from monai_brain.inference.engines import make_engine
+from monai_brain.inference.engines.base import CALIBRATION_SLICES
 from monai_brain.inference.engines.onnx_engine import OnnxEngine, exported
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import sha256_of
@@ -113,9 +114,11 @@ def main() -> None:
     contestants = [Contestant(name, run, engine) for name, run in runs.items() for engine in (*usual, *ENGINES)]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        test = copy_files(load_datalist(options.datalist, options.images, "test")[: options.limit], folder / "scans")
+        items = load_datalist(options.datalist, options.images, "test")[: options.limit]
+        test = copy_files(items, folder / "scans")
+        first = copy_files(items[:CALIBRATION_SLICES], folder / "first")
         for one in contestants:  # engines are built
-            measure(one, test, folder / "warm")
+            measure(one, first, folder / "warm")
         found: dict[Contestant, list[Finding]] = {one: [] for one in contestants}
         for turn in range(options.repeats):
             for one in contestants:
@@ -152,7 +155,7 @@ def measure(one: Contestant, test: Test, output: Path) -> Finding:
     predict_folder(test.scans, output, bundle=bundle_of(one), **options)
     session = json.loads((output / "run.json").read_text(encoding="utf-8"))["this_session"]
     score = dice(test, output) if test.masks else accuracy(test, classes_of(output))
-    seconds = session["seconds_of_this_process"] | session["seconds_of_all_workers"]
+    seconds = session["seconds_of_this_process"] | session["seconds_beside_the_network"]
     return Finding(float(session["cases_per_second"]), score, {**seconds, "all": session["seconds"]})
 
 
@@ -265,15 +268,16 @@ def report(
             "of the network alone",
             "of peak",
             "Dice" if segments else "accuracy",
-            "waiting for files",
             "network",
+            "waiting for files",
+            "waiting for results",
+            "beside it: reading",
+            "preprocessing",
             "results",
-            "workers: reading",
-            "workers: preprocessing",
         ],
         rows,
         f"Medians of {len(found[first])} turns, file to table. The last columns are shares of the run's wall-clock "
-        f"time; workers run beside the network. Peaks in GMAC/s: {measured}."
+        f"time; what is beside the network runs in other processes and threads. Peaks in GMAC/s: {measured}."
         + (SEGMENTING if segments else CLASSIFYING),
         ["torch", "onnxruntime", "openvino", "nncf", "monai"],
         ("--images SLICES --datalist FOLD --unet RUN" if segments else "--images IMAGES --datalist SPLIT --vgg RUN")
@@ -284,7 +288,7 @@ def report(
 
 def shares(passes: list[Finding]) -> list[str]:
     """Of the wall-clock time of a pass, the median."""
-    names = ("waiting_for_files", "network", "results", "reading", "preprocessing")
+    names = ("network", "waiting_for_files", "waiting_for_results", "reading", "preprocessing", "results")
     if not passes[0].seconds:
         return [""] * len(names)
     return [f"{statistics.median(own.seconds[name] / own.seconds['all'] for own in passes):.2f}" for name in names]

@@ -160,6 +160,28 @@ def test_full_disk_is_exit_5_without_half_a_file_and_the_run_goes_on(
     assert (output / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
 
+@pytest.mark.bad_input(62)
+@pytest.mark.parametrize("at", [3, COUNT - 2], ids=["while a batch is computed", "after the last one"])
+def test_disk_that_fills_up_beside_the_network_ends_the_run_and_the_next_goes_on(
+    whole, many, trained, tmp_path, monkeypatch, at
+):
+    words = ["predict", many, "-o", tmp_path / "out", "--weights", trained, "--batch-size", 8, "--workers", 0]
+    encode, count = cv2.imencode, itertools.count()
+
+    def full(*picture):
+        if next(count) == at:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return encode(*picture)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cv2.imencode", full)
+        assert exit_status(patch, *words) == 5
+    assert next(count) > at, "it was asked"
+    assert exit_status(monkeypatch, *words) == 3
+    labels = [{path: row["label"] for path, row in table(folder).items()} for folder in (tmp_path / "out", whole)]
+    assert labels[0] == labels[1]
+
+
 @pytest.mark.bad_input(63)
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS], ids=["no permission", "read-only file system"])
 def test_output_that_cannot_be_written_to_is_exit_2(many, trained, tmp_path, monkeypatch, capsys, number):
@@ -187,7 +209,7 @@ def test_clock_that_is_set_back_makes_nothing_negative(whole, many, trained, tmp
     assert next(clock) > 1, "somebody asked"
     session = read(tmp_path / "out" / "run.json")["this_session"]
     times = [session["seconds"], session["cases_per_second"]]
-    times += [*session["seconds_of_this_process"].values(), *session["seconds_of_all_workers"].values()]
+    times += [*session["seconds_of_this_process"].values(), *session["seconds_beside_the_network"].values()]
     assert min(times) >= 0
     assert (tmp_path / "out" / "predictions.csv").read_bytes() == (whole / "predictions.csv").read_bytes()
 
@@ -299,9 +321,9 @@ def test_pages_show_failures_and_the_least_certain_with_pictures(many, trained, 
 
 def test_session_says_where_its_time_went(whole):
     session = read(whole / "run.json")["this_session"]
-    own, workers = session["seconds_of_this_process"], session["seconds_of_all_workers"]
+    own, beside = session["seconds_of_this_process"], session["seconds_beside_the_network"]
     assert own["network"] > 0
-    assert workers["reading"] > 0
+    assert min(beside["reading"], beside["results"]) > 0
     assert sum(own.values()) <= session["seconds"] + 0.05
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import cv2
@@ -11,7 +12,7 @@ from monai.transforms import Compose
 from sklearn.datasets import load_sample_image
 
 from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, prepare_here
-from monai_brain.inference.stream import CaseStream, slices_with_signal
+from monai_brain.inference.stream import CaseStream, ReadAhead, slices_with_signal
 from monai_brain.io import UnreadableCase, find_cases
 from monai_brain.transforms.load import LoadSliced
 from monai_brain.transforms.spatial import ResizeSliced
@@ -93,6 +94,42 @@ def test_workers_stay_for_the_next_cases_and_do_not_run_far_ahead(pool, tmp_path
     assert desk.taken <= 1 + 3
     assert len([next(results) for _ in range(11)]) == 11
     assert [worker.process.pid for worker in pool.workers] == processes
+
+
+def test_reading_ahead_gives_the_same_batches_and_what_went_wrong(tmp_path, monkeypatch):
+    write(tmp_path / "scans", [0] * 10)
+    stream = CaseStream(tmp_path / "scans", TRANSFORMS, [])
+    batches = [batch["case"].tolist() for batch in ReadAhead(stream, batch_size=4)]
+    assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    items = stream._items
+    monkeypatch.setattr(stream, "_items", lambda index, prepared: items(index, prepared) if index < 6 else 1 / 0)
+    read = iter(ReadAhead(stream, batch_size=4))
+    assert next(read)["case"].tolist() == [0, 1, 2, 3]
+    with pytest.raises(ZeroDivisionError):
+        next(read)
+
+
+def test_who_leaves_the_stream_does_not_wait_for_the_rest(tmp_path, monkeypatch):
+    write(tmp_path / "scans", [0] * 12)
+    stream = CaseStream(tmp_path / "scans", TRANSFORMS, [])
+    asked, reading, may_go_on = [], threading.Event(), threading.Event()
+    items = stream._items
+
+    def slow(index, prepared):
+        asked.append(index)
+        if index == 3:
+            reading.set()
+            may_go_on.wait(10)
+        return items(index, prepared)
+
+    monkeypatch.setattr(stream, "_items", slow)
+    read = iter(ReadAhead(stream, batch_size=2))
+    next(read)
+    assert reading.wait(10), "the second batch is read ahead"
+    threading.Timer(0.2, may_go_on.set).start()
+    read.close()
+    assert asked == [0, 1, 2, 3]
+    assert "reading-ahead" not in {thread.name.rpartition("_")[0] for thread in threading.enumerate()}
 
 
 def test_stream_with_workers_equals_the_one_without(tmp_path):

@@ -53,14 +53,17 @@ def test_resumed_run_keeps_the_least_certain_of_both_sessions(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "spacing", "expected"),
-    [((1, 20, 40), None, (192, 384)), ((1, 20, 40), (2.0, 1.0), (384, 384)), ((1, 900, 300), None, (384, 128))],
+    [
+        ((1, 20, 40), None, (20, 40)),
+        ((1, 20, 40), (2.0, 1.0), (40, 40)),
+        ((1, 900, 300), None, (LONG_SIDE_PIXELS, 128)),
+    ],
 )
 def test_picture_has_the_shape_of_the_slice_in_millimeters(tmp_path, shape, spacing, expected):
     Thumbnails(tmp_path, 1).consider(
         Prediction("a", "ok", "", "glioma", 0.5), opened("a", np.full(shape, 90, np.uint8), spacing)
     )
     assert cv2.imread(str(tmp_path / "thumbnails" / "a.jpg"), cv2.IMREAD_GRAYSCALE).shape == expected
-    assert max(expected) == LONG_SIDE_PIXELS
 
 
 def test_volume_shows_the_slice_that_decided(tmp_path):
