@@ -42,18 +42,18 @@ class OnnxEngine(Engine):
         return CHECKED_SLICES
 
 
-def exported(engine: Engine, network: nn.Module, weights_sha256: str, slices: Tensor) -> Path:
+def exported(engine: OnnxEngine, network: nn.Module, weights_sha256: str, slices: Tensor) -> Path:
     """The network as an ONNX file with a free batch size, in the cache.
 
     Args:
-        engine: that asks.
+        engine: whose versions name the file.
         network: in evaluation mode.
         weights_sha256: of its weight file.
         slices: (N, C, H, W); only the shape matters.
     """
     for package in ("onnx", "onnxscript"):
         require(package, feature="exporting a network", install=INSTALL)
-    path = OnnxEngine.cached(engine, network, weights_sha256, slices.shape[1:], ".onnx")
+    path = engine.cached(network, weights_sha256, slices.shape[1:], ".onnx")
     if not path.is_file():
         batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
         example = torch.zeros(2, *slices.shape[1:])
