@@ -6,7 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -21,7 +21,7 @@ from monai_brain.inference.engines import Engine as InferenceEngine
 from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
 from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, summary
-from monai_brain.inference.stream import CaseStream
+from monai_brain.inference.stream import CaseStream, thread_beside
 from monai_brain.inference.task import Task, completed_cases
 from monai_brain.inference.thumbnails import THUMBNAILS, Thumbnails
 from monai_brain.io import Skipped
@@ -108,7 +108,7 @@ class FolderRun:
         self.manifest: dict[str, Any] = {}
         self.seconds = dict.fromkeys(("waiting_for_files", "network", "waiting_for_results", "other"), 0.0)
         self.seconds_of_results = 0.0
-        self.writer = ThreadPoolExecutor(1, thread_name_prefix="results")
+        self.writer = thread_beside("results")
         self.pending: Future[None] | None = None
         self.journal = Journal(self.output / JOURNAL, stream.found)
         self.lock = FolderLock(self.output)
@@ -199,6 +199,7 @@ class FolderRun:
         self.thumbnails.begin(self.journal.done())
         self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
         self.progress.advance(self.bar, len(self.journal.places))
+        self.stream.wait_until_ready()  # the first slice would wait too: it is nobody's time but the start's
         self.began = self.ticked = time.monotonic()
 
     def attach(self, engine: Engine) -> None:

@@ -145,6 +145,15 @@ class WorkerPool:
             for thread in threads:
                 thread.join()  # a worker may still be busy with a case; the next user must find it idle
 
+    def wait_until_ready(self) -> None:
+        """Until every process has its libraries.
+
+        Raises:
+            RuntimeError: one does not start.
+        """
+        for worker in self.workers:
+            worker.wait_until_ready()
+
     def close(self) -> None:
         """End the processes."""
         for worker in self.workers:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.transforms import Compose
+from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, IterableDataset
 
 from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
@@ -131,6 +132,11 @@ class CaseStream(IterableDataset):
         if self.workers and (self.cases or self.keeps_pool):
             self.pool = WorkerPool(Preparer(self.deterministic, self.choose), self.workers)
 
+    def wait_until_ready(self) -> None:
+        """Until the workers can begin, where there is something to do."""
+        if self.pool is not None and self.cases:
+            self.pool.wait_until_ready()
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Items with `image` (C, H, W), `case` (index) and `slice` (index in its volume)."""
         self.is_left = False
@@ -188,6 +194,19 @@ class CaseStream(IterableDataset):
             yield {"image": self.intensity({"image": pixels})["image"], "case": index, "slice": position}
 
 
+def thread_beside(name: str) -> ThreadPoolExecutor:
+    """A thread that works while the network computes, on one core.
+
+    Its own team of OpenMP threads would wait busily for each other, and the network's for a core.
+    """
+    return ThreadPoolExecutor(1, thread_name_prefix=name, initializer=_stay_alone)
+
+
+def _stay_alone() -> None:
+    torch.get_num_threads()  # first, since torch sets a new thread's number when it is asked
+    threadpool_limits(1, user_api="openmp")  # of this thread
+
+
 class ReadAhead(DataLoader):
     """A loader that gets the next batch while the network computes one.
 
@@ -205,7 +224,7 @@ class ReadAhead(DataLoader):
     def __iter__(self) -> Generator[dict[str, Any]]:  # type: ignore[override]
         """Batches, in the stream's order."""
         batches = super().__iter__()
-        with ThreadPoolExecutor(1, thread_name_prefix="reading-ahead") as thread:
+        with thread_beside("reading-ahead") as thread:
             try:
                 coming = thread.submit(next, batches, None)
                 while (batch := coming.result()) is not None:
