@@ -246,6 +246,7 @@ def report(
 ) -> None:
     first = next(iter(found))
     what = "slices" if segments else "images"
+    turns = "One turn" if len(found[first]) == 1 else f"Medians of {len(found[first])} turns"
     rows = []
     for one, passes in found.items():
         ratio = statistics.median(mine.rate / usual.rate for mine, usual in zip(passes, found[first], strict=True))
@@ -276,7 +277,7 @@ def report(
             "results",
         ],
         rows,
-        f"Medians of {len(found[first])} turns, file to table. The last columns are shares of the run's wall-clock "
+        f"{turns}, file to table. The last columns are shares of the run's wall-clock "
         f"time; what is beside the network runs in other processes and threads. Peaks in GMAC/s: {measured}."
         + (SEGMENTING if segments else CLASSIFYING),
         ["torch", "onnxruntime", "openvino", "nncf", "monai"],
