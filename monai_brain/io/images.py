@@ -1,6 +1,7 @@
 """Decode JPEG, PNG, BMP and TIFF: right orientation, right depth, one frame, within limits."""
 
 import io
+import logging
 import warnings
 from typing import Any, NoReturn
 
@@ -17,12 +18,13 @@ TRAILER_BYTES = 4096
 """Some scanners' and cameras' files go on a little after their end."""
 
 warnings.filterwarnings("ignore", module=r"PIL\..*")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 """Pillow's words about odd metadata; once, because threads read. What matters becomes a code."""
 
 PHOTOMETRIC_TAG, BITS_TAG, WHITE_IS_ZERO = 262, 258, 0
 SAMPLE_FORMAT_TAG, SIGNED = 339, 2
-RLE4 = 2
-"""A BMP's compression."""
+RLE8, RLE4 = 1, 2
+"""A BMP's compressions."""
 ORIENTATION_TAG = 274
 """EXIF (and TIFF) tag of how the picture is to be turned."""
 
@@ -49,10 +51,21 @@ def read_png(content: bytes, limits: Limits) -> Image:
 
 
 def read_bmp(content: bytes, limits: Limits) -> Image:
-    """Decode a BMP; those of 16 colors in run lengths are refused, because Pillow gets many of their pixels wrong."""
-    if len(content) >= 34 and int.from_bytes(content[30:34], "little") == RLE4 and content[14] >= 40:
+    """Decode a BMP.
+
+    Of 16 colors in run lengths Pillow gets many pixels wrong: refused. Of 256 colors it makes up what run lengths
+    leave over that do not fit their rows: where OpenCV makes up something else, the file is damaged.
+    """
+    has_compression = len(content) >= 34 and content[14] >= 40
+    compression = int.from_bytes(content[30:34], "little") if has_compression else None
+    if compression == RLE4:
         raise UnreadableCase("unsupported_format", "a BMP of 4 bits in run lengths; save it as PNG")
-    return _read(content, "BMP", limits)
+    image = _read(content, "BMP", limits)
+    if compression == RLE8:
+        other = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        if other is None or (np.moveaxis(other[..., ::-1], -1, 0) != image.pixels).any():
+            raise UnreadableCase("damaged", "the run lengths of this BMP do not fit its rows; save it as PNG")
+    return image
 
 
 def read_tiff(content: bytes, limits: Limits) -> Image:
@@ -152,6 +165,7 @@ def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
 def _pixels(picture: Pillow.Image, notes: list[str]) -> np.ndarray:
     """(C, H, W) pixels of any of Pillow's modes; color stays color, depth stays depth."""
     mode = picture.mode
+    clear = picture.info.get("transparency") if mode in ("1", "L", "I;16", "RGB") else None  # the one color, of PNGs
     if mode in ("P", "RGBA", "LA", "PA", "La", "RGBa"):
         picture, mode = _flattened(picture, notes)
     if mode == "1":
@@ -161,6 +175,10 @@ def _pixels(picture: Pillow.Image, notes: list[str]) -> np.ndarray:
         notes.append(f"{mode.lower()}_converted")
         picture = picture.convert("RGB")
     array = np.asarray(picture)
+    if clear is not None:
+        notes.append("alpha_flattened")
+        is_clear = array == clear
+        array = np.where(is_clear.all(-1, keepdims=True) if array.ndim == 3 else is_clear, 0, array)
     if array.ndim == 3:
         return np.moveaxis(array, -1, 0)
     if array.dtype.kind == "f":

@@ -102,6 +102,24 @@ def test_bmp_that_pillow_gets_wrong_is_refused(tmp_path):
     assert code_of(written(tmp_path, bytes(content), "slice.bmp")) == "unsupported_format"
 
 
+def in_run_lengths(picture, first_run):
+    """A BMP of 256 colors whose rows are one pixel a run, but for the first run of each."""
+    bmp = bytearray(encoded(picture, "BMP"))
+    start = int.from_bytes(bmp[10:14], "little")
+    bmp[30:34] = struct.pack("<I", 1)
+    rows = np.asarray(picture)[::-1].tolist()
+    runs = [bytes([first_run, row[0]]) + b"".join(bytes([1, value]) for value in row[1:]) + b"\0\0" for row in rows]
+    return bytes(bmp[:start]) + b"".join(runs) + b"\0\1"
+
+
+def test_bmp_in_run_lengths_is_read_if_they_fit_its_rows(tmp_path):
+    picture = PIL.Image.fromarray(COLOR).quantize(200)
+    read = read_case(written(tmp_path, in_run_lengths(picture, 1), "slice.bmp"))
+    np.testing.assert_array_equal(read.pixels, np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
+    for too_long in (2, 255):
+        assert code_of(written(tmp_path, in_run_lengths(picture, too_long), "slice.bmp")) == "damaged"
+
+
 @pytest.mark.bad_input(25)
 def test_25_palette_becomes_color(tmp_path):
     palette = PIL.Image.fromarray(COLOR).quantize(64)
@@ -122,6 +140,28 @@ def test_26_transparent_pixels_become_black(tmp_path, mode):
     assert not read.pixels[:, :, :10].any()
     assert read.pixels[:, :, 10:].any()
     assert "alpha_flattened" in read.warnings
+
+
+@pytest.mark.bad_input(26)
+@pytest.mark.parametrize("image", [GRAY, DEEP, COLOR], ids=["gray", "deep", "color"])
+def test_26_the_one_transparent_color_becomes_black(tmp_path, image):
+    clear = image[30, 20]
+    content = encoded(image, "PNG", transparency=tuple(clear.tolist()) if image.ndim == 3 else int(clear))
+    read = read_case(written(tmp_path, content))
+    expected = np.atleast_3d(image).copy()
+    expected[(expected == clear).all(-1)] = 0
+    np.testing.assert_array_equal(read.pixels, np.moveaxis(expected, -1, 0))
+    assert read.warnings == ("alpha_flattened",)
+
+
+@pytest.mark.bad_input(25, 26)
+def test_26_a_clear_entry_of_a_palette_is_no_color(tmp_path):
+    """Entry 7 is clear; another one is the gray whose values are 7."""
+    picture = PIL.Image.fromarray(np.arange(40 * 48, dtype=np.uint8).reshape(40, 48) % 16, "P")
+    picture.putpalette([value for entry in range(16) for value in (3 * entry + 1,) * 3])
+    read = read_case(written(tmp_path, encoded(picture, "PNG", transparency=7)))
+    expected = np.where(np.asarray(picture) == 7, 0, 3 * np.asarray(picture) + 1)
+    np.testing.assert_array_equal(read.pixels, np.stack([expected] * 3))
 
 
 @pytest.mark.bad_input(27)

@@ -1,0 +1,95 @@
+"""Pixels of image files by decoders that the package does not use for them: tifffile, imagecodecs, OpenCV, ITK."""
+
+from pathlib import Path
+
+import cv2
+import imagecodecs
+import itk
+import numpy as np
+import tifffile
+from tifffile import EXTRASAMPLE, PHOTOMETRIC
+
+PNG, JPEG, BMP, TIFF = b"\x89PNG", b"\xff\xd8\xff", b"BM", (b"II*\0", b"MM\0*")
+
+TURNS = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}
+"""Quarters by which an EXIF orientation turns, after a mirror image for 2, 4, 5 and 7."""
+
+
+def decoded(path: Path) -> list[np.ndarray]:
+    """What each decoder makes of a PNG, JPEG, BMP or TIFF: float (C, H, W); none of any other file."""
+    content = path.read_bytes()
+    if content.startswith(TIFF):
+        return [_of_tiff(path)]
+    if content.startswith(PNG):  # of one transparent color OpenCV knows among colors only
+        gray_and_alpha = imagecodecs.png_decode(content)
+        if gray_and_alpha.ndim == 3 and gray_and_alpha.shape[-1] == 2:
+            return [_opaque(gray_and_alpha)]
+        return _of_opencv(content)
+    if content.startswith(JPEG):
+        return _of_opencv(content)
+    if content.startswith(BMP):
+        try:
+            return [*_of_opencv(content), _first(imagecodecs.bmp_decode(content, asrgb=True))]
+        except (imagecodecs.BmpError, IndexError):
+            return _of_opencv(content)
+    return []
+
+
+def decoded_dicom(path: Path) -> np.ndarray:
+    """GDCM's pixels by way of ITK, rescaled: float (frames, H, W), or (frames, H, W, C) of color."""
+    pixels = itk.array_from_image(itk.imread(str(path), imageio=itk.GDCMImageIO.New()))
+    return pixels.astype(float)
+
+
+def decoded_nifti(path: Path) -> np.ndarray:
+    """ITK's voxels, scaled: float (x, y, z) in the order in which they are stored."""
+    return itk.array_from_image(itk.imread(str(path), itk.D, imageio=itk.NiftiImageIO.New())).T
+
+
+def _of_opencv(content: bytes) -> list[np.ndarray]:
+    raw = np.frombuffer(content, np.uint8)
+    stored, shown = (cv2.imdecode(raw, how) for how in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH))
+    if stored is None:
+        return []
+    if stored.shape[:2] != shown.shape[:2] or stored.ndim == 2 or stored.shape[-1] == 3:
+        return [_first(shown[..., ::-1])]  # which is turned as its orientation asks
+    return [_opaque(stored[..., [2, 1, 0, 3]])]
+
+
+def _opaque(array: np.ndarray) -> np.ndarray:
+    """(H, W, C and alpha) on black."""
+    return _first(array[..., :-1] * (array[..., -1:] / np.iinfo(array.dtype).max))
+
+
+def _first(array: np.ndarray) -> np.ndarray:
+    """(H, W, C) as float (C, H, W)."""
+    return np.moveaxis(array, -1, 0).astype(float)
+
+
+def _of_tiff(path: Path) -> np.ndarray:
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        samples = page.asarray().astype(float)
+        samples = np.moveaxis(samples, page.axes.index("S"), 0) if "S" in page.axes else samples[None]
+        extra, bits = page.extrasamples, page.bitspersample
+        photometric, colors = page.photometric, page.colormap
+        orientation = page.tags[274].value if 274 in page.tags else 1
+    alpha = samples[-1] / (2**bits - 1) if EXTRASAMPLE.UNASSALPHA in extra else 1.0
+    if photometric == PHOTOMETRIC.PALETTE:
+        gray = colors[:, samples[0].astype(int)] // 256
+    elif photometric == PHOTOMETRIC.SEPARATED:
+        cyan_magenta_yellow, black = samples[:3], samples[3]
+        top = 2**bits - 1
+        gray = (top - cyan_magenta_yellow) * (top - black) / top
+    else:
+        gray = samples[: 3 if photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR) else 1]
+    if bits < 8 and photometric != PHOTOMETRIC.PALETTE:
+        gray = np.floor(gray * 255 / (2**bits - 1))
+    if photometric == PHOTOMETRIC.MINISWHITE and page.dtype.kind != "f":
+        gray = (255 if bits < 8 else 2**bits - 1) - gray
+    return _turned(gray * alpha, orientation)
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    mirrored = pixels[:, :, ::-1] if orientation in (2, 4, 5, 7) else pixels
+    return np.rot90(mirrored, TURNS[orientation], axes=(1, 2))
