@@ -19,6 +19,9 @@ from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerP
 from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
 from monai_brain.transforms.load import to_network_channels
 
+GOLDEN_RATIO = (1 + 5**0.5) / 2
+"""Multiples of it, without their whole part, lie evenly over 0 to 1, however many there are."""
+
 
 @dataclass
 class OpenCase:
@@ -161,7 +164,7 @@ class CaseStream(IterableDataset):
             self.pool = None
 
     def sample(self, count: int) -> torch.Tensor:
-        """The network's input of the first slices, (N, C, H, W), N at most `count`.
+        """The network's input of slices from all over the folder, (N, C, H, W), N at most `count`.
 
         Raises:
             NothingReadable: there is no slice that can be read.
@@ -169,7 +172,8 @@ class CaseStream(IterableDataset):
         if self.pool is None:
             self.start()
         found: list[torch.Tensor] = []
-        with contextlib.closing(self._prepared(self.all_cases)) as every:
+        order = sorted(range(len(self.all_cases)), key=lambda index: index * GOLDEN_RATIO % 1)  # folders are sorted
+        with contextlib.closing(self._prepared([self.all_cases[index] for index in order])) as every:
             for prepared in every:
                 if isinstance(prepared, Prepared):
                     found += [self.intensity({"image": pixels})["image"] for pixels in prepared.slices]

@@ -116,7 +116,7 @@ def main() -> None:
         folder = Path(scratch)
         items = load_datalist(options.datalist, options.images, "test")[: options.limit]
         test = copy_files(items, folder / "scans")
-        first = copy_files(items[:CALIBRATION_SLICES], folder / "first")
+        first = copy_files(items[:: -(-len(items) // CALIBRATION_SLICES)], folder / "first")
         for one in contestants:  # engines are built
             measure(one, first, folder / "warm")
         found: dict[Contestant, list[Finding]] = {one: [] for one in contestants}

@@ -109,6 +109,13 @@ def test_reading_ahead_gives_the_same_batches_and_what_went_wrong(tmp_path, monk
         next(read)
 
 
+def test_a_sample_comes_from_all_over_the_folder(tmp_path):
+    write(tmp_path / "scans", range(100))
+    stream = CaseStream(tmp_path / "scans", [LoadSliced("image")], [])
+    numbers = sorted(stream.sample(10)[:, 0, 0, 0].tolist())
+    assert np.diff([0, *numbers, 100]).max() <= 20
+
+
 def test_who_leaves_the_stream_does_not_wait_for_the_rest(tmp_path, monkeypatch):
     write(tmp_path / "scans", [0] * 12)
     stream = CaseStream(tmp_path / "scans", TRANSFORMS, [])

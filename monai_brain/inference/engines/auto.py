@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_brain.inference.engines.base import CALIBRATION_SLICES, Engine, EngineDisagrees, device_of
+from monai_brain.inference.engines.base import CHECKED_SLICES, Engine, EngineDisagrees, device_of
 from monai_brain.optional import MissingDependency
 
 SECONDS_PER_TRIAL = 1.0
@@ -18,7 +18,7 @@ class NoEngineLeft(ValueError):
 
 
 class AutoEngine(Engine):
-    """Builds every engine that has a precision, times it on the folder's first slices, and keeps the quickest.
+    """Builds every engine that has a precision, times it on slices of the folder, and keeps the quickest.
 
     The choice is made once for a run: one that goes on takes what its manifest names. Another machine may choose
     otherwise, so a run that is divided over machines should name its engine.
@@ -73,7 +73,7 @@ class AutoEngine(Engine):
     @property
     def wanted_slices(self) -> int:
         """See `Engine`."""
-        return CALIBRATION_SLICES
+        return max(CHECKED_SLICES, *(engine.wanted_slices for engine in self.candidates))
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class AutoEngine(Engine):
 
 def _rate(engine: Engine, network: nn.Module, slices: Tensor) -> float:
     """Slices a second, after one batch to warm up."""
-    slices = slices.to(device_of(network))
+    slices = slices[:CHECKED_SLICES].to(device_of(network))
     with torch.no_grad():
         engine(slices, network)
         began, count = time.perf_counter(), 0
