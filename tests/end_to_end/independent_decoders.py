@@ -10,13 +10,15 @@ import tifffile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC
 
 PNG, JPEG, BMP, TIFF = b"\x89PNG", b"\xff\xd8\xff", b"BM", (b"II*\0", b"MM\0*")
+PICTURES = (PNG, JPEG, BMP, *TIFF)
+"""First bytes of files."""
 
 TURNS = {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}
 """Quarters by which an EXIF orientation turns, after a mirror image for 2, 4, 5 and 7."""
 
 
 def decoded(path: Path) -> list[np.ndarray]:
-    """What each decoder makes of a PNG, JPEG, BMP or TIFF: float (C, H, W); none of any other file."""
+    """What each decoder makes of one of `PICTURES`: float (C, H, W); nothing if none can decode it."""
     content = path.read_bytes()
     if content.startswith(TIFF):
         return [_of_tiff(path)]
@@ -27,12 +29,10 @@ def decoded(path: Path) -> list[np.ndarray]:
         return _of_opencv(content)
     if content.startswith(JPEG):
         return _of_opencv(content)
-    if content.startswith(BMP):
-        try:
-            return [*_of_opencv(content), _first(imagecodecs.bmp_decode(content, asrgb=True))]
-        except (imagecodecs.BmpError, IndexError):
-            return _of_opencv(content)
-    return []
+    try:
+        return [*_of_opencv(content), _first(imagecodecs.bmp_decode(content, asrgb=True))]
+    except (imagecodecs.BmpError, IndexError):
+        return _of_opencv(content)
 
 
 def decoded_dicom(path: Path) -> np.ndarray:
