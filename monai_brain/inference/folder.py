@@ -158,7 +158,7 @@ class FolderRun:
 
     @letting_go
     def build(self, engine: InferenceEngine, network: nn.Module, weights: str | Path) -> None:
-        """Get an engine ready for a network; the slices that it is compared with torch on come from all over the folder.
+        """Get an engine ready for a network; it is compared with torch on slices from all over the folder.
 
         Raises:
             EngineDisagrees: it computes something else than torch.

@@ -8,7 +8,7 @@ import time
 import cv2
 import numpy as np
 import pytest
-from monai.transforms import Compose
+from monai.transforms import Compose, EnsureTyped
 from sklearn.datasets import load_sample_image
 
 from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, prepare_here
@@ -111,7 +111,7 @@ def test_reading_ahead_gives_the_same_batches_and_what_went_wrong(tmp_path, monk
 
 def test_a_sample_comes_from_all_over_the_folder(tmp_path):
     write(tmp_path / "scans", range(100))
-    stream = CaseStream(tmp_path / "scans", [LoadSliced("image")], [])
+    stream = CaseStream(tmp_path / "scans", [LoadSliced("image")], [EnsureTyped("image")])
     numbers = sorted(stream.sample(10)[:, 0, 0, 0].tolist())
     assert np.diff([0, *numbers, 100]).max() <= 20
 
