@@ -18,6 +18,7 @@ import pytest
 
 from monai_brain.cli import main
 from monai_brain.inference import apply
+from monai_brain.inference.classification import Classification
 from monai_brain.inference.merging import merge_parts
 from monai_brain.io.lock import FolderLock
 from tests.bundles.running import cause, table
@@ -180,6 +181,21 @@ def test_disk_that_fills_up_beside_the_network_ends_the_run_and_the_next_goes_on
     assert exit_status(monkeypatch, *words) == 3
     labels = [{path: row["label"] for path, row in table(folder).items()} for folder in (tmp_path / "out", whole)]
     assert labels[0] == labels[1]
+
+
+def test_network_computes_nothing_else_while_it_is_asked_again(many, trained, tmp_path, monkeypatch):
+    keep, is_alone = Classification.keep, []
+
+    def slowly(task, engine, output, cases):
+        began = engine.state.iteration
+        time.sleep(0.2)
+        is_alone.append(engine.state.iteration == began)
+        return keep(task, engine, output, cases)
+
+    monkeypatch.setattr(Classification, "keep", slowly)
+    predict_folder(many, tmp_path / "out", weights=str(trained), explain=True)
+    assert len(is_alone) > 1
+    assert all(is_alone)
 
 
 @pytest.mark.bad_input(63)

@@ -104,12 +104,12 @@ def test_segmenter_in_eight_bits_hears_its_depth_beside_large_skips():
 def test_what_few_calibration_slices_reach_is_not_cut_off_in_eight_bits():
     """As tumors in a folder of mostly empty slices."""
     network, images = segmenter(), slices()
-    images[0] *= 8
+    images[0] *= 20
     engine = make_engine("openvino", "int8")
     engine.build(network, "7" * 64, images)
     with torch.no_grad():
         expected, found = network(images[:1]), engine(images[:1], network)
-    assert (found - expected).square().mean().sqrt() <= 0.1 * expected.square().mean().sqrt()
+    assert (found - expected).square().mean().sqrt() <= 0.005 * expected.square().mean().sqrt()
 
 
 def test_depthwise_convolutions_are_quantized_but_for_the_first_layers():
