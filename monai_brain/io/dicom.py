@@ -243,7 +243,7 @@ def _decoded(data: Any) -> np.ndarray:
         raise UnreadableCase("no_decoder", f"no decoder for {syntax.name} is installed")
     try:
         return np.asarray(pixel_array(data))
-    except (NotImplementedError, ModuleNotFoundError, ImportError):
+    except (NotImplementedError, ImportError):
         raise UnreadableCase("no_decoder", f"{syntax.name} of this kind cannot be decoded") from None
     except Exception as error:
         short = "less than" in str(error) or "number of bytes" in str(error) or isinstance(error, EOFError)

@@ -1,4 +1,8 @@
-"""Pixels of image files by decoders that the package does not use for them: tifffile, imagecodecs, OpenCV, ITK."""
+"""Pixels of image files by decoders that the package does not use for them: tifffile, imagecodecs, OpenCV, ITK.
+
+But for BMPs of 256 colors in run lengths, which the package holds against OpenCV itself, and for what pydicom too gives
+to GDCM.
+"""
 
 from pathlib import Path
 
@@ -22,10 +26,13 @@ def decoded(path: Path) -> list[np.ndarray]:
     content = path.read_bytes()
     if content.startswith(TIFF):
         return [_of_tiff(path)]
-    if content.startswith(PNG):  # of one transparent color OpenCV knows among colors only
-        gray_and_alpha = imagecodecs.png_decode(content)
-        if gray_and_alpha.ndim == 3 and gray_and_alpha.shape[-1] == 2:
-            return [_opaque(gray_and_alpha)]
+    if content.startswith(PNG):
+        pixels = imagecodecs.png_decode(content)
+        channels = 1 if pixels.ndim == 2 else pixels.shape[-1]
+        if channels == 2:  # of one transparent color OpenCV knows among colors only
+            return [_opaque(pixels)]
+        if pixels.dtype == np.uint16 and channels > 2:  # these the package decodes by OpenCV
+            return [_first(pixels) if channels == 3 else _opaque(pixels)]
         return _of_opencv(content)
     if content.startswith(JPEG):
         return _of_opencv(content)
