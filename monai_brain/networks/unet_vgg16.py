@@ -54,6 +54,7 @@ class UNetVGG16(nn.Module):
                 dropout=0.0,
                 upsample="nontrainable",
                 halves=False,
+                is_pad=False,  # sides are divisible, and padding by nothing takes autocast back to float32
             )
             for before, skip, width in zip(befores, SKIPS, widths, strict=True)
         )

@@ -54,3 +54,18 @@ def test_full_resolution_reaches_the_output(network):
 def test_wrong_number_of_widths_is_refused():
     with pytest.raises(ValueError, match="3 widths; the decoder has 4 blocks"):
         UNetVGG16(widths=(1, 2, 3))
+
+
+def test_half_precision_and_memory_format_hold_from_end_to_end_and_back():
+    """One operation that leaves them makes the widest features, and their gradients, be copied twice."""
+    network = UNetVGG16(widths=(8, 8, 8, 8)).to(memory_format=torch.channels_last)
+    seen = []
+    for block in network.decoder:
+        block.convs.register_forward_hook(lambda _, given, output: seen.extend([given[0], output]))
+        block.upsample.register_full_backward_hook(lambda _, __, gradients: seen.append(gradients[0]))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network(torch.randn(2, 3, 32, 32).to(memory_format=torch.channels_last))
+    logits.square().mean().backward()
+    assert len(seen) == 3 * len(network.decoder)
+    assert {tensor.dtype for tensor in seen} == {torch.bfloat16}
+    assert {tensor.stride(1) for tensor in seen} == {1}
