@@ -23,6 +23,12 @@ MAGIC = {b"n+1\x00": (nib.Nifti1Image, 344, 348), b"n+2\x00\r\n\x1a\n": (nib.Nif
 MILLIMETERS = {"meter": 1000.0, "micron": 0.001}
 """Of the header's units; files that name none are taken to be in millimeters, as everybody does."""
 
+PLACING = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
+"""Fields of a header that say where voxels lie; qform and sform may differ, and programs differ in which they take."""
+
 CHUNK, BLOCK = 16 * 1024**2, 64 * 1024
 """Bytes that are unpacked, and read, at once."""
 
@@ -61,11 +67,12 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
         raise UnreadableCase("damaged", f"the header makes no sense ({error})") from None
     if not np.isfinite(values).all():
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
-    codes = (int(header["qform_code"]), int(header["sform_code"]))
-    notes = () if any(codes) else ("no_affine",)
+    is_placed = bool(header["qform_code"] or header["sform_code"])
+    notes = () if is_placed else ("no_affine",)
     in_mm = MILLIMETERS.get(header.get_xyzt_units()[0], 1.0)
-    image = oriented(values, affine, notes, unit_mm=in_mm, codes=codes, shape=tuple(header.get_data_shape()))
-    return image if any(codes) else image._replace(spacing_mm=None)
+    placing = {name: np.array(header[name]) for name in PLACING}
+    image = oriented(values, affine, notes, unit_mm=in_mm, header=placing, shape=tuple(header.get_data_shape()))
+    return image if is_placed else image._replace(spacing_mm=None)
 
 
 def is_nifti(content: bytes) -> bool:
@@ -81,14 +88,22 @@ def is_nifti(content: bytes) -> bool:
 def write_mask(path: Path, mask: np.ndarray, source: VolumeSource) -> None:
     """Write a mask with the affine, shape and axes of its source, atomically; equal masks give equal bytes.
 
+    Of a NIfTI source it also takes qform, sform, their codes and the units, whatever they are: every program must put
+    both in one place. Nothing else of a header, which may name a patient.
+
     Args:
         path: ends in `.nii.gz`.
         mask: bool or uint8, (D, H, W), as `read_nifti` turned it.
         source: of the image that it belongs to.
     """
     image = nib.Nifti1Image(in_source_orientation(mask.astype(np.uint8), source), source.affine_ras)
-    image.set_qform(source.affine_ras, code=source.codes[0])
-    image.set_sform(source.affine_ras, code=source.codes[1] or (0 if source.codes[0] else 1))
+    if source.header is None:
+        image.header.set_xyzt_units("mm")
+        image.set_qform(source.affine_ras, code="scanner")
+        image.set_sform(source.affine_ras, code="scanner")
+    else:
+        for name, value in source.header.items():
+            image.header[name] = value
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb", mtime=0) as file:
         file.write(image.to_bytes())

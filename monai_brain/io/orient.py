@@ -1,6 +1,7 @@
 """Volumes of any axis order turned to one orientation, and back."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from nibabel.orientations import (
@@ -20,9 +21,6 @@ along slices, rows and columns. Heads look up or to the left, and their right is
 THICK = 1.3
 """Slices follow the axis whose spacing is this many times the next larger one; otherwise they are axial."""
 
-SCANNER_CODES = (1, 1)
-"""qform and sform code of masks of sources that know none: scanner coordinates."""
-
 
 class VolumeSource(NamedTuple):
     """What brings an array of `Image.pixels`' orientation back to the file's."""
@@ -31,10 +29,10 @@ class VolumeSource(NamedTuple):
     affine_ras: np.ndarray
     orientation: np.ndarray
     """nibabel's (3, 2), of the file's first three axes."""
-    codes: tuple[int, int]
-    """qform and sform code."""
     plane: str
     """`axial`, `coronal` or `sagittal`."""
+    header: Mapping[str, Any] | None = None
+    """Of a NIfTI header, what places the voxels in the world; None: of another format."""
 
 
 def oriented(
@@ -43,7 +41,7 @@ def oriented(
     warnings: tuple[str, ...] = (),
     *,
     unit_mm: float = 1.0,
-    codes: tuple[int, int] = SCANNER_CODES,
+    header: Mapping[str, Any] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> Image:
     """A volume turned as `PLANES` says.
@@ -53,7 +51,7 @@ def oriented(
         affine_ras: (4, 4), of these axes.
         warnings: codes that are noted already.
         unit_mm: of the affine.
-        codes: for masks in the source's format.
+        header: for masks, see `VolumeSource`.
         shape: as the file gives it, which may have further axes of length 1.
 
     Raises:
@@ -73,7 +71,7 @@ def oriented(
     spacing = tuple(float(v) for v in np.linalg.norm(turned_affine[:3, :3], axis=0))
     if len(turned) == 1:
         warnings = (*warnings, "single_slice")
-    source = VolumeSource(shape or values.shape, affine_ras, orientation, codes, plane)
+    source = VolumeSource(shape or values.shape, affine_ras, orientation, plane, header)
     return Image(turned[None], spacing, turned_affine, "volume", warnings, source=source)
 
 

@@ -1,6 +1,7 @@
 import gzip
 import itertools
 
+import itk
 import nibabel as nib
 import numpy as np
 import pytest
@@ -126,6 +127,58 @@ def test_two_dimensions_and_a_trailing_one_come_back_as_they_were(tmp_path):
         written = nib.load(tmp_path / "mask.nii.gz")
         assert written.shape == shape
         assert np.array_equal(np.asarray(written.dataobj), head(shape) > 50)
+
+
+def with_registration():
+    """A scan whose scanner's place (qform) and registered place (sform) differ."""
+    image = nib.Nifti1Image(head(), straight())
+    image.set_qform(oblique(), code="scanner")
+    image.set_sform(straight(), code="mni")
+    return image
+
+
+def without_a_place():
+    image = nib.Nifti1Image(head(), None)
+    image.header.set_zooms((0.9, 1.1, 5.0))
+    image.set_qform(None)
+    image.set_sform(None)
+    return image
+
+
+def in_meters():
+    image = nib.Nifti1Image(head(), np.diag([0.0009, 0.0011, 0.005, 1]))
+    image.header.set_xyzt_units("meter")
+    return image
+
+
+@pytest.mark.parametrize("scan", [with_registration, without_a_place, in_meters])
+def test_mask_lies_where_its_scan_does_whichever_field_a_program_takes(scan, tmp_path):
+    source = scan()
+    nib.save(source, tmp_path / "scan.nii.gz")
+    image = read_nifti((tmp_path / "scan.nii.gz").read_bytes(), DEFAULT_LIMITS)
+    write_mask(tmp_path / "mask.nii.gz", image.pixels[0] > 500, image.source)
+    written = nib.load(tmp_path / "mask.nii.gz")
+    for name in ("qform", "sform"):
+        (one, code), (other, own) = (getattr(i, f"get_{name}")(coded=True) for i in (source, written))
+        assert own == code
+        assert (one is None and other is None) or np.allclose(one, other, atol=1e-4)
+    assert written.header.get_xyzt_units()[0] == source.header.get_xyzt_units()[0]
+    scan_itk, mask_itk = (itk.imread(str(tmp_path / f"{name}.nii.gz"), itk.F) for name in ("scan", "mask"))
+    np.testing.assert_allclose(mask_itk.GetOrigin(), scan_itk.GetOrigin(), atol=1e-4)
+    np.testing.assert_allclose(mask_itk.GetSpacing(), scan_itk.GetSpacing(), rtol=1e-6)
+    np.testing.assert_allclose(*(np.asarray(i.GetDirection()) for i in (mask_itk, scan_itk)), atol=1e-6)
+
+
+def test_nothing_of_a_scans_header_but_its_place_reaches_the_mask(tmp_path):
+    source = nib.Nifti1Image(head(), straight())
+    source.header["descrip"] = b"DOE^JANE"
+    source.header["db_name"] = b"12345"
+    source.header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"DOE^JANE"))
+    image = read_nifti(source.to_bytes(), DEFAULT_LIMITS)
+    write_mask(tmp_path / "mask.nii.gz", image.pixels[0] > 500, image.source)
+    content = gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())
+    assert b"DOE" not in content
+    assert b"12345" not in content
 
 
 def test_scaled_integers_are_read_as_what_they_mean():
