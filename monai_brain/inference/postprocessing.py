@@ -35,40 +35,33 @@ def to_mask(
     probabilities: np.ndarray,
     threshold: float = DEFAULT_THRESHOLD,
     smallest: float = 0.0,
-    spacing_mm: Sequence[float] | None = None,
+    pixel_size: float = 1.0,
 ) -> np.ndarray:
     """Where the probability, (H, W) or (D, H, W), is above the threshold; see `without_specks`."""
-    return without_specks(probabilities > threshold, smallest, spacing_mm)
+    return without_specks(probabilities > threshold, smallest, pixel_size)
 
 
 def without_specks(
     mask: np.ndarray,
     smallest: float,
-    spacing_mm: Sequence[float] | None = None,
+    pixel_size: float = 1.0,
     certain: np.ndarray | None = None,
 ) -> np.ndarray:
     """A mask without components that are too small or nowhere certain; pixels that touch at a corner belong to one.
 
     Args:
         mask: bool (H, W) or (D, H, W).
-        smallest: size of the smallest component that stays: square millimeters for a slice, cubic ones for a
-            volume; pixels or voxels where the spacing is not known.
-        spacing_mm: of the axes.
+        smallest: size of the smallest component that stays, in the unit of `pixel_size`.
+        pixel_size: square millimeters of a slice's pixel, cubic ones of a volume's voxel; 1: sizes are their number.
         certain: bool, of the same shape; a component without any such pixel goes. None: none goes for that.
 
     Returns:
         bool, of the same shape.
-
-    Raises:
-        ValueError: the spacing has another number of axes than the array.
     """
     if (smallest <= 0 and certain is None) or not mask.any():
         return mask
-    if spacing_mm is not None and len(spacing_mm) != mask.ndim:
-        raise ValueError(f"spacing of {len(spacing_mm)} axes for an array of {mask.ndim}")
-    unit = float(np.prod(spacing_mm)) if spacing_mm is not None else 1.0
     labels, _ = ndimage.label(mask, structure=np.ones((3,) * mask.ndim))
-    sizes = np.bincount(labels.ravel()) * unit
+    sizes = np.bincount(labels.ravel()) * pixel_size
     stays = sizes >= smallest
     if certain is not None:
         stays &= np.isin(np.arange(len(sizes)), labels[certain])

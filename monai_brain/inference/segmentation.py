@@ -119,7 +119,7 @@ class Segmentation(Task):
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """See `Task`."""
         super().begin(output, cases)
-        self.stems = Counter(_stem(case.id) for case in cases)
+        self.names = mask_names(cases)
         self.key = DeidentificationKey(output.with_name(f"{output.name}{KEY_SUFFIX}")) if self.deidentify else None
 
     def ready(self, network: nn.Module) -> None:
@@ -169,7 +169,7 @@ class Segmentation(Task):
         mask = self.mask_of(opened)
         found = bool(mask.any())
         warnings = (*opened.warnings, *(() if opened.image.spacing_mm else ("spacing_unknown",)))
-        values: dict[str, Any] = {"tumor_pixels": int(mask.sum()), **_size(mask, opened.image.spacing_mm)}
+        values: dict[str, Any] = {"tumor_pixels": int(mask.sum()), **_size(mask, opened.image.pixel_size)}
         largest = int(mask.reshape(len(mask), -1).sum(axis=1).argmax()) if kind == "volume" else 0
         if kind == "volume" and found:
             values["largest_slice"] = largest
@@ -196,32 +196,26 @@ class Segmentation(Task):
 
     def mask_of(self, opened: OpenCase) -> np.ndarray:
         """The tumor of a case whose slices all came back, without small components; bool (H, W) or (D, H, W)."""
-        smallest, spacing_mm = self.smallest[opened.image.kind], opened.image.spacing_mm
+        smallest, pixel_size = self.smallest[opened.image.kind], opened.image.pixel_size or 1.0
         if opened.image.kind == "slice":
-            return without_specks(opened.outputs[0].mask, smallest, spacing_mm)
+            return without_specks(opened.outputs[0].mask, smallest, pixel_size)
         mask = np.zeros(opened.image.pixels.shape[1:], bool)
         certain = mask.copy() if self._needs_peak(opened) else None
         for position, own in opened.outputs.items():
             mask[position] = own.mask
             if certain is not None:
                 certain[position] = own.certain
-        return without_specks(mask, smallest, spacing_mm, certain)
-
-    def _mask_name(self, case_id: str) -> str:
-        stem = _stem(case_id)
-        if self.stems[stem] > 1:  # a.png and a.jpg
-            stem = case_id
-        return f"masks/{short_name(stem)}"
+        return without_specks(mask, smallest, pixel_size, certain)
 
     def _write_dicom_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
         """Raises NoSegmentation."""
-        name = f"{self._mask_name(opened.case.id)}.dcm"
+        name = f"{self.names[opened.case.id]}.dcm"
         source = opened.image.dicom if self.key is None else self.key.replaced(opened.image.dicom)
         write_segmentation(self.output / name, mask, source, opened.image.source, deidentified=self.key is not None)
         return name
 
     def _write_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
-        name = self._mask_name(opened.case.id)
+        name = self.names[opened.case.id]
         if opened.image.kind == "slice":
             write_png(self.output / f"{name}.png", mask.astype(np.uint8) * 255)
             return f"{name}.png"
@@ -260,17 +254,31 @@ class Segmentation(Task):
         return name, evidence_of(trust), trust.warnings
 
 
-def _size(mask: np.ndarray, spacing_mm: Sequence[float] | None) -> dict[str, str]:
-    if spacing_mm is None:
+def _size(mask: np.ndarray, pixel_size: float | None) -> dict[str, str]:
+    if pixel_size is None:
         return {}
-    size = float(mask.sum()) * float(np.prod(spacing_mm))
+    size = float(mask.sum()) * pixel_size
     if mask.ndim == 2:
         return {"tumor_area_mm2": f"{size:.1f}"}
     return {"tumor_volume_ml": f"{size / MILLILITER:.3f}"}
 
 
-def _stem(case_id: str) -> str:
-    """A case's path without the suffix of an image file."""
-    path = PurePosixPath(case_id)
-    name = path.name.removesuffix(".gz") if path.name.lower().endswith(".nii.gz") else path.name
+def mask_names(cases: Iterable[Case]) -> dict[str, str]:
+    """Where each case's masks go, by its id, without their suffixes; no two in one place.
+
+    A mask has its file's path without the suffix: `a.png` the mask `masks/a.png`. Where that would be another's too
+    (`a.png` and `a.jpg`, or `a.jpg` and `a.jpg.png`), the suffix stays.
+    """
+    stems = {case.id: _stem(case) for case in cases}
+    number = Counter(stems.values())
+    alone = {own: number[stem] == 1 and (stem == own or stem not in stems) for own, stem in stems.items()}
+    return {own: f"masks/{short_name(stem if alone[own] else own)}" for own, stem in stems.items()}
+
+
+def _stem(case: Case) -> str:
+    """A case's path without the suffix of an image file; a name that a table gives it has none."""
+    path = PurePosixPath(case.id)
+    if path.name != case.files[0].name:
+        return case.id
+    name = path.name[: -len(".gz")] if path.name.lower().endswith(".nii.gz") else path.name
     return str(path.with_name(PurePosixPath(name).stem or path.name))

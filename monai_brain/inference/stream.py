@@ -128,7 +128,8 @@ class CaseStream(IterableDataset):
 
     def fitting(self, batch_size: int) -> int:
         """A batch size that is not larger than the whole folder needs, the same for all of its parts."""
-        return min(batch_size, 1 << max(0, len(self.all_cases) - 1).bit_length())
+        slices = sum(1 if case.kind == "slice" else batch_size for case in self.all_cases)  # a volume has many
+        return min(batch_size, 1 << max(0, slices - 1).bit_length())
 
     def start(self) -> None:
         """Start the workers, so that they load their libraries while the network is loaded."""

@@ -76,6 +76,18 @@ class Image(NamedTuple):
     """What a DICOM segmentation repeats of its source, `io.dicom_source.DicomSource`: it names the patient, and goes
     nowhere else. None for other formats."""
 
+    @property
+    def pixel_size(self) -> float | None:
+        """Square millimeters of a slice's pixel, cubic ones of a volume's voxel; None where the file does not say.
+
+        By the determinant: axes of a sheared volume span less than the product of their lengths.
+        """
+        if self.spacing_mm is None:
+            return None
+        if self.kind == "slice" or self.affine_ras is None:
+            return float(np.prod(self.spacing_mm))
+        return float(abs(np.linalg.det(self.affine_ras[:3, :3])))
+
 
 class UnreadableCase(ValueError):
     """A case that cannot be used, with a stable code for tables and a message for people.

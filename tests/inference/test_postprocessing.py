@@ -36,12 +36,10 @@ def test_small_components_go_and_corners_connect():
 
 
 def test_size_is_in_millimeters_where_the_spacing_is_known():
-    assert to_mask(probabilities(), smallest=5, spacing_mm=(1.0, 2.0)).sum() == 13
+    assert to_mask(probabilities(), smallest=5, pixel_size=2.0).sum() == 13
     volume = np.stack([probabilities()] * 2)
-    assert to_mask(volume, smallest=17, spacing_mm=(2.0, 1.0, 1.0)).sum() == 18
-    assert to_mask(volume, smallest=16, spacing_mm=(2.0, 1.0, 1.0)).sum() == 26
-    with pytest.raises(ValueError, match="2 axes for an array of 3"):
-        to_mask(volume, smallest=1, spacing_mm=(1.0, 1.0))
+    assert to_mask(volume, smallest=17, pixel_size=2.0).sum() == 18
+    assert to_mask(volume, smallest=16, pixel_size=2.0).sum() == 26
 
 
 def test_background_is_never_a_component():
