@@ -1,9 +1,10 @@
 """Slices with masks: find the pairs in a folder, check them, split them by patient."""
 
+import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from monai_brain.data.splits import load_datalist
-from monai_brain.io import Case, UnreadableCase, find_cases
+from monai_brain.io import Case, Skipped, UnreadableCase, find_cases
 from monai_brain.io.read import read_image, read_mask
 
 MASK_SUFFIX = "_mask"
@@ -22,6 +23,11 @@ IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image", "imgs"), ("masks", "mask", "la
 
 TCGA = re.compile(r"TCGA_([A-Z0-9]{2})_\w+")
 """Patients of The Cancer Genome Atlas, whose name holds the institution."""
+
+HARMLESS = ("sidecar", "folder", "linked_folder")
+"""Codes of what is skipped and hides no slice."""
+
+SAME_CONTENT = "same_content_as_before"
 
 VALIDATION_SHARE = 0.15
 
@@ -52,14 +58,25 @@ class Pairs(NamedTuple):
 
     pairs: list[Pair]
     refused: dict[str, str]
-    """Slices that cannot be used, by their code; their masks are left out too."""
+    """Slices that are not used, by their code, and links and folders that were not followed."""
+
+
+class Checked(NamedTuple):
+    """A slice and its mask, read."""
+
+    tumor_pixels: int = 0
+    content: bytes = b""
+    """Hash of the slice's pixels."""
+    code: str = ""
+    """Why the slice cannot be used."""
 
 
 def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
     """Every slice with its mask.
 
     Two layouts are known: `NAME.tif` beside `NAME_mask.tif` (LGG), and `images/NAME.png` with `masks/NAME.png`
-    at the same relative place, whatever the format. In the first, the folder that a slice lies in is its patient.
+    at the same relative place, whatever the format. In the first, the folder that a slice lies in is its patient: by
+    its path, or by its name alone where that is one of The Cancer Genome Atlas, so that copies are one patient.
 
     Args:
         folder: searched with everything below it.
@@ -67,27 +84,39 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
 
     Raises:
         UnusablePairs: a slice has no mask or a mask no slice, a mask has another size or other than two values,
-            a patient is not known, or there is no pair at all.
+            a patient is not known, one image is there under two patients, or there is no pair at all.
     """
-    cases = {case.id: case.files[0] for case in find_cases(folder) if isinstance(case, Case)}
+    patient_of = _patients(patient_pattern)
+    entries = list(find_cases(folder))
+    cases = {case.id: case.files[0] for case in entries if isinstance(case, Case)}
+    refused = {one.id: one.code for one in entries if isinstance(one, Skipped) and one.code not in HARMLESS}
     masks = _by_place(identity for identity in cases if _is_mask(identity))
     images = _by_place(identity for identity in cases if not _is_mask(identity))
-    _refuse_lonely(folder, images, masks)
-    if not images:
-        raise UnusablePairs(
-            f"{folder}: no slice with a mask; expected NAME.tif with NAME_mask.tif, or images/ and masks/"
-        )
+    _refuse_lonely(folder, images, masks, refused)
     with ThreadPoolExecutor(READ_THREADS) as pool:
         checked = list(pool.map(lambda place: _check(folder, images[place], masks[place]), sorted(images)))
-    pairs, refused = [], {}
-    for place, tumor_pixels in zip(sorted(images), checked, strict=True):
+    pairs: list[Pair] = []
+    first_of: dict[bytes, Pair] = {}
+    for place, own in zip(sorted(images), checked, strict=True):
         image = images[place]
-        if isinstance(tumor_pixels, str):
-            refused[image] = tumor_pixels
+        if own.code:
+            refused[image] = own.code
             continue
-        patient = _patient(image, patient_pattern)
+        patient = patient_of(image)
         found = TCGA.match(PurePosixPath(patient).name)
-        pairs.append(Pair(image, masks[place], patient, found[1] if found else "", tumor_pixels))
+        pair = Pair(image, masks[place], patient, found[1] if found else "", own.tumor_pixels)
+        first = first_of.setdefault(own.content, pair)
+        if first.patient != patient:
+            raise UnusablePairs(
+                f"{first.image} and {image} are the same image, of the patients {first.patient} and {patient}; take "
+                "one of the copies out, or say with a pattern who is who"
+            )
+        if first is not pair:
+            refused[image] = SAME_CONTENT
+            continue
+        pairs.append(pair)
+    if not pairs:
+        raise UnusablePairs(f"{folder}: no slice with a mask; {_why_none(refused)}")
     return Pairs(pairs, refused)
 
 
@@ -147,6 +176,8 @@ def split_pairs(
     """
     patients = {pair.patient: pair.institution for pair in pairs}
     if institution is not None:
+        if split is not None:
+            raise UnusablePairs("an institution is left out, or the folds of a file are taken; give one of the two")
         known = sorted(set(patients.values()) - {""})
         if institution not in known:
             raise UnusablePairs(f"no patient of institution {institution!r}; there are {', '.join(known) or 'none'}")
@@ -265,38 +296,70 @@ def _by_place(identities: Iterable[str]) -> dict[str, str]:
     return places
 
 
-def _refuse_lonely(folder: Path, images: Mapping[str, str], masks: Mapping[str, str]) -> None:
+def _refuse_lonely(
+    folder: Path, images: Mapping[str, str], masks: Mapping[str, str], skipped: Mapping[str, str]
+) -> None:
     for own, other, lacks in ((images, masks, "mask"), (masks, images, "slice")):
         lonely = sorted(own[place] for place in set(own) - set(other))
         if lonely:
-            shown = ", ".join(lonely[:SHOWN]) + (", ..." if len(lonely) > SHOWN else "")
+            said = f"; not followed: {_listed(skipped)}" if skipped else ""
             raise UnusablePairs(
-                f"{folder}: {len(lonely)} file(s) without their {lacks}: {shown}; add it, or take them out"
+                f"{folder}: {len(lonely)} file(s) without their {lacks}: {_shown(lonely)}; add it, or take them "
+                f"out{said}"
             )
 
 
-def _check(folder: Path, image: str, mask: str) -> int | str:
-    """Pixels of tumor, or the code of why the slice cannot be used."""
+def _why_none(refused: Mapping[str, str]) -> str:
+    if not refused:
+        return "expected NAME.tif with NAME_mask.tif, or images/ and masks/"
+    return f"not used: {_listed(refused)}"
+
+
+def _listed(codes: Mapping[str, str]) -> str:
+    return _shown([f"{path} ({code})" for path, code in sorted(codes.items())])
+
+
+def _shown(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
+
+
+def _check(folder: Path, image: str, mask: str) -> Checked:
     try:
-        shape = read_image(folder / image).pixels.shape[1:]
+        pixels = read_image(folder / image).pixels
     except UnreadableCase as refusal:
-        return refusal.code
+        return Checked(code=refusal.code)
     try:
-        pixels = read_mask(folder / mask)
+        tumor = read_mask(folder / mask)
     except UnreadableCase as refusal:
         raise UnusablePairs(f"{mask}: {refusal} ({refusal.code}); mend it, or take it and {image} out") from None
-    if pixels.shape != shape:
-        raise UnusablePairs(f"{image} is {shape[0]}x{shape[1]}, {mask} is {pixels.shape[0]}x{pixels.shape[1]}")
-    return int(pixels.sum())
+    shape = pixels.shape[1:]
+    if tumor.shape != shape:
+        raise UnusablePairs(f"{image} is {shape[0]}x{shape[1]}, {mask} is {tumor.shape[0]}x{tumor.shape[1]}")
+    content = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode() + np.ascontiguousarray(pixels).tobytes())
+    return Checked(int(tumor.sum()), content.digest())
 
 
-def _patient(image: str, pattern: str | None) -> str:
-    if pattern is not None:
-        found = re.search(pattern, image)
-        if found is None:
+def _patients(pattern: str | None) -> Callable[[str], str]:
+    """Whose an image is, by its relative path."""
+    if pattern is None:
+        return _patient_of_folder
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise UnusablePairs(f"the pattern {pattern!r} is no regular expression ({error})") from None
+
+    def patient(image: str) -> str:
+        found = expression.search(image)
+        name = found and (found[1] if found.groups() else found[0])
+        if not name:
             raise UnusablePairs(f"{image}: the pattern {pattern!r} finds no patient in this path")
-        return found[1] if found.groups() else found[0]
-    parent = PurePosixPath(_place_of(image)).parent.as_posix()
-    if parent == ".":
+        return name
+
+    return patient
+
+
+def _patient_of_folder(image: str) -> str:
+    parent = PurePosixPath(_place_of(image)).parent
+    if parent.as_posix() == ".":
         raise UnusablePairs(f"{image}: which patient is it? Put slices into a folder per patient, or give a pattern")
-    return parent
+    return parent.name if TCGA.fullmatch(parent.name) else parent.as_posix()

@@ -150,16 +150,21 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
 
 
 def read_mask(path: Path) -> np.ndarray:
-    """A mask as bool (H, W): its brighter value.
+    """A mask as bool (H, W): its brighter value, or the brighter of its two colors.
 
     Raises:
         UnreadableCase: it cannot be read, or has more than two values (`not_a_mask`).
     """
     pixels = read_image(path, constant=True).pixels
-    values = np.unique(pixels[0])
-    if len(values) > 2 or not all(np.array_equal(pixels[0], channel) for channel in pixels[1:]):
-        raise UnreadableCase("not_a_mask", f"holds {len(values)} values; a mask has two, such as 0 and 255")
-    return pixels[0] > (values[0] if len(values) == 2 else 0)
+    one = pixels[:, 0, 0]
+    differs = (pixels != one[:, None, None]).any(axis=0)
+    if not differs.any():
+        return np.full(differs.shape, bool(one.any()))
+    other = pixels[:, differs][:, 0]
+    if (pixels[:, differs] != other[:, None]).any():
+        values = len(np.unique(pixels.reshape(len(pixels), -1), axis=1).T)
+        raise UnreadableCase("not_a_mask", f"holds {values} values; a mask has two, such as 0 and 255")
+    return differs if other.astype(float).sum() > one.astype(float).sum() else ~differs
 
 
 def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

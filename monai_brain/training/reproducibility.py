@@ -120,8 +120,12 @@ class CachedSlices(Dataset):
             refusal = refusal_behind(error)
             if refusal is None:
                 raise
+            has_mask = isinstance(item["label"], str)
+            command = "index-pairs" if has_mask or refusal.code == "not_a_mask" else "index"
             raise ValueError(
-                f"{item['image']}: {refusal} ({refusal.code}); take it out: monai-brain index leaves such files out"
+                f"{item['image']}{' with ' + item['label'] if has_mask else ''}: {refusal} ({refusal.code}); "
+                f"take it out, or make the datalist anew: monai-brain {command} leaves out what cannot be used, or "
+                "says what is wrong"
             ) from None
 
 

@@ -38,7 +38,7 @@ class LoadSliced(MapTransform):
             sequences, say False.
         limits: sizes beyond which a file is refused.
 
-    The codes of what was converted on the way are added under `<key>_warnings`.
+    The codes of what was converted on the way are added under `<key>_warnings`, height and width under `<key>_shape`.
 
     Raises:
         UnreadableCase: see `io.read_case`; inside a `Compose` as the cause of its RuntimeError.
@@ -62,6 +62,7 @@ class LoadSliced(MapTransform):
             image = as_8_bits(self._read(out[key]))
             out[key], notes = to_network_channels(image, gray=self.gray)
             out[f"{key}_warnings"] = (*image.warnings, *notes)
+            out[f"{key}_shape"] = image.pixels.shape[-2:]
         return out
 
     def _read(self, place: Any) -> Image:
@@ -79,16 +80,29 @@ class LoadMaskd(MapTransform):
 
     Args:
         keys: hold a path; afterwards uint8 (1, H, W), 0 or 1.
+        image_key: of the slice that they belong to; where `LoadSliced` has read it, sizes must be equal.
 
     Raises:
-        UnreadableCase: see `io.read.read_mask`; inside a `Compose` as the cause of its RuntimeError.
+        UnreadableCase: see `io.read.read_mask`, or of another size (`geometry_mismatch`); inside a `Compose` as the
+            cause of its RuntimeError.
     """
+
+    def __init__(self, keys: KeysCollection, image_key: str = "image", allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.image_key = image_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the paths by masks."""
         out = dict(data)
+        shape = out.get(f"{self.image_key}_shape")
         for key in self.key_iterator(out):
-            out[key] = read_mask(Path(out[key])).astype(np.uint8)[None]
+            if not isinstance(out[key], str | Path):
+                raise UnreadableCase("not_a_mask", f"its {key} is {out[key]!r}, and no path of a mask")
+            mask = read_mask(Path(out[key])).astype(np.uint8)[None]
+            if shape is not None and mask.shape[1:] != shape:
+                sizes = " and its mask ".join(f"{height}x{width}" for height, width in (shape, mask.shape[1:]))
+                raise UnreadableCase("geometry_mismatch", f"the slice is {sizes}")
+            out[key] = mask
         return out
 
 

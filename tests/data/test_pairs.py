@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -35,11 +36,11 @@ def spot(number):
 @pytest.fixture
 def lgg(tmp_path):
     """Three patients of each of two institutions, two slices each, the first without tumor."""
-    for institution in ("CS", "DU"):
+    for seed, institution in enumerate(("CS", "DU")):
         for number in range(3):
             patient = f"TCGA_{institution}_{4000 + number}_19970222"
             for index in range(2):
-                draw(tmp_path / patient / f"{patient}_{index}.tif", number)
+                draw(tmp_path / patient / f"{patient}_{index}.tif", 100 * seed + 10 * number + index)
                 draw(tmp_path / patient / f"{patient}_{index}_mask.tif", 0, spot(4 * index))
     (tmp_path / "data.csv").write_text("Patient;age\n")
     return tmp_path
@@ -108,19 +109,76 @@ def test_empty_mask_is_a_mask_and_its_brighter_value_is_tumor(tmp_path):
     assert read_mask(tmp_path / "m.png").sum() == 20
     draw(tmp_path / "m.png", 0, spot(2) // 255 + 1)  # 1 and 2
     assert read_mask(tmp_path / "m.png").sum() == 20
+    red = np.zeros((40, 48, 3), np.uint8)
+    red[..., 2] = spot(2)
+    draw(tmp_path / "m.png", 0, red)
+    assert read_mask(tmp_path / "m.png").sum() == 20
+    red[:5, :5, 1] = 255
+    draw(tmp_path / "m.png", 0, red)
+    with pytest.raises(UnreadableCase, match="holds 3 values"):
+        read_mask(tmp_path / "m.png")
     (tmp_path / "m.png").write_bytes(b"")
     with pytest.raises(UnreadableCase):
         read_mask(tmp_path / "m.png")
 
 
 def test_patients_of_the_same_name_in_two_folders_are_two_and_two_files_of_one_place_are_refused(tmp_path):
-    for site in ("a", "b"):
-        draw(tmp_path / site / "p1" / "0.tif", 1)
+    for seed, site in enumerate(("a", "b")):
+        draw(tmp_path / site / "p1" / "0.tif", seed)
         draw(tmp_path / site / "p1" / "0_mask.tif", 0, spot(2))
     assert {pair.patient for pair in find_pairs(tmp_path).pairs} == {"a/p1", "b/p1"}
     draw(tmp_path / "a" / "p1" / "0.png", 2)
     with pytest.raises(UnusablePairs, match=r"a/p1/0\.png and a/p1/0\.tif would be one slice"):
         find_pairs(tmp_path)
+
+
+def test_copies_of_a_patient_are_one_patient_and_each_slice_is_taken_once(lgg):
+    """As in the archive of the LGG data, which holds everything twice, in two folders."""
+    for path in sorted(lgg.glob("TCGA*")):
+        shutil.copytree(path, lgg / "lgg-mri-segmentation" / "kaggle_3m" / path.name)
+    found = find_pairs(lgg)
+    assert len(found.pairs) == 12
+    assert len({pair.patient for pair in found.pairs}) == 6
+    assert list(found.refused.values()) == ["same_content_as_before"] * 12
+
+
+def test_one_image_under_two_patients_is_refused(tmp_path):
+    for site in ("train", "test"):
+        draw(tmp_path / "images" / site / "p1" / "0.png", 1)
+        draw(tmp_path / "masks" / site / "p1" / "0.png", 0, spot(2))
+    with pytest.raises(UnusablePairs, match=r"test/p1/0\.png and images/train/p1/0\.png are the same image"):
+        find_pairs(tmp_path)
+    assert len(find_pairs(tmp_path, patient_pattern=r"(p\d)").pairs) == 1
+
+
+def test_what_is_not_followed_is_said(lgg, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    patient = next(lgg.glob("TCGA_DU_4001*"))
+    shutil.move(patient, elsewhere / patient.name)
+    patient.symlink_to(elsewhere / patient.name)
+    assert find_pairs(lgg).refused == {patient.name: "link_out"}
+    result = CliRunner().invoke(app, ["index-pairs", str(lgg), "-o", str(lgg / "d.json"), "--folds", "3"])
+    assert result.exit_code == 3
+    assert "(link_out)" in result.output
+    mask = next(lgg.glob("TCGA_CS_4001*/*_1_mask.tif"))
+    shutil.move(mask, elsewhere / "mask.tif")
+    mask.symlink_to(elsewhere / "mask.tif")
+    with pytest.raises(UnusablePairs, match=r"without their mask: .*not followed: .*_1_mask\.tif \(link_out\)"):
+        find_pairs(lgg)
+
+
+def test_where_nothing_can_be_used_the_reasons_are_said(tmp_path):
+    for number in range(5):
+        draw(tmp_path / "p1" / f"{number}.tif", 0, np.zeros((40, 48, 3), np.uint8))
+        draw(tmp_path / "p1" / f"{number}_mask.tif", 0, spot(2))
+    with pytest.raises(UnusablePairs, match=r"not used: p1/0\.tif \(no_signal\), .* \(5 in all\)"):
+        find_pairs(tmp_path)
+
+
+@pytest.mark.parametrize(("pattern", "said"), [("(p", "is no regular expression"), ("(q)?p", "finds no patient")])
+def test_pattern_that_cannot_be_used_is_refused(lgg, pattern, said):
+    with pytest.raises(UnusablePairs, match=said):
+        find_pairs(lgg, patient_pattern=pattern.replace("p", "TCGA"))
 
 
 def test_folds_are_even_in_size_and_institution(lgg):
@@ -183,6 +241,8 @@ def test_split_of_other_patients_is_refused(lgg):
     (lgg / "split.json").write_text(json.dumps({"folds": {**folds, "TCGA_HT_1_1": 0}}))
     with pytest.raises(UnusablePairs, match=r"other patients than the folder, such as TCGA_HT_1_1 \(1 in all\)"):
         split_pairs(pairs, split=lgg / "split.json")
+    with pytest.raises(UnusablePairs, match="one of the two"):
+        split_pairs(pairs, split=lgg / "split.json", institution="CS")
 
 
 def test_command_writes_the_datalist_and_tells_what_was_left_out(lgg):
