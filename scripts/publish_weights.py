@@ -16,8 +16,10 @@ from publishing import without_folders
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from monai_brain.data.splits import read_datalist, seen_by_weights
 from monai_brain.io.settings import CHOSEN_KEYS, read
 from monai_brain.io.write import atomic, sha256_of, write_json
+from monai_brain.training.run import LEARNED_FROM, trained_part
 
 LARGEST_BYTES = 40_000_000
 
@@ -52,6 +54,8 @@ def main() -> int:
         file.write(content)
     manifest["result"]["weights_sha256"] = sha256_of(target)
     manifest["settings"] = settings
+    seen = seen_by_weights(read_datalist(options.run / "datalist.json"), trained_part(options.run))
+    manifest[LEARNED_FROM] = " ".join(seen)
     write_json(target.with_name("run.json"), without_paths(manifest))
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB, SHA-256 {sha256_of(target)}")
     return 0

@@ -1,5 +1,6 @@
 """Splits: which group goes to which part; datalists written, read and checked."""
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -134,6 +135,40 @@ def _with_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Image, and a label that is a mask, below the folder of the data."""
     paths = {key: str(folder / item[key]) for key in ("image", "label") if isinstance(item.get(key), str)}
     return {**item, **paths}
+
+
+def identities(datalist: Mapping[str, Any], part: str) -> list[frozenset[str]]:
+    """What each slice of some parts can be known again by, wherever it lies: digests, as names are nobody's business.
+
+    Its path in the datalist, the hash of its file, and its patient where the name is one of a public archive, which
+    nobody else has. A slice was seen if it shares any of them with one that was.
+
+    Args:
+        datalist: as read.
+        part: one of `PARTS`, or several joined by `+`.
+    """
+    items = [item for name in part.split("+") for item in datalist.get(name, [])]
+    return [frozenset(map(_digest, _words(item).values())) for item in items]
+
+
+def seen_by_weights(datalist: Mapping[str, Any], part: str) -> list[str]:
+    """What weights that are handed out say of the slices they learned from: of each slice the best of `identities`."""
+    items = [item for name in part.split("+") for item in datalist.get(name, [])]
+    return sorted({_digest(list(_words(item).values())[-1]) for item in items})
+
+
+def _words(item: Mapping[str, Any]) -> dict[str, str]:
+    """The best last."""
+    words = {"path": str(item["image"])}
+    if "sha256" in item:
+        words["content"] = str(item["sha256"])
+    if "institution" in item:
+        words["patient"] = str(item["group"])
+    return words
+
+
+def _digest(word: str) -> str:
+    return hashlib.sha256(word.encode()).hexdigest()[:12]
 
 
 def check_hashes(datalist: Mapping[str, Any], dataset_dir: Path) -> list[str]:

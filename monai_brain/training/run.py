@@ -14,7 +14,7 @@ import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
-from monai_brain.data.splits import PARTS, read_datalist
+from monai_brain.data.splits import PARTS, identities, read_datalist
 from monai_brain.io import settings
 from monai_brain.io.write import atomic, manifest, sha256_of, write_csv, write_json
 from monai_brain.report.figures import draw_learning_curves
@@ -26,6 +26,10 @@ METRICS = ("val_loss", "val_accuracy", "val_macro_f1")
 
 MAY_CHANGE = ("max_epochs", "patience", "weights", "cache_features")
 """Options that a resumed run may have otherwise than before; weights were loaded when it began."""
+
+
+LEARNED_FROM = "learned_from"
+"""In the manifest of weights that are handed out: digests of `data.splits.seen_by_weights`, with spaces between."""
 
 
 logger = logging.getLogger(__name__)
@@ -241,25 +245,35 @@ def refuse_seen(datalist: str | Path, training_part: str, weights: str | None) -
     Args:
         datalist: of the training that begins.
         training_part: parts of it that are trained on, joined by `+`.
-        weights: to start from; a run's folder, a file in it, or anything else, of which nothing is known.
+        weights: to start from: a run's folder or a bundle's, a file in one, or anything else, of which nothing is
+            known.
 
     Raises:
         WeightsSawThat: naming the part, and how many of its images they were trained on.
     """
     own = read_datalist(datalist)
-    place = Path(weights or "none")
-    start = place if place.is_dir() else place.parent
-    if not place.exists() or not (start / "run.json").is_file() or not (start / "datalist.json").is_file():
-        return
-    parts = read_datalist(start / "datalist.json")
-    seen = {item["image"] for part in trained_part(start).split("+") for item in parts.get(part, [])}
+    seen = _seen_by(weights)
     for part in PARTS:
-        both = sum(item["image"] in seen for item in own.get(part, []))
+        both = sum(not seen.isdisjoint(names) for names in identities(own, part))
         if both and part not in training_part.split("+"):
             raise WeightsSawThat(
                 f"{weights}: was trained on {both} images of this datalist's {part} part, whose figures would say "
                 "nothing; go on from a run with the same split"
             )
+
+
+def _seen_by(weights: str | None) -> set[str]:
+    """Of what the weights learned from, `identities`; of weights that are handed out as far as they say it."""
+    place = Path(weights or "none")
+    start = place if place.is_dir() else place.parent
+    if not place.exists():
+        return set()
+    if (start / "run.json").is_file() and (start / "datalist.json").is_file():
+        return set().union(*identities(read_datalist(start / "datalist.json"), trained_part(start)))
+    for manifest_path in (start / "models" / "run.json", start / "run.json"):
+        if manifest_path.is_file():
+            return set(json.loads(manifest_path.read_text(encoding="utf-8")).get(LEARNED_FROM, "").split())
+    return set()
 
 
 def warn_of_trained_part(part: str, trained: str) -> None:

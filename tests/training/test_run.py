@@ -6,9 +6,18 @@ import pytest
 import torch
 from ignite.engine import Engine, Events
 
+from monai_brain.data.splits import identities, read_datalist, seen_by_weights
 from monai_brain.io import settings
 from monai_brain.io.write import write_json
-from monai_brain.training.run import METRICS, CannotResume, TrainingRun, WeightsSawThat, read_history, refuse_seen
+from monai_brain.training.run import (
+    LEARNED_FROM,
+    METRICS,
+    CannotResume,
+    TrainingRun,
+    WeightsSawThat,
+    read_history,
+    refuse_seen,
+)
 from monai_brain.training.schedule import Schedule, annealed
 
 EPOCHS, STEPS = 4, 4
@@ -89,3 +98,38 @@ def test_weights_that_saw_what_is_scored_are_refused_and_names_are_no_folders(tm
             refuse_seen(other, "training", weights)
     for weights in ("none", "imagenet"):
         refuse_seen(other, "training", weights)
+
+
+def test_weights_of_a_bundle_say_what_they_saw_wherever_it_lies(tmp_path):
+    def datalist(folder, **parts):
+        lists = {
+            part: [
+                {"image": f"{folder}{name}.tif", "group": name, "institution": "CS", "label": "m.tif"} for name in names
+            ]
+            for part, names in parts.items()
+        }
+        write_json(tmp_path / f"{folder.strip('/')}.json", lists)
+        return tmp_path / f"{folder.strip('/')}.json"
+
+    learned = datalist("here/", training=["TCGA_CS_1", "TCGA_CS_2"])
+    seen = seen_by_weights(read_datalist(learned), "training")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.safetensors").touch()
+    write_json(tmp_path / "models" / "run.json", {"options": {}, LEARNED_FROM: " ".join(seen)})
+    assert "TCGA" not in (tmp_path / "models" / "run.json").read_text()
+    other = datalist("there/", training=["TCGA_CS_3"], test=["TCGA_CS_1"])
+    for weights in (tmp_path, tmp_path / "models" / "model.safetensors"):
+        with pytest.raises(WeightsSawThat, match="1 images of this datalist's test part"):
+            refuse_seen(other, "training", str(weights))
+    refuse_seen(other, "training+test", str(tmp_path))
+    refuse_seen(datalist("else/", training=["TCGA_CS_1"], test=["TCGA_CS_4"]), "training", str(tmp_path))
+
+
+def test_an_image_is_known_again_by_its_content():
+    one = {"test": [{"image": "a/1.jpg", "label": 0, "group": 3, "sha256": "12"}]}
+    other = {"training": [{"image": "2.jpg", "label": 0, "group": 7, "sha256": "12"}]}
+    third = {"training": [{"image": "2.jpg", "label": 0, "group": 3, "sha256": "13"}]}
+    (seen,) = identities(one, "test")
+    assert seen & identities(other, "training")[0]
+    assert not seen & identities(third, "training+test")[0]
+    assert seen_by_weights(one, "training+test")[0] in identities(other, "training")[0]
