@@ -1,3 +1,5 @@
+import cv2
+import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, RandAffined, RandFlipd
@@ -5,7 +7,8 @@ from torch.utils.data import DataLoader
 
 from monai_brain.training.reproducibility import CachedSlices, start
 from monai_brain.transforms.intensity import NormalizeChannelsd, ScaleToUnitd
-from monai_brain.transforms.load import LoadSliced
+from monai_brain.transforms.load import LoadMaskd, LoadSliced
+from monai_brain.transforms.spatial import ResizeSliced
 
 
 @pytest.fixture
@@ -55,6 +58,24 @@ def test_unreadable_training_image_is_named_with_its_code(dataset, tmp_path):
     dataset.data = [{"image": str(tmp_path / "broken.png"), "label": 0}]
     with pytest.raises(ValueError, match=r"broken\.png.*empty_file"):
         dataset[0]
+
+
+def test_pair_that_does_not_fit_is_named(tmp_path):
+    """As where a datalist was written by hand, or files were changed since."""
+    spot = np.zeros((40, 48), np.uint8)
+    spot[10:20, 10:20] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), spot[::-1])
+    cv2.imwrite(str(tmp_path / "small_mask.png"), spot[:36])
+    cv2.imwrite(str(tmp_path / "gray_mask.png"), np.tile(np.arange(48, dtype=np.uint8), (40, 1)))
+    reading = Compose([LoadSliced("image"), ResizeSliced("image", size=32), LoadMaskd("label")])
+    for label, said in (
+        (str(tmp_path / "small_mask.png"), r"a\.png with .*small_mask\.png: the slice is 40x48 and its mask 36x48"),
+        (str(tmp_path / "gray_mask.png"), r"gray_mask\.png: holds 48 values.*monai-brain index-pairs"),
+        (2, r"a\.png: its label is 2, and no path of a mask.*monai-brain index-pairs"),
+    ):
+        pair = CachedSlices([{"image": str(tmp_path / "a.png"), "label": label}], reading, num_cached=3)
+        with pytest.raises(ValueError, match=said):
+            pair.fill()
 
 
 def test_first_view_is_the_slice_as_it_is_and_others_are_augmented(dataset):
