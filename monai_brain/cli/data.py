@@ -110,6 +110,27 @@ def index_pairs(
 
 
 @app.command()
+def slices(
+    volumes: Annotated[Path, typer.Argument(help="Folder of volumes with their masks; or a table, cases.csv.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder for the slices.")],
+) -> None:
+    """Take volumes with masks apart into slices with masks, to train a segmenter on; index-pairs comes next."""
+    from rich.progress import Progress
+
+    from monai_brain.data.volumes import find_volume_pairs, write_slices
+
+    found = find_volume_pairs(volumes)
+    with Progress(console=errors) as progress:
+        task = progress.add_task("taking apart", total=len(found.pairs))
+        refused = write_slices(found.pairs, output, lambda: progress.advance(task))
+    console.print(f"{len(found.pairs) - len(refused)} volumes in slices in {output}", soft_wrap=True, markup=False)
+    for path, reason in {**found.skipped, **refused}.items():
+        errors.print(f"left out: {path}: {reason}", markup=False)
+    if found.skipped or refused:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command()
 def explore(
     datalist: Annotated[Path, typer.Argument(help="From monai-brain index.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page and its figures.")],

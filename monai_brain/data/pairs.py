@@ -11,15 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from monai_brain.data.places import UnusablePairs, by_place, is_mask, listed, place_of, refuse_lonely, shown
 from monai_brain.data.splits import load_datalist
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases
 from monai_brain.io.read import read_image, read_mask
-
-MASK_SUFFIX = "_mask"
-"""At the end of a mask's stem, in the layout of the LGG segmentation data set."""
-
-IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image", "imgs"), ("masks", "mask", "labels")
-"""Names of the two folders, in the other layout; compared in lower case."""
 
 TCGA = re.compile(r"TCGA_([A-Z0-9]{2})_\w+")
 """Patients of The Cancer Genome Atlas, whose name holds the institution."""
@@ -32,13 +27,6 @@ SAME_CONTENT = "same_content_as_before"
 VALIDATION_SHARE = 0.15
 
 READ_THREADS = 4
-
-SHOWN = 3
-"""Names in an error that concerns many files."""
-
-
-class UnusablePairs(ValueError):
-    """Images and masks that do not belong together, or cannot be split, with the way out."""
 
 
 class Pair(NamedTuple):
@@ -84,15 +72,21 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
 
     Raises:
         UnusablePairs: a slice has no mask or a mask no slice, a mask has another size or other than two values,
-            a patient is not known, one image is there under two patients, or there is no pair at all.
+            a patient is not known, one image is there under two patients, there are volumes, or no pair at all.
     """
     patient_of = _patients(patient_pattern)
     entries = list(find_cases(folder))
+    volumes = [one.id for one in entries if isinstance(one, Case) and one.kind == "volume"]
+    if volumes:
+        raise UnusablePairs(
+            f"{folder}: holds volumes ({shown(volumes)}); take them apart into slices first: "
+            f"monai-brain slices {folder} -o SLICES, then monai-brain index-pairs SLICES"
+        )
     cases = {case.id: case.files[0] for case in entries if isinstance(case, Case)}
     refused = {one.id: one.code for one in entries if isinstance(one, Skipped) and one.code not in HARMLESS}
-    masks = _by_place(identity for identity in cases if _is_mask(identity))
-    images = _by_place(identity for identity in cases if not _is_mask(identity))
-    _refuse_lonely(folder, images, masks, refused)
+    masks = by_place(identity for identity in cases if is_mask(identity))
+    images = by_place(identity for identity in cases if not is_mask(identity))
+    refuse_lonely(folder, images, masks, refused)
     with ThreadPoolExecutor(READ_THREADS) as pool:
         checked = list(pool.map(lambda place: _check(folder, images[place], masks[place]), sorted(images)))
     pairs: list[Pair] = []
@@ -274,53 +268,10 @@ def _item(pair: Pair) -> dict[str, Any]:
     return {**item, "tumor_pixels": pair.tumor_pixels}
 
 
-def _is_mask(identity: str) -> bool:
-    path = PurePosixPath(identity)
-    return path.stem.endswith(MASK_SUFFIX) or path.parts[0].lower() in MASK_FOLDERS
-
-
-def _place_of(identity: str) -> str:
-    """What a slice and its mask have in common."""
-    path = PurePosixPath(identity)
-    inside = path.parts[0].lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS)
-    folder = PurePosixPath(*path.parts[1:-1]) if inside else path.parent
-    return (folder / path.stem.removesuffix(MASK_SUFFIX)).as_posix()
-
-
-def _by_place(identities: Iterable[str]) -> dict[str, str]:
-    places: dict[str, str] = {}
-    for identity in identities:
-        other = places.setdefault(_place_of(identity), identity)
-        if other != identity:
-            raise UnusablePairs(f"{other} and {identity} would be one slice; take one of them out")
-    return places
-
-
-def _refuse_lonely(
-    folder: Path, images: Mapping[str, str], masks: Mapping[str, str], skipped: Mapping[str, str]
-) -> None:
-    for own, other, lacks in ((images, masks, "mask"), (masks, images, "slice")):
-        lonely = sorted(own[place] for place in set(own) - set(other))
-        if lonely:
-            said = f"; not followed: {_listed(skipped)}" if skipped else ""
-            raise UnusablePairs(
-                f"{folder}: {len(lonely)} file(s) without their {lacks}: {_shown(lonely)}; add it, or take them "
-                f"out{said}"
-            )
-
-
 def _why_none(refused: Mapping[str, str]) -> str:
     if not refused:
         return "expected NAME.tif with NAME_mask.tif, or images/ and masks/"
-    return f"not used: {_listed(refused)}"
-
-
-def _listed(codes: Mapping[str, str]) -> str:
-    return _shown([f"{path} ({code})" for path, code in sorted(codes.items())])
-
-
-def _shown(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
+    return f"not used: {listed(refused)}"
 
 
 def _check(folder: Path, image: str, mask: str) -> Checked:
@@ -359,7 +310,7 @@ def _patients(pattern: str | None) -> Callable[[str], str]:
 
 
 def _patient_of_folder(image: str) -> str:
-    parent = PurePosixPath(_place_of(image)).parent
+    parent = PurePosixPath(place_of(image)).parent
     if parent.as_posix() == ".":
         raise UnusablePairs(f"{image}: which patient is it? Put slices into a folder per patient, or give a pattern")
     return parent.name if TCGA.fullmatch(parent.name) else parent.as_posix()

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
 from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
-from monai_brain.transforms.load import to_network_channels
+from monai_brain.transforms.load import slices_with_signal, to_network_channels
 
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 """Multiples of it, without their whole part, lie evenly over 0 to 1, however many there are."""
@@ -286,10 +286,3 @@ def part_of(part: str | None) -> tuple[int, int]:
 def folder_of_part(part: str | None) -> str:
     """Name of the folder, below the output, of a part written `I/N`; empty for a run that is not divided."""
     return "part_{}_of_{}".format(*part_of(part)) if part else ""
-
-
-def slices_with_signal(volume: np.ndarray) -> list[int]:
-    """Slices that hold more than one value; at least one of the volume, uint8 (C, D, H, W)."""
-    flat = volume.reshape(*volume.shape[:2], -1)
-    has_signal = (flat.max(axis=-1) > flat.min(axis=-1)).any(axis=0)
-    return np.flatnonzero(has_signal).tolist() or [volume.shape[1] // 2]

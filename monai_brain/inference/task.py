@@ -12,8 +12,9 @@ from torch import nn
 
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
-from monai_brain.inference.stream import CaseStream, OpenCase, slices_with_signal
+from monai_brain.inference.stream import CaseStream, OpenCase
 from monai_brain.io import Case
+from monai_brain.transforms.load import slices_with_signal
 
 LONGEST_NAME_BYTES = 240
 """File systems take 255; suffixes need room."""

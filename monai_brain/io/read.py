@@ -11,7 +11,7 @@ from monai_brain.io.dicom import is_dicom, read_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.nifti import is_nifti, read_nifti
 from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
-from monai_brain.io.sequences import stacked
+from monai_brain.io.sequences import check_geometry, stacked
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -23,6 +23,7 @@ __all__ = [
     "read_case",
     "read_image",
     "read_mask",
+    "read_volume_mask",
 ]
 
 SIGNATURES = (
@@ -165,6 +166,23 @@ def read_mask(path: Path) -> np.ndarray:
         values = len(np.unique(pixels.reshape(len(pixels), -1), axis=1).T)
         raise UnreadableCase("not_a_mask", f"holds {values} values; a mask has two, such as 0 and 255")
     return differs if other.astype(float).sum() > one.astype(float).sum() else ~differs
+
+
+def read_volume_mask(path: Path, image: Image) -> np.ndarray:
+    """What is tumor in a volume, bool (D, H, W): every label above 0.
+
+    Args:
+        path: of the mask, on the grid of the image.
+        image: as `read_case` gives it.
+
+    Raises:
+        UnreadableCase: it cannot be read, is no volume, or lies elsewhere (`geometry_mismatch`).
+    """
+    mask = _read_file(path, DEFAULT_LIMITS, constant=True)
+    if mask.kind != "volume":
+        raise UnreadableCase("not_a_mask", "is no volume; the mask of a volume is one")
+    check_geometry("the mask", mask, "its image", image)
+    return mask.pixels[0] > 0
 
 
 def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

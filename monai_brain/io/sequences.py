@@ -31,7 +31,8 @@ LEFT_OUT = {"t2": "unused_sequence", "reference": "reference_mask"}
 GEOMETRY_TOLERANCE_MM = 0.1
 """How far apart any two corners of two sequences' volumes may be: less than a tenth of a voxel."""
 
-COLUMNS = ("case", "t1", "flair", "t1c")
+COLUMNS = ("case", "t1", "flair", "t1c", "mask")
+"""The last one is for those who take volumes apart to train on them; whoever segments ignores it."""
 
 
 class UnusableTable(ValueError):
@@ -70,6 +71,23 @@ def read_table(path: Path) -> list[Case]:
         UnusableTable: a column is unknown or missing, a name is missing, there twice or holds a slash, or a FLAIR is
             missing.
     """
+    cases = []
+    for name, cells in _rows(path).items():
+        files = {sequence: path.parent / cells[sequence] for sequence in SEQUENCES if cells.get(sequence)}
+        cases.append(Case(name, tuple(files.values()), "volume", tuple(files)))
+    return cases
+
+
+def masks_of_table(path: Path) -> dict[str, Path]:
+    """The column `mask` of a `cases.csv`, by case; see `read_table`.
+
+    Raises:
+        UnusableTable: as there.
+    """
+    return {name: path.parent / cells["mask"] for name, cells in _rows(path).items() if cells.get("mask")}
+
+
+def _rows(path: Path) -> dict[str, dict[str, str]]:
     text = path.read_text(encoding="utf-8-sig", errors="replace")
     first_line = text.partition("\n")[0]
     rows = csv.DictReader(text.splitlines(), delimiter=max(",;\t", key=first_line.count))
@@ -77,19 +95,18 @@ def read_table(path: Path) -> list[Case]:
     wrong = [name for name in columns if name not in COLUMNS]
     if wrong or not {"case", "flair"} <= set(columns):
         said = f"has the column {wrong[0]!r}" if wrong else f"has the columns {', '.join(columns)}"
-        raise UnusableTable(f"{path}: {said}; it takes case and flair, and optionally t1 and t1c")
+        raise UnusableTable(f"{path}: {said}; it takes case and flair, and optionally t1, t1c and mask")
     rows.fieldnames = columns
-    cases: dict[str, Case] = {}
+    found: dict[str, dict[str, str]] = {}
     for row in rows:
         cells = {name: (row[name] or "").strip() for name in columns}
         place = f"{path}, line {rows.line_num}"
         if not cells["case"] or not cells["flair"]:
             raise UnusableTable(f"{place}: case or flair is empty; a row needs both")
-        if re.search(r"[/\\\0]", cells["case"]) or cells["case"] in (".", "..") or cells["case"] in cases:
+        if re.search(r"[/\\\0]", cells["case"]) or cells["case"] in (".", "..") or cells["case"] in found:
             raise UnusableTable(f"{place}: case {cells['case']!r} is there twice or is no plain name")
-        files = {name: path.parent / cells[name] for name in SEQUENCES if cells.get(name)}
-        cases[cells["case"]] = Case(cells["case"], tuple(files.values()), "volume", tuple(files))
-    return list(cases.values())
+        found[cells["case"]] = cells
+    return found
 
 
 def stacked(volumes: Mapping[str, Image]) -> Image:
@@ -106,7 +123,7 @@ def stacked(volumes: Mapping[str, Image]) -> Image:
     """
     flair = volumes["flair"]
     for name, volume in volumes.items():
-        _check_geometry(name, volume, flair)
+        check_geometry(name, volume, "flair", flair)
     channels = [name for name in SEQUENCES if name in volumes]
     warnings = tuple(dict.fromkeys(code for volume in volumes.values() for code in volume.warnings))
     pixels = np.concatenate([volumes[name].pixels for name in channels])
@@ -128,12 +145,22 @@ def _merged(group: Mapping[str, Case]) -> dict[str, Case | Skipped]:
     }
 
 
-def _check_geometry(name: str, volume: Image, flair: Image) -> None:
-    one, other = (_corners(image) for image in (volume, flair))
-    if volume.pixels.shape != flair.pixels.shape:
-        message = f"{name} has {volume.pixels.shape[1:]} voxels, flair {flair.pixels.shape[1:]}"
-    elif (apart := float(np.abs(one - other).max())) > GEOMETRY_TOLERANCE_MM:
-        message = f"corners of {name} and flair lie up to {apart:.1f} mm apart"
+def check_geometry(name: str, volume: Image, other_name: str, other: Image) -> None:
+    """Refuse a volume that does not lie on the grid of another of the same head.
+
+    Args:
+        name: of the volume, for the message.
+        volume: turned, as reading gives it.
+        other_name: likewise.
+        other: likewise; how many channels it has does not matter.
+
+    Raises:
+        UnreadableCase: `geometry_mismatch`.
+    """
+    if volume.pixels.shape[1:] != other.pixels.shape[1:]:
+        message = f"{name} has {volume.pixels.shape[1:]} voxels, {other_name} {other.pixels.shape[1:]}"
+    elif (apart := float(np.abs(_corners(volume) - _corners(other)).max())) > GEOMETRY_TOLERANCE_MM:
+        message = f"corners of {name} and {other_name} lie up to {apart:.1f} mm apart"
     else:
         return
     raise UnreadableCase("geometry_mismatch", f"{message}; register them to one grid first")

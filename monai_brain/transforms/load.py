@@ -152,6 +152,13 @@ def slices_of(image: Image) -> list[Image]:
     ]
 
 
+def slices_with_signal(volume: np.ndarray) -> list[int]:
+    """Slices that hold more than one value; at least one of the volume, uint8 (C, D, H, W)."""
+    flat = volume.reshape(*volume.shape[:2], -1)
+    has_signal = (flat.max(axis=-1) > flat.min(axis=-1)).any(axis=0)
+    return np.flatnonzero(has_signal).tolist() or [volume.shape[1] // 2]
+
+
 def to_network_channels(image: Image, *, gray: bool) -> tuple[np.ndarray, tuple[str, ...]]:
     """What a network sees of a slice, and codes of what was done for it.
 

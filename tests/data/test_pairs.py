@@ -80,7 +80,7 @@ def test_patient_comes_from_the_pattern_where_there_is_no_folder_for_each(tmp_pa
 def test_lonely_file_is_named(lgg, lost):
     path = next(lgg.rglob(f"*4001_19970222_1{lost}.tif"))
     path.unlink()
-    with pytest.raises(UnusablePairs, match=f"1 file.*without their {'mask' if lost else 'slice'}: TCGA_.._4001"):
+    with pytest.raises(UnusablePairs, match=f"1 file.*without their {'mask' if lost else 'image'}: TCGA_.._4001"):
         find_pairs(lgg)
 
 
@@ -128,7 +128,7 @@ def test_patients_of_the_same_name_in_two_folders_are_two_and_two_files_of_one_p
         draw(tmp_path / site / "p1" / "0_mask.tif", 0, spot(2))
     assert {pair.patient for pair in find_pairs(tmp_path).pairs} == {"a/p1", "b/p1"}
     draw(tmp_path / "a" / "p1" / "0.png", 2)
-    with pytest.raises(UnusablePairs, match=r"a/p1/0\.png and a/p1/0\.tif would be one slice"):
+    with pytest.raises(UnusablePairs, match=r"a/p1/0\.png and a/p1/0\.tif would be one;"):
         find_pairs(tmp_path)
 
 

@@ -12,9 +12,9 @@ from monai.transforms import Compose, EnsureTyped
 from sklearn.datasets import load_sample_image
 
 from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, prepare_here
-from monai_brain.inference.stream import CaseStream, ReadAhead, slices_with_signal
+from monai_brain.inference.stream import CaseStream, ReadAhead
 from monai_brain.io import UnreadableCase, find_cases
-from monai_brain.transforms.load import LoadSliced
+from monai_brain.transforms.load import LoadSliced, slices_with_signal
 from monai_brain.transforms.spatial import ResizeSliced
 from tests.conftest import draw_phantom
 

@@ -1,0 +1,87 @@
+"""Which image and which mask belong together, by where they lie and what they are called."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+MASK_SUFFIXES = ("_mask", "_seg", "-seg")
+"""At the end of a mask's name, beside its image: as in the LGG segmentation data set, and in BraTS."""
+
+IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image", "imgs"), ("masks", "mask", "labels")
+"""Names of the two folders, in the other layout; compared in lower case."""
+
+SHOWN = 3
+"""Names in an error that concerns many files."""
+
+
+class UnusablePairs(ValueError):
+    """Images and masks that do not belong together, or cannot be split, with the way out."""
+
+
+def is_mask(identity: str) -> bool:
+    """Whether a file, by its path relative to the folder that was searched, is a mask."""
+    path = PurePosixPath(identity)
+    return name_of(path).endswith(MASK_SUFFIXES) or path.parts[0].lower() in MASK_FOLDERS
+
+
+def place_of(identity: str) -> str:
+    """What an image and its mask have in common: their path without suffixes, `images/` and `masks/`."""
+    path = PurePosixPath(identity)
+    inside = path.parts[0].lower() in (*IMAGE_FOLDERS, *MASK_FOLDERS)
+    folder = PurePosixPath(*path.parts[1:-1]) if inside else path.parent
+    name = name_of(path)
+    for suffix in MASK_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return (folder / name).as_posix()
+
+
+def name_of(path: PurePosixPath) -> str:
+    """A file's name without its suffix, `.nii.gz` being one."""
+    return path.name[: -len(".nii.gz")] if path.name.lower().endswith(".nii.gz") else path.stem
+
+
+def by_place(identities: Iterable[str]) -> dict[str, str]:
+    """The only file of each place.
+
+    Raises:
+        UnusablePairs: two have one place.
+    """
+    places: dict[str, str] = {}
+    for identity in identities:
+        other = places.setdefault(place_of(identity), identity)
+        if other != identity:
+            raise UnusablePairs(f"{other} and {identity} would be one; take one of them out")
+    return places
+
+
+def refuse_lonely(
+    folder: Path, images: Mapping[str, str], masks: Mapping[str, str], skipped: Mapping[str, str]
+) -> None:
+    """Refuse images without a mask, and masks without an image.
+
+    Args:
+        folder: for the message.
+        images: by place.
+        masks: by place.
+        skipped: what was not followed, where they may be; codes by path.
+
+    Raises:
+        UnusablePairs: naming some of them.
+    """
+    for own, other, lacks in ((images, masks, "mask"), (masks, images, "image")):
+        lonely = sorted(own[place] for place in set(own) - set(other))
+        if lonely:
+            said = f"; not followed: {listed(skipped)}" if skipped else ""
+            raise UnusablePairs(
+                f"{folder}: {len(lonely)} file(s) without their {lacks}: {shown(lonely)}; add it, or take them "
+                f"out{said}"
+            )
+
+
+def listed(codes: Mapping[str, str]) -> str:
+    """Some paths with their codes."""
+    return shown([f"{path} ({code})" for path, code in sorted(codes.items())])
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first of them, and how many there are."""
+    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")
