@@ -1,15 +1,19 @@
-"""Figures of merit of masks: overlap by slice and by patient, surface distance; what an empty mask means."""
+"""Figures of merit of masks: overlap by slice and by patient, surface distance, lesions; what an empty mask means."""
 
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from monai.metrics import compute_hausdorff_distance
+from monai.metrics.utils import get_edge_surface_distance
+from scipy import ndimage
 
 EMPTY_RULE = (
     "Dice and IoU of an empty reference are 1 where the prediction is empty too, else 0; sensitivity of an empty "
-    "reference, precision of an empty prediction, and HD95 where either is empty are undefined and left out of means"
+    "reference, precision of an empty prediction, and HD95 where either is empty are undefined and left out of means; "
+    "a patient's HD95 is that of the slices where neither is empty, and its bias of size is undefined without a tumor"
 )
 """Printed with every figure: tools differ in this, and it decides means over slices."""
 
@@ -84,26 +88,91 @@ def overlap_by_group(overlaps: Sequence[Overlap], groups: Sequence[Hashable]) ->
     return sums
 
 
-def hausdorff_95(predicted: np.ndarray, reference: np.ndarray, spacing: Sequence[float] | None = None) -> float | None:
-    """95th percentile of the distance between the two surfaces.
+def hausdorff_95(
+    predicted: Sequence[np.ndarray], references: Sequence[np.ndarray], spacing: Sequence[float] | None = None
+) -> float | None:
+    """95th percentile of the distance between two surfaces, over all slices of a patient.
+
+    Distances lie in the plane: between slices nothing is measured, as their distance is often not known.
 
     Args:
-        predicted: bool (H, W) or (D, H, W).
-        reference: bool, the same shape.
-        spacing: of the axes, millimeters; without it the result is in pixels.
+        predicted: bool (H, W) each.
+        references: bool, of the same shapes.
+        spacing: of the two axes, millimeters; without it the result is in pixels.
 
     Returns:
-        The distance, or None where either is empty.
+        The larger of the percentiles of both directions; None where no slice has both masks.
 
-    Source: `monai.metrics.compute_hausdorff_distance`.
+    Source: `monai.metrics.compute_hausdorff_distance`, of one slice.
     """
-    if not (predicted.any() and reference.any()):
+    there, back = [], []
+    for own, reference in zip(predicted, references, strict=True):
+        if own.any() and reference.any():
+            masks = [torch.from_numpy(mask.astype(np.uint8)) for mask in (own, reference)]
+            _, distances, _ = get_edge_surface_distance(*masks, spacing=spacing, symmetric=True)
+            there.append(distances[0].numpy())
+            back.append(distances[1].numpy())
+    if not there:
         return None
-    batches = [torch.from_numpy(mask.astype(np.uint8))[None, None] for mask in (predicted, reference)]
-    distance = compute_hausdorff_distance(
-        *batches, include_background=True, percentile=95, spacing=list(spacing) if spacing else None
-    )
-    return float(distance[0, 0])
+    return float(max(np.percentile(np.concatenate(every), 95) for every in (there, back)))
+
+
+class Lesions(NamedTuple):
+    """Components of a patient's masks; pixels that touch at a corner, in the next slice too, belong to one."""
+
+    number: int
+    """In the reference."""
+    found: int
+    """Of these, in how many anything was predicted."""
+    invented: int
+    """Predicted where the reference has nothing."""
+
+
+def lesions(predicted: np.ndarray, reference: np.ndarray) -> Lesions:
+    """Count lesions that were found, and predictions that are none.
+
+    Args:
+        predicted: bool (D, H, W).
+        reference: bool, the same shape.
+    """
+    touching = np.ones((3,) * reference.ndim)
+    in_reference, number = ndimage.label(reference, structure=touching)
+    in_predicted, components = ndimage.label(predicted, structure=touching)
+    both = predicted & reference
+    return Lesions(number, len(np.unique(in_reference[both])), components - len(np.unique(in_predicted[both])))
+
+
+def stacks_of_patients(
+    shapes: Sequence[tuple[int, ...]], items: Sequence[Mapping[str, Any]]
+) -> dict[Hashable, list[list[int]]]:
+    """Which slices of a patient lie on one another: those of one folder and size, by the numbers in their names.
+
+    Args:
+        shapes: of the slices.
+        items: the slices, with `image` and `group`.
+
+    Returns:
+        By patient, places of each stack's slices from one end to the other.
+    """
+    stacks: dict[Hashable, dict[Any, list[int]]] = {}
+    for place, (shape, item) in enumerate(zip(shapes, items, strict=True)):
+        own = stacks.setdefault(item["group"], {})
+        own.setdefault((Path(item["image"]).parent, _series(item["image"]), shape), []).append(place)
+    return {
+        group: [sorted(places, key=lambda place: _numbers(items[place]["image"])) for places in own.values()]
+        for group, own in stacks.items()
+    }
+
+
+def _series(path: str | Path) -> str:
+    """A name without its last number: what slices of one scan have in common."""
+    return re.sub(r"\d+(?=\D*$)", "", Path(path).stem)
+
+
+def _numbers(path: str | Path) -> list[tuple[int, str]]:
+    """A key by which slice_10 comes after slice_9."""
+    parts = re.split(r"(\d+)", Path(path).stem)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
 def mean_dice(predicted: Sequence[np.ndarray], references: Sequence[np.ndarray], groups: Sequence[Hashable]) -> float:

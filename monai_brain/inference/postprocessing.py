@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import ndimage
 
-from monai_brain.evaluation.segmentation import THRESHOLDS, mean_dice
+from monai_brain.evaluation.segmentation import THRESHOLDS, mean_dice, stacks_of_patients
 from monai_brain.io.read import read_mask
 from monai_brain.transforms.spatial import to_size_before
 
@@ -76,8 +75,7 @@ def masks_of_patients(
 
     Args:
         probabilities: (H, W) each.
-        items: the slices, with `image` and `group`; a patient's slices lie on one another in the order of the numbers
-            in their names.
+        items: the slices, with `image` and `group`; see `stacks_of_patients`.
         cutoffs: what is tumor.
         smallest: pixels of a slice's component that stays.
 
@@ -87,26 +85,13 @@ def masks_of_patients(
     masks = [to_mask(own, cutoffs.threshold, smallest) for own in probabilities]
     if cutoffs.peak <= cutoffs.threshold:
         return masks
-    for places in _stacks(probabilities, items):
+    stacks = stacks_of_patients([own.shape for own in probabilities], items)
+    for places in itertools.chain.from_iterable(stacks.values()):
         certain = np.stack([probabilities[place] > cutoffs.peak for place in places])
         whole = without_specks(np.stack([masks[place] for place in places]), 0.0, certain=certain)
         for place, mask in zip(places, whole, strict=True):
             masks[place] = mask
     return masks
-
-
-def _stacks(probabilities: Sequence[np.ndarray], items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
-    """Slices of one patient and size, from one end to the other."""
-    stacks: dict[Any, list[int]] = {}
-    for place, (own, item) in enumerate(zip(probabilities, items, strict=True)):
-        stacks.setdefault((item["group"], own.shape), []).append(place)
-    return [sorted(places, key=lambda place: _numbers(items[place]["image"])) for places in stacks.values()]
-
-
-def _numbers(path: str | Path) -> list[tuple[int, str]]:
-    """A key by which slice_10 comes after slice_9."""
-    parts = re.split(r"(\d+)", Path(path).stem)
-    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
 def in_size_of_mask(

@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
-from monai_brain.evaluation.segmentation import EMPTY_RULE, Overlap, hausdorff_95, overlap, overlap_by_group
+from monai_brain.evaluation.segmentation import (
+    EMPTY_RULE,
+    Overlap,
+    hausdorff_95,
+    lesions,
+    overlap,
+    overlap_by_group,
+    stacks_of_patients,
+)
 from monai_brain.io.read import read_image, read_mask
 from monai_brain.io.write import manifest, write_csv, write_json, write_png
 from monai_brain.report.html import Block, Gallery, Table, write_page
@@ -24,13 +32,20 @@ PATIENT_COLUMNS = (
     "iou",
     "sensitivity",
     "precision",
+    "hd95_pixels",
+    "size_bias",
+    "lesions",
+    "lesions_found",
+    "lesions_invented",
     "reference_pixels",
     "predicted_pixels",
 )
 SLICE_COLUMNS = ("path", "patient", "dice", "iou", "sensitivity", "precision", "hd95_pixels")
 
-NUMBERS = ("dice", "iou", "sensitivity", "precision")
-"""Columns that are read back as numbers; empty where they are undefined."""
+NUMBERS = ("dice", "iou", "sensitivity", "precision", "hd95_pixels", "size_bias")
+"""Columns that are read back as numbers; empty where they are undefined, and in tables that are older than they."""
+
+COUNTS = ("lesions", "lesions_found", "lesions_invented")
 
 SHOWN = 3
 """Patients in each of best, middle and worst."""
@@ -118,7 +133,11 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "run.json", manifest("pooling", {"runs": [_identity(run) for run in runs]}))
     write_csv(folder / "patients.csv", (*PATIENT_COLUMNS, "run"), rows)
-    write_page(folder / "report.html", "Segmentation, all folds", [patient_table(metrics), every_patient(rows)])
+    write_page(
+        folder / "report.html",
+        "Segmentation, all folds",
+        [patient_table(metrics), lesion_table(metrics), every_patient(rows)],
+    )
     return metrics
 
 
@@ -126,7 +145,8 @@ def read_patients(path: Path) -> list[dict[str, Any]]:
     """Rows of a `patients.csv`; figures are numbers, None where they are undefined."""
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            {**row, **{key: float(row[key]) if row[key] else None for key in NUMBERS}} for row in csv.DictReader(file)
+            {**row, **{key: float(row[key]) if row.get(key) else None for key in (*NUMBERS, *COUNTS)}}
+            for row in csv.DictReader(file)
         ]
 
 
@@ -156,7 +176,9 @@ def _identity(run: Path) -> dict[str, Any]:
 
 def _by_patient(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "patients": _summary([row["dice"] for row in rows]),
+        "patients": _summary([row["dice"] for row in rows])
+        | {f"mean_{key}": _mean([row[key] for row in rows]) for key in ("hd95_pixels", "size_bias")}
+        | {key: _sum([row[key] for row in rows]) for key in COUNTS},
         "by_institution": {
             name: _summary([row["dice"] for row in rows if row["institution"] == name])
             for name in sorted({row["institution"] for row in rows})
@@ -172,24 +194,37 @@ def _score(item: Mapping[str, Any], predicted: np.ndarray) -> Scored:
 
 
 def _patients(scored: Sequence[Scored]) -> list[dict[str, Any]]:
-    groups = [one.item["group"] for one in scored]
-    institutions = {one.item["group"]: one.item.get("institution", "") for one in scored}
+    stacks = stacks_of_patients([one.reference.shape for one in scored], [one.item for one in scored])
     rows = [
-        {
-            "patient": group,
-            "institution": institutions[group],
-            "slices": groups.count(group),
-            **_figures(own),
-            "reference_pixels": own.both + own.only_reference,
-            "predicted_pixels": own.both + own.only_predicted,
-        }
-        for group, own in overlap_by_group([one.overlap for one in scored], groups).items()
+        _patient_row(str(group), [[scored[place] for place in places] for places in own])
+        for group, own in stacks.items()
     ]
     return sorted(rows, key=lambda row: -row["dice"])
 
 
+def _patient_row(patient: str, stacks: Sequence[Sequence[Scored]]) -> dict[str, Any]:
+    slices = [one for stack in stacks for one in stack]
+    (own,) = overlap_by_group([one.overlap for one in slices], [patient] * len(slices)).values()
+    reference, predicted = own.both + own.only_reference, own.both + own.only_predicted
+    counted = [
+        lesions(np.stack([one.predicted for one in stack]), np.stack([one.reference for one in stack]))
+        for stack in stacks
+    ]
+    return {
+        "patient": patient,
+        "institution": slices[0].item.get("institution", ""),
+        "slices": len(slices),
+        **_figures(own),
+        "hd95_pixels": hausdorff_95([one.predicted for one in slices], [one.reference for one in slices]),
+        "size_bias": predicted / reference - 1 if reference else None,
+        **dict(zip(COUNTS, map(sum, zip(*counted, strict=True)), strict=True)),
+        "reference_pixels": reference,
+        "predicted_pixels": predicted,
+    }
+
+
 def _slice_row(one: Scored) -> dict[str, Any]:
-    distance = hausdorff_95(one.predicted, one.reference)
+    distance = hausdorff_95([one.predicted], [one.reference])
     return {"path": one.item["image"], "patient": one.item["group"], **_figures(one.overlap), "hd95_pixels": distance}
 
 
@@ -209,6 +244,11 @@ def _summary(dice: Sequence[float]) -> dict[str, Any]:
     }
 
 
+def _sum(values: Sequence[float | None]) -> int | None:
+    """Of counts, unless one is not known."""
+    return None if None in values else int(sum(value for value in values if value is not None))
+
+
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
@@ -218,6 +258,7 @@ def _tables(metrics: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -
     slices = metrics["slices"]
     return [
         patient_table(metrics),
+        lesion_table(metrics),
         Table(
             f"Means over slices. {metrics['empty_masks']}",
             ["slices", "Dice", "IoU", "sensitivity", "precision", "HD95, pixels"],
@@ -248,23 +289,42 @@ def patient_table(metrics: Mapping[str, Any]) -> Table:
     return Table(caption, ["institution", "patients", "mean Dice", "median Dice"], rows)
 
 
+def lesion_table(metrics: Mapping[str, Any]) -> Table:
+    """Distances, sizes and lesions over all patients, of `metrics.json`."""
+    own = metrics["patients"]
+    caption = (
+        "Patients: mean HD95 in the plane; mean of predicted size / reference - 1; components of the reference, those "
+        "in which anything was predicted, and predictions where there is none"
+    )
+    columns = ["HD95, pixels", "bias of size", "lesions", "found", "invented"]
+    shown = [_shown(own["mean_hd95_pixels"]), _shown(own["mean_size_bias"]), *(_count(own[key]) for key in COUNTS)]
+    return Table(caption, columns, [shown])
+
+
 def every_patient(patients: Sequence[Mapping[str, Any]]) -> Table:
-    """A row per patient, of `patients.csv` with its numbers read."""
+    """A row per patient, of `patients.csv` with its numbers read; older tables have no lesions."""
+    known = all(row["lesions"] is not None for row in patients)
     rows = [
         [
             row["patient"],
             row["institution"],
             str(row["slices"]),
             *map(_shown, (row["dice"], row["sensitivity"], row["precision"])),
+            *([_shown(row["hd95_pixels"]), "/".join(_count(row[key]) for key in COUNTS)] if known else []),
         ]
         for row in patients
     ]
     columns = ["patient", "institution", "slices", "Dice", "sensitivity", "precision"]
+    columns += ["HD95, pixels", "lesions/found/invented"] if known else []
     return Table("Every patient, the best first", columns, rows)
 
 
 def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
+
+
+def _count(value: float | None) -> str:
+    return "unknown" if value is None else str(int(value))
 
 
 def _write_pictures(folder: Path, scored: Sequence[Scored], patients: Sequence[Mapping[str, Any]]) -> list[Gallery]:

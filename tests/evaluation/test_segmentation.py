@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
+import torch
+from monai.metrics import compute_hausdorff_distance
+from scipy import ndimage
 
-from monai_brain.evaluation.segmentation import Overlap, hausdorff_95, mean_dice, overlap, overlap_by_group
+from monai_brain.evaluation.segmentation import (
+    Lesions,
+    Overlap,
+    hausdorff_95,
+    lesions,
+    mean_dice,
+    overlap,
+    overlap_by_group,
+    stacks_of_patients,
+)
 
 
 def square(top, left, size=4, shape=(16, 16)):
@@ -27,7 +39,7 @@ def test_empty_masks_follow_the_rule():
     assert (both.dice, both.iou, both.sensitivity, both.precision) == (1.0, 1.0, None, None)
     assert (missed.dice, missed.sensitivity, missed.precision) == (0.0, 0.0, None)
     assert (invented.dice, invented.sensitivity, invented.precision) == (0.0, None, 0.0)
-    assert hausdorff_95(EMPTY, square(0, 0)) is None
+    assert hausdorff_95([EMPTY], [square(0, 0)]) is None
 
 
 def test_patient_is_scored_as_one_volume_and_not_as_a_mean_of_slices():
@@ -39,9 +51,39 @@ def test_patient_is_scored_as_one_volume_and_not_as_a_mean_of_slices():
 
 
 def test_distance_is_in_pixels_or_with_spacing_in_millimeters():
-    assert hausdorff_95(square(0, 0), square(0, 3)) == 3
-    assert hausdorff_95(square(0, 0), square(0, 3), spacing=(1.0, 2.0)) == 6
-    assert hausdorff_95(square(0, 0), square(0, 0)) == 0
+    assert hausdorff_95([square(0, 0)], [square(0, 3)]) == 3
+    assert hausdorff_95([square(0, 0)], [square(0, 3)], spacing=(1.0, 2.0)) == 6
+    assert hausdorff_95([square(0, 0)], [square(0, 0)]) == 0
+
+
+def test_distance_of_a_patient_is_over_all_its_slices_and_of_one_slice_what_monai_says():
+    random = np.random.default_rng(0)
+    predicted, references = ([ndimage.binary_opening(random.random((32, 32)) < 0.7) for _ in range(3)] for _ in "ab")
+    for own, reference in zip(predicted, references, strict=True):
+        batches = [torch.from_numpy(mask.astype(np.uint8))[None, None] for mask in (own, reference)]
+        said = float(compute_hausdorff_distance(*batches, include_background=True, percentile=95))
+        assert hausdorff_95([own], [reference]) == pytest.approx(said)
+    far, near = (square(0, 0), square(0, 9)), (square(0, 0), square(0, 1))
+    assert hausdorff_95([far[0], near[0]], [far[1], near[1]]) == 9
+    assert hausdorff_95([far[0], *[near[0]] * 30], [far[1], *[near[1]] * 30]) == 1
+    assert hausdorff_95([far[0], EMPTY], [far[1], square(0, 0)]) == 9
+
+
+def test_lesions_are_found_missed_and_invented():
+    reference = np.stack([square(0, 0) | square(10, 10), square(4, 4)])  # the first goes on, by a corner
+    predicted = np.stack([square(3, 3, size=1) | square(0, 12), EMPTY])
+    assert lesions(predicted, reference) == Lesions(2, 1, 1)
+    assert lesions(~predicted & False, reference) == Lesions(2, 0, 0)
+    assert lesions(predicted, reference & False) == Lesions(0, 0, 2)
+
+
+def test_slices_lie_on_one_another_by_folder_series_and_number():
+    names = ["p/ax/10.png", "p/ax/9.png", "p/sag/9.png", "p/t1_2.png", "p/t2_1.png", "p/t1_1.png", "q/1.png"]
+    items = [{"image": name, "group": name[0]} for name in names]
+    stacks = stacks_of_patients([(4, 4)] * len(names), items)
+    assert stacks == {"p": [[1, 0], [2], [5, 3], [4]], "q": [[6]]}
+    other_size = stacks_of_patients([(4, 4), (5, 4), *[(4, 4)] * 5], items)
+    assert other_size["p"][:2] == [[0], [1]]
 
 
 def test_shapes_that_differ_are_refused():
