@@ -1,9 +1,12 @@
 """docs/bad_input.md is true: each of its lines has a test that carries its number and asserts its codes."""
 
 import ast
+import inspect
 import re
 from collections import defaultdict
 
+from monai_brain.app.pieces import WARNINGS
+from monai_brain.io import record
 from tests.conftest import REPOSITORY
 
 LINE = re.compile(r"\| (\d+) \|.*\|([^|]*)\|")
@@ -44,3 +47,14 @@ def test_every_number_is_documented_once_and_proven():
 def test_every_documented_code_stands_in_a_test_of_its_number():
     strings = proven()
     assert not [(number, code) for number, codes in documented() for code in codes if code not in strings[number]]
+
+
+def test_every_code_is_documented():
+    """Those of refusals, of skipped files, and those warnings that the web page puts into words."""
+    package = REPOSITORY / "monai_brain"
+    codes = set(WARNINGS) | set(re.findall(r"`(\w+)`", inspect.getsource(record.Skipped)))
+    for path in package.rglob("*.py"):
+        codes |= set(re.findall(r'UnreadableCase\(\s*"(\w+)"', path.read_text(encoding="utf-8")))
+    page = (REPOSITORY / "docs" / "bad_input.md").read_text(encoding="utf-8")
+    assert len(codes) > 50
+    assert sorted(code for code in codes if f"`{code}`" not in page) == []

@@ -12,11 +12,16 @@ from monai_brain.cli.shared import EXIT_FINDINGS, app, console, errors
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a training; or a bundle that has weights, with --datalist.")],
     dataset_dir: Annotated[
         Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that its datalist's paths are relative to.")
     ],
-    part: Annotated[str, typer.Option(help="training, validation or test.")] = "test",
+    part: Annotated[
+        str, typer.Option(help="training, validation or test, or several of them, such as validation+test.")
+    ] = "test",
+    datalist: Annotated[
+        Path | None, typer.Option(help="Take this datalist instead of the run's; for weights that a bundle has.")
+    ] = None,
     external: Annotated[Path | None, typer.Option(help="Datalist of another data set to score it on.")] = None,
     external_dir: Annotated[Path | None, typer.Option(help="Folder that this one's paths are relative to.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="By default a folder inside the run.")] = None,
@@ -27,7 +32,7 @@ def evaluate(
 
     if external_dir is not None and external is None:
         raise typer.BadParameter("name the other data set's datalist with --external")
-    optional = {"external": external, "external_dir": external_dir, "output_dir": output}
+    optional = {"datalist": datalist, "external": external, "external_dir": external_dir, "output_dir": output}
     named = {key: str(value) for key, value in optional.items() if value is not None}
     folder = evaluate_run(run, dataset_dir, bundle=bundle, part=part, **named)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))

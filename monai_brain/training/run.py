@@ -276,10 +276,14 @@ def _seen_by(weights: str | None) -> set[str]:
     return set()
 
 
-def warn_of_trained_part(part: str, trained: str) -> None:
-    """Say so where a run is to be scored on slices that it was trained on."""
-    if set(part.split("+")) & set(trained.split("+")):
-        logger.warning("this run was trained on its %s part: the figures say nothing about other slices", part)
+def warn_of_seen(datalist: str | Path, part: str, weights: str | Path) -> None:
+    """Say so where weights are to be scored on slices that they learned from; see `refuse_seen`."""
+    seen = _seen_by(str(weights))
+    both = sum(not seen.isdisjoint(names) for names in identities(read_datalist(datalist), part))
+    if both:
+        logger.warning(
+            "%s: was trained on %d images of the %s part: the figures say nothing about others", weights, both, part
+        )
 
 
 def _run_nothing(trainer: Engine) -> None:

@@ -202,6 +202,6 @@ def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(d
     assert trained_part(run) == "training+validation+test"
     options = {"dataset_dir": data["dataset_dir"], "run_dir": str(run), "threshold": 0.5}
     workflow("train.yaml", "evaluate.yaml", **options).run()
-    assert "this run was trained on its test part" in caplog.text
+    assert "images of the test part: the figures say nothing about others" in caplog.text
     with pytest.raises(UnusableFolds, match="was trained on its test part too"):
         write_pooled(tmp_path / "pooled", [run])

@@ -101,3 +101,15 @@ def test_masks_in_eight_bits_are_those_of_torch(tumors, tmp_path, monkeypatch):
     in_int8 = segmented(scans, tmp_path / "int8", "--single-look", "--engine", "openvino", "--precision", "int8")
     assert np.mean(dice(in_int8, by_torch)) >= 0.985
     assert np.mean(dice(in_int8, references)) == pytest.approx(np.mean(dice(by_torch, references)), abs=0.005)
+
+
+@pytest.mark.slow
+def test_anybody_can_score_them_on_slices_of_their_own(phantom_folder, phantom_datalist, tmp_path):
+    words = ["--dataset-dir", str(phantom_folder), "--datalist", str(phantom_datalist), "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, ["evaluate", str(BUNDLE), *words])
+    assert result.exit_code == 0, result.output
+    assert "say nothing about others" not in result.output
+    metrics = read(tmp_path / "out" / "metrics.json")
+    assert metrics["model"]["images"] == len(read(phantom_datalist)["test"])
+    assert set(metrics["nearest_neighbor"]) >= {"accuracy"}
+    assert not (BUNDLE / "evaluation_test").exists()
