@@ -15,8 +15,7 @@ from publishing import network_of, workflow_command
 from monai_brain.report.comparison import baseline_label
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
-TRAIN = "bundles/brain_tumor_classification/configs/train.yaml"
-EVALUATE = "bundles/brain_tumor_classification/configs/evaluate.yaml"
+TRAIN, EVALUATE = "configs/train.yaml", "configs/evaluate.yaml"
 PLACEHOLDERS = {"--dataset_dir": "IMAGES", "--datalist": "SPLIT", "--output_dir": "RUN", "--features_dir": "CACHE"}
 
 
@@ -78,6 +77,8 @@ def heading(runs: list[Run]) -> list[str]:
         "epoch's start, the filling of the feature cache too, unless an earlier run had filled it.",
         "",
         f"Made by `python scripts/publish_run.py RUN...` from {len(runs)} run(s).",
+        "Commands are run in `bundles/brain_tumor_classification`. Split and ImageNet weights are not part of the",
+        "repository; with others the figures differ.",
         "",
     ]
 

@@ -39,7 +39,9 @@ INTRODUCTION = """# Segmentation
 
 Four folds of patients, frozen, even over institutions; in each, every patient of the test part is scored once, by a
 model that never saw it, in the reference's own size. Weights and cutoffs are chosen on the validation patients. Dice
-is of all slices of a patient together, so that one large tumor does not count by its number of slices.
+is of all slices of a patient together, so that one large tumor does not count by its number of slices. Commands are
+run in `bundles/brain_tumor_segmentation`. The split (42 of the set's 110 patients) and ImageNet weights are not part
+of the repository; with others the figures differ.
 """
 GALLERY = """
 ## Pictures
