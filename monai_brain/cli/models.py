@@ -32,6 +32,8 @@ def evaluate(
 
     if external_dir is not None and external is None:
         raise typer.BadParameter("name the other data set's datalist with --external")
+    if datalist is not None and (run / "datalist.json").is_file():
+        raise typer.BadParameter(f"{run} has a datalist; score it on other data with --external and --external-dir")
     optional = {"datalist": datalist, "external": external, "external_dir": external_dir, "output_dir": output}
     named = {key: str(value) for key, value in optional.items() if value is not None}
     folder = evaluate_run(run, dataset_dir, bundle=bundle, part=part, **named)
@@ -101,6 +103,8 @@ def compare(
 def _table_of_classes(metrics: dict[str, Any]) -> Table:
     table = Table("", "accuracy", "macro-F1", title=f"{metrics['model']['images']} images")
     for name, key in (("model", "model"), ("1-nearest-neighbor", "nearest_neighbor")):
+        if key not in metrics:  # of weights that came without what they learned from
+            continue
         table.add_row(name, *(f"{metrics[key][figure]:.4f}" for figure in ("accuracy", "macro_f1")))
     return table
 

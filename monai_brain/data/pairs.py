@@ -166,7 +166,8 @@ def split_pairs(
         seed: of the folds and of the choice of validation patients.
 
     Raises:
-        UnusablePairs: no such fold or institution, or the file and the folder have other patients.
+        UnusablePairs: no such fold or institution, both an institution and a file, or file and folder have other
+            patients.
     """
     patients = {pair.patient: pair.institution for pair in pairs}
     if institution is not None:

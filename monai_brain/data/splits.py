@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from monai_brain.labels import CLASS_NAMES
 
 PARTS = ("training", "validation", "test")
 DEFAULT_FRACTIONS = (0.70, 0.15, 0.15)
+
+TCGA_PATIENT = re.compile(r"TCGA[-_]([A-Z0-9]{2})[-_]([A-Z0-9]{4})(?![A-Z0-9])")
+"""Institution and patient, however a date or a folder stands around them."""
 
 
 class UnusableDatalist(ValueError):
@@ -140,8 +144,8 @@ def _with_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 def identities(datalist: Mapping[str, Any], part: str) -> list[frozenset[str]]:
     """What each slice of some parts can be known again by, wherever it lies: digests, as names are nobody's business.
 
-    Its path in the datalist, the hash of its file, and its patient where the name is one of a public archive, which
-    nobody else has. A slice was seen if it shares any of them with one that was.
+    The hash of its file, and its patient where that is one of The Cancer Genome Atlas; its path in the datalist where
+    neither is known. A slice was seen if it shares any of them with one that was.
 
     Args:
         datalist: as read.
@@ -159,12 +163,14 @@ def seen_by_weights(datalist: Mapping[str, Any], part: str) -> list[str]:
 
 def _words(item: Mapping[str, Any]) -> dict[str, str]:
     """The best last."""
-    words = {"path": str(item["image"])}
+    words = {}
     if "sha256" in item:
         words["content"] = str(item["sha256"])
     if "institution" in item:
-        words["patient"] = str(item["group"])
-    return words
+        group = str(item["group"])
+        found = TCGA_PATIENT.search(group)
+        words["patient"] = f"TCGA_{found[1]}_{found[2]}" if found else group
+    return words or {"path": str(item["image"])}
 
 
 def _digest(word: str) -> str:

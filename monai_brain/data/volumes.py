@@ -51,9 +51,13 @@ def find_volume_pairs(place: Path) -> VolumePairs:
         place: folder, searched with everything below it; or the table.
 
     Raises:
-        UnusablePairs: a volume has no mask or a mask no volume, there is a slice, or there is no volume at all.
+        UnusablePairs: a volume has no mask or a mask no volume, two would be one, there is a slice, or no volume.
         UnusableTable, FileNotFoundError: as `io.find_cases`.
     """
+    if place.is_file() and place.suffix.lower() != ".csv":
+        raise UnusablePairs(
+            f"{place}: is neither a folder nor a table of cases (.csv); give the folder that it lies in"
+        )
     entries = list(find_cases(place))
     cases = {one.id: one for one in entries if isinstance(one, Case)}
     skipped = {one.id: one.code for one in entries if isinstance(one, Skipped) and one.code in UNFOLLOWED}
@@ -68,10 +72,19 @@ def find_volume_pairs(place: Path) -> VolumePairs:
     references = [one.id for one in entries if isinstance(one, Skipped) and one.code == REFERENCE]
     masks = by_place([*references, *(name for name in cases if is_mask(name))])
     images = by_place(name for name in cases if not is_mask(name))
-    heads = {_head(cases[name], masks): name for name in images.values()}
+    heads: dict[str, str] = {}
+    for name in images.values():
+        other = heads.setdefault(_head(cases[name], masks), name)
+        if other != name:
+            raise UnusablePairs(f"{other} and {name} would have one mask; take one of them out")
     refuse_lonely(place, heads, masks, skipped)
     if not heads:
         raise UnusablePairs(f"{place}: no volume; expected BraTS' names, or NAME.nii.gz and NAME_mask.nii.gz")
+    targets: dict[str, str] = {}
+    for head, name in heads.items():
+        other = targets.setdefault(_target(head), name)
+        if other != name:
+            raise UnusablePairs(f"slices of {other} and {name} would have the same names; rename one of them")
     pairs = [VolumePair(cases[name], place / masks[head], _target(head)) for head, name in sorted(heads.items())]
     return VolumePairs(pairs, skipped)
 

@@ -88,9 +88,7 @@ def overlap_by_group(overlaps: Sequence[Overlap], groups: Sequence[Hashable]) ->
     return sums
 
 
-def hausdorff_95(
-    predicted: Sequence[np.ndarray], references: Sequence[np.ndarray], spacing: Sequence[float] | None = None
-) -> float | None:
+def hausdorff_95(predicted: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> float | None:
     """95th percentile of the distance between two surfaces, over all slices of a patient.
 
     Distances lie in the plane: between slices nothing is measured, as their distance is often not known.
@@ -98,10 +96,9 @@ def hausdorff_95(
     Args:
         predicted: bool (H, W) each.
         references: bool, of the same shapes.
-        spacing: of the two axes, millimeters; without it the result is in pixels.
 
     Returns:
-        The larger of the percentiles of both directions; None where no slice has both masks.
+        In pixels, the larger of the percentiles of both directions; None where no slice has both masks.
 
     Source: `monai.metrics.compute_hausdorff_distance`, of one slice.
     """
@@ -109,7 +106,7 @@ def hausdorff_95(
     for own, reference in zip(predicted, references, strict=True):
         if own.any() and reference.any():
             masks = [torch.from_numpy(mask.astype(np.uint8)) for mask in (own, reference)]
-            _, distances, _ = get_edge_surface_distance(*masks, spacing=spacing, symmetric=True)
+            _, distances, _ = get_edge_surface_distance(*masks, symmetric=True)
             there.append(distances[0].numpy())
             back.append(distances[1].numpy())
     if not there:
@@ -145,7 +142,10 @@ def lesions(predicted: np.ndarray, reference: np.ndarray) -> Lesions:
 def stacks_of_patients(
     shapes: Sequence[tuple[int, ...]], items: Sequence[Mapping[str, Any]]
 ) -> dict[Hashable, list[list[int]]]:
-    """Which slices of a patient lie on one another: those of one folder and size, by the numbers in their names.
+    """Which slices of a patient lie on one another: those of one folder, size and series, by their numbers.
+
+    The last number in which the names differ counts the slices, numbers before it that differ too the series: `ax_1`,
+    `ax_2` are one stack and `t1_1`, `t1_2`, `t2_1` two, unless every slice would be a stack of its own.
 
     Args:
         shapes: of the slices.
@@ -154,25 +154,25 @@ def stacks_of_patients(
     Returns:
         By patient, places of each stack's slices from one end to the other.
     """
-    stacks: dict[Hashable, dict[Any, list[int]]] = {}
+    alike: dict[Hashable, dict[Any, list[int]]] = {}
     for place, (shape, item) in enumerate(zip(shapes, items, strict=True)):
-        own = stacks.setdefault(item["group"], {})
-        own.setdefault((Path(item["image"]).parent, _series(item["image"]), shape), []).append(place)
+        path = Path(item["image"])
+        words = re.sub(r"\d+", "#", path.stem)
+        alike.setdefault(item["group"], {}).setdefault((path.parent, words, shape), []).append(place)
     return {
-        group: [sorted(places, key=lambda place: _numbers(items[place]["image"])) for places in own.values()]
-        for group, own in stacks.items()
+        group: [stack for places in own.values() for stack in _series(places, items)] for group, own in alike.items()
     }
 
 
-def _series(path: str | Path) -> str:
-    """A name without its last number: what slices of one scan have in common."""
-    return re.sub(r"\d+(?=\D*$)", "", Path(path).stem)
-
-
-def _numbers(path: str | Path) -> list[tuple[int, str]]:
-    """A key by which slice_10 comes after slice_9."""
-    parts = re.split(r"(\d+)", Path(path).stem)
-    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+def _series(places: Sequence[int], items: Sequence[Mapping[str, Any]]) -> list[list[int]]:
+    numbers = {place: [int(n) for n in re.findall(r"\d+", Path(items[place]["image"]).stem)] for place in places}
+    differing = [column for column, values in enumerate(zip(*numbers.values(), strict=True)) if len(set(values)) > 1]
+    stacks: dict[tuple[int, ...], list[int]] = {}
+    for place in sorted(places, key=lambda place: numbers[place]):
+        stacks.setdefault(tuple(numbers[place][column] for column in differing[:-1]), []).append(place)
+    if len(stacks) == len(places):
+        return [[place for stack in stacks.values() for place in stack]]
+    return list(stacks.values())
 
 
 def mean_dice(predicted: Sequence[np.ndarray], references: Sequence[np.ndarray], groups: Sequence[Hashable]) -> float:

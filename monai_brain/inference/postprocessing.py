@@ -34,10 +34,9 @@ def to_mask(
     probabilities: np.ndarray,
     threshold: float = DEFAULT_THRESHOLD,
     smallest: float = 0.0,
-    pixel_size: float = 1.0,
 ) -> np.ndarray:
     """Where the probability, (H, W) or (D, H, W), is above the threshold; see `without_specks`."""
-    return without_specks(probabilities > threshold, smallest, pixel_size)
+    return without_specks(probabilities > threshold, smallest)
 
 
 def without_specks(

@@ -267,18 +267,24 @@ def mask_names(cases: Iterable[Case]) -> dict[str, str]:
     """Where each case's masks go, by its id, without their suffixes; no two in one place.
 
     A mask has its file's path without the suffix: `a.png` the mask `masks/a.png`. Where that would be another's too
-    (`a.png` and `a.jpg`, or `a.jpg` and `a.jpg.png`), the suffix stays.
+    (`a.png` and `a.jpg`, or `a.jpg` and `a.jpg.png`), the suffix stays; and what has none gets one, so that a file that
+    is added to a folder later takes no place that is taken.
     """
     stems = {case.id: _stem(case) for case in cases}
     number = Counter(stems.values())
-    alone = {own: number[stem] == 1 and (stem == own or stem not in stems) for own, stem in stems.items()}
-    return {own: f"masks/{short_name(stem if alone[own] else own)}" for own, stem in stems.items()}
+    return {own: f"masks/{short_name(_own_name(own, stem, stems, number))}" for own, stem in stems.items()}
+
+
+def _own_name(own: str, stem: str, stems: Mapping[str, str], number: Mapping[str, int]) -> str:
+    if number[stem] == 1 and (stem == own or stem not in stems):
+        return stem
+    return own if number[own] == 0 else f"{own}.file"
 
 
 def _stem(case: Case) -> str:
     """A case's path without the suffix of an image file; a name that a table gives it has none."""
     path = PurePosixPath(case.id)
-    if path.name != case.files[0].name:
+    if path.name not in {file.name for file in case.files}:
         return case.id
     name = path.name[: -len(".gz")] if path.name.lower().endswith(".nii.gz") else path.name
     return str(path.with_name(PurePosixPath(name).stem or path.name))

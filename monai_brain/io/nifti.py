@@ -20,8 +20,8 @@ GZIP = b"\x1f\x8b"
 MAGIC = {b"n+1\x00": (nib.Nifti1Image, 344, 348), b"n+2\x00\r\n\x1a\n": (nib.Nifti2Image, 4, 540)}
 """Class, place of the magic and size of the header, of the two versions in one file."""
 
-MILLIMETERS = {"meter": 1000.0, "micron": 0.001}
-"""Of the header's units; files that name none are taken to be in millimeters, as everybody does."""
+MILLIMETERS = {1: 1000.0, 3: 0.001}
+"""Of the header's codes for meter and micron; all others are taken to be millimeters, as everybody does."""
 
 PLACING = (
     *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
@@ -69,7 +69,7 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
     is_placed = bool(header["qform_code"] or header["sform_code"])
     notes = () if is_placed else ("no_affine",)
-    in_mm = MILLIMETERS.get(header.get_xyzt_units()[0], 1.0)
+    in_mm = MILLIMETERS.get(int(header["xyzt_units"]) & 7, 1.0)  # the other bits are of time
     placing = {name: np.array(header[name]) for name in PLACING}
     image = oriented(values, affine, notes, unit_mm=in_mm, header=placing, shape=tuple(header.get_data_shape()))
     return image if is_placed else image._replace(spacing_mm=None)

@@ -154,7 +154,7 @@ def read_mask(path: Path) -> np.ndarray:
     """A mask as bool (H, W): its brighter value, or the brighter of its two colors.
 
     Raises:
-        UnreadableCase: it cannot be read, or has more than two values (`not_a_mask`).
+        UnreadableCase: it cannot be read, has more than two values, or two colors of one brightness (`not_a_mask`).
     """
     pixels = read_image(path, constant=True).pixels
     one = pixels[:, 0, 0]
@@ -165,7 +165,10 @@ def read_mask(path: Path) -> np.ndarray:
     if (pixels[:, differs] != other[:, None]).any():
         values = len(np.unique(pixels.reshape(len(pixels), -1), axis=1).T)
         raise UnreadableCase("not_a_mask", f"holds {values} values; a mask has two, such as 0 and 255")
-    return differs if other.astype(float).sum() > one.astype(float).sum() else ~differs
+    brighter = float(other.astype(float).sum() - one.astype(float).sum())
+    if not brighter:
+        raise UnreadableCase("not_a_mask", "has two colors of one brightness; make them 0 and 255")
+    return differs if brighter > 0 else ~differs
 
 
 def read_volume_mask(path: Path, image: Image) -> np.ndarray:

@@ -37,7 +37,8 @@ def write_evaluation(
         folder: gets `metrics.json`, `predictions.csv`, `confusion_matrix.png`, `roc.png`, `report.html`, `run.json`.
         items: evaluated images with `image`, `label` and (where known) `group`, N of them.
         probabilities: (N, K), in their order.
-        references: training images, which the baseline looks its neighbors up in.
+        references: training images, which the baseline looks its neighbors up in; empty: they are not at hand, and
+            there is no baseline.
         part: name of the evaluated part.
         options: for the manifest.
         seconds: that the network took for all, from files to probabilities; 0: not measured.
@@ -48,12 +49,15 @@ def write_evaluation(
     folder = Path(folder)
     labels = np.array([item["label"] for item in items])
     groups = [item.get("group", index) for index, item in enumerate(items)]
-    neighbor, guessed = _nearest_neighbor(items, labels, groups, references, probabilities.argmax(axis=1))
+    baseline, guessed = {}, None
+    if references:
+        neighbor, guessed = _nearest_neighbor(items, labels, groups, references, probabilities.argmax(axis=1))
+        baseline = {"nearest_neighbor": neighbor}
     metrics: dict[str, Any] = {
         "part": part,
         "groups": len(set(groups)),
         "model": _with_intervals(classification_metrics(labels, probabilities), labels, probabilities, groups),
-        "nearest_neighbor": neighbor,
+        **baseline,
         "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class",
     }
     write_json(folder / "metrics.json", metrics)
@@ -75,13 +79,14 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
         metrics: as in `metrics.json`.
         figures: folder of the PNG files, relative to the page, with a `/` at its end.
     """
-    model, neighbor = metrics["model"], metrics["nearest_neighbor"]
+    model = metrics["model"]
     summary = [
         [
             name,
             *(_shown(source[key], source["intervals"].get(key)) for key in ("accuracy", "macro_f1", "macro_auc")),
         ]
-        for name, source in (("model", model), ("1-nearest-neighbor on thumbnails", neighbor))
+        for name, source in (("model", model), ("1-nearest-neighbor on thumbnails", metrics.get("nearest_neighbor")))
+        if source
     ]
     absent = f"; no image of {', '.join(model['absent_classes'])}" if model.get("absent_classes") else ""
     return [
@@ -153,7 +158,7 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _write_predictions(
-    path: Path, items: Sequence[Mapping[str, Any]], probabilities: np.ndarray, guessed: np.ndarray
+    path: Path, items: Sequence[Mapping[str, Any]], probabilities: np.ndarray, guessed: np.ndarray | None
 ) -> None:
     rows = (
         {
@@ -161,8 +166,8 @@ def _write_predictions(
             "reference": CLASS_NAMES[item["label"]],
             "label": CLASS_NAMES[int(row.argmax())],
             **{f"prob_{name}": f"{value:.6f}" for name, value in zip(CLASS_NAMES, row, strict=True)},
-            NEIGHBOR: CLASS_NAMES[int(neighbor)],
+            NEIGHBOR: "" if guessed is None else CLASS_NAMES[int(guessed[place])],
         }
-        for item, row, neighbor in zip(items, probabilities, guessed, strict=True)
+        for place, (item, row) in enumerate(zip(items, probabilities, strict=True))
     )
     write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in CLASS_NAMES), NEIGHBOR], rows)

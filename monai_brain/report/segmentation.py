@@ -43,7 +43,7 @@ PATIENT_COLUMNS = (
 SLICE_COLUMNS = ("path", "patient", "dice", "iou", "sensitivity", "precision", "hd95_pixels")
 
 NUMBERS = ("dice", "iou", "sensitivity", "precision", "hd95_pixels", "size_bias")
-"""Columns that are read back as numbers; empty where they are undefined, and in tables that are older than they."""
+"""Columns that are read back as numbers; empty where they are undefined. Older tables lack the last two."""
 
 COUNTS = ("lesions", "lesions_found", "lesions_invented")
 
@@ -136,7 +136,7 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
     write_page(
         folder / "report.html",
         "Segmentation, all folds",
-        [patient_table(metrics), lesion_table(metrics), every_patient(rows)],
+        [patient_table(metrics), *lesion_table(metrics), every_patient(rows)],
     )
     return metrics
 
@@ -145,7 +145,9 @@ def read_patients(path: Path) -> list[dict[str, Any]]:
     """Rows of a `patients.csv`; figures are numbers, None where they are undefined."""
     with path.open(encoding="utf-8", newline="") as file:
         return [
-            {**row, **{key: float(row[key]) if row.get(key) else None for key in (*NUMBERS, *COUNTS)}}
+            {key: value for key, value in row.items() if key not in COUNTS}
+            | {key: float(row[key]) if row[key] else None for key in NUMBERS if key in row}
+            | {key: int(row[key]) for key in COUNTS if row.get(key)}
             for row in csv.DictReader(file)
         ]
 
@@ -176,9 +178,7 @@ def _identity(run: Path) -> dict[str, Any]:
 
 def _by_patient(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
-        "patients": _summary([row["dice"] for row in rows])
-        | {f"mean_{key}": _mean([row[key] for row in rows]) for key in ("hd95_pixels", "size_bias")}
-        | {key: _sum([row[key] for row in rows]) for key in COUNTS},
+        "patients": _summary([row["dice"] for row in rows]) | _figures_of_lesions(rows),
         "by_institution": {
             name: _summary([row["dice"] for row in rows if row["institution"] == name])
             for name in sorted({row["institution"] for row in rows})
@@ -244,9 +244,16 @@ def _summary(dice: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _sum(values: Sequence[float | None]) -> int | None:
-    """Of counts, unless one is not known."""
-    return None if None in values else int(sum(value for value in values if value is not None))
+def _figures_of_lesions(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """None of them where some rows are older than these columns."""
+    if not all("lesions" in row for row in rows):
+        return {}
+    return {
+        "mean_hd95_pixels": _mean([row["hd95_pixels"] for row in rows]),
+        "with_hd95": sum(row["hd95_pixels"] is not None for row in rows),
+        "mean_size_bias": _mean([row["size_bias"] for row in rows]),
+        **{key: sum(row[key] for row in rows) for key in COUNTS},
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -258,7 +265,7 @@ def _tables(metrics: Mapping[str, Any], patients: Sequence[Mapping[str, Any]]) -
     slices = metrics["slices"]
     return [
         patient_table(metrics),
-        lesion_table(metrics),
+        *lesion_table(metrics),
         Table(
             f"Means over slices. {metrics['empty_masks']}",
             ["slices", "Dice", "IoU", "sensitivity", "precision", "HD95, pixels"],
@@ -289,28 +296,31 @@ def patient_table(metrics: Mapping[str, Any]) -> Table:
     return Table(caption, ["institution", "patients", "mean Dice", "median Dice"], rows)
 
 
-def lesion_table(metrics: Mapping[str, Any]) -> Table:
-    """Distances, sizes and lesions over all patients, of `metrics.json`."""
+def lesion_table(metrics: Mapping[str, Any]) -> list[Table]:
+    """Distances, sizes and lesions over all patients, of `metrics.json`; none of runs that did not measure them."""
     own = metrics["patients"]
+    if "lesions" not in own:
+        return []
     caption = (
-        "Patients: mean HD95 in the plane; mean of predicted size / reference - 1; components of the reference, those "
-        "in which anything was predicted, and predictions where there is none"
+        f"Patients: mean HD95 in the plane, of the {own['with_hd95']} of {own['number']} that have one; mean of "
+        "predicted size / reference - 1; components of the reference, those in which anything was predicted, and "
+        f"predictions where there is none. {metrics['empty_masks']}"
     )
     columns = ["HD95, pixels", "bias of size", "lesions", "found", "invented"]
-    shown = [_shown(own["mean_hd95_pixels"]), _shown(own["mean_size_bias"]), *(_count(own[key]) for key in COUNTS)]
-    return Table(caption, columns, [shown])
+    shown = [_shown(own["mean_hd95_pixels"]), _shown(own["mean_size_bias"]), *(str(own[key]) for key in COUNTS)]
+    return [Table(caption, columns, [shown])]
 
 
 def every_patient(patients: Sequence[Mapping[str, Any]]) -> Table:
     """A row per patient, of `patients.csv` with its numbers read; older tables have no lesions."""
-    known = all(row["lesions"] is not None for row in patients)
+    known = all("lesions" in row for row in patients)
     rows = [
         [
             row["patient"],
             row["institution"],
             str(row["slices"]),
             *map(_shown, (row["dice"], row["sensitivity"], row["precision"])),
-            *([_shown(row["hd95_pixels"]), "/".join(_count(row[key]) for key in COUNTS)] if known else []),
+            *([_shown(row["hd95_pixels"]), "/".join(str(row[key]) for key in COUNTS)] if known else []),
         ]
         for row in patients
     ]
@@ -321,10 +331,6 @@ def every_patient(patients: Sequence[Mapping[str, Any]]) -> Table:
 
 def _shown(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
-
-
-def _count(value: float | None) -> str:
-    return "unknown" if value is None else str(int(value))
 
 
 def _write_pictures(folder: Path, scored: Sequence[Scored], patients: Sequence[Mapping[str, Any]]) -> list[Gallery]:

@@ -15,7 +15,7 @@ from monai_brain.data.pairs import find_pairs, split_pairs
 from monai_brain.evaluation.segmentation import THRESHOLDS
 from monai_brain.inference.postprocessing import PEAKS
 from monai_brain.io.weights import read_checkpoint, read_weights, write_weights
-from monai_brain.io.write import write_json
+from monai_brain.io.write import write_csv, write_json
 from monai_brain.networks.vgg import VGG
 from monai_brain.report.segmentation import UnusableFolds, write_pooled
 from monai_brain.training.run import trained_part
@@ -134,7 +134,14 @@ def test_folds_are_pooled_and_no_patient_counts_twice(evaluated, trained, tmp_pa
     one = read(evaluated / "metrics.json")["patients"]
     assert metrics["patients"]["number"] == 2 * one["number"]
     assert metrics["patients"]["mean_dice"] == pytest.approx(one["mean_dice"])
-    assert len(rows(tmp_path / "out" / "patients.csv")) == metrics["patients"]["number"]
+    pooled = rows(tmp_path / "out" / "patients.csv")
+    assert len(pooled) == metrics["patients"]["number"]
+    assert sum(int(row["lesions"]) for row in pooled) == metrics["patients"]["lesions"] == 2 * one["lesions"] > 0
+    assert metrics["patients"]["with_hd95"] == sum(row["hd95_pixels"] != "" for row in pooled)
+    older = [{key: value for key, value in row.items() if key not in ("lesions", "hd95_pixels")} for row in pooled[:3]]
+    write_csv(table, list(older[0]), [{**row, "patient": f"OTHER_{place}"} for place, row in enumerate(older)])
+    metrics = write_pooled(tmp_path / "out", [trained, tmp_path / "other"])
+    assert "lesions" not in metrics["patients"], "not known of all"
     assert len(read(tmp_path / "out" / "run.json")["options"]["runs"]) == 2
     with pytest.raises(UnusableFolds, match="evaluating workflow"):
         write_pooled(tmp_path / "out", [tmp_path])

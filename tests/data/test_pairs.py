@@ -113,6 +113,9 @@ def test_empty_mask_is_a_mask_and_its_brighter_value_is_tumor(tmp_path):
     red[..., 2] = spot(2)
     draw(tmp_path / "m.png", 0, red)
     assert read_mask(tmp_path / "m.png").sum() == 20
+    draw(tmp_path / "m.png", 0, np.where(red.any(-1, keepdims=True), red, np.array([255, 0, 0], np.uint8)))
+    with pytest.raises(UnreadableCase, match="one brightness"):
+        read_mask(tmp_path / "m.png")
     red[:5, :5, 1] = 255
     draw(tmp_path / "m.png", 0, red)
     with pytest.raises(UnreadableCase, match="holds 3 values"):

@@ -95,6 +95,20 @@ def test_table_names_the_masks(tmp_path):
         find_volume_pairs(tmp_path / "cases.csv")
 
 
+def test_volumes_that_would_be_mixed_up_are_refused(tmp_path):
+    for name in ("p3", "p3/p3"):
+        save(tmp_path / "a" / f"{name}.nii.gz", scan(1))
+        save(tmp_path / "a" / f"{name}_mask.nii.gz", tumor())
+    with pytest.raises(UnusablePairs, match=r"slices of p3\.nii\.gz and p3/p3\.nii\.gz would have the same names"):
+        find_volume_pairs(tmp_path / "a")
+    for name in ("x-t2f", "x-seg", "x"):
+        save(tmp_path / "b" / f"{name}.nii.gz", scan(1))
+    with pytest.raises(UnusablePairs, match=r"x-t2f\.nii\.gz and x\.nii\.gz would have one mask"):
+        find_volume_pairs(tmp_path / "b")
+    with pytest.raises(UnusablePairs, match="neither a folder nor a table"):
+        find_volume_pairs(tmp_path / "b" / "x.nii.gz")
+
+
 def test_what_lacks_its_other_half_is_named(tmp_path):
     name = brats(tmp_path)
     (tmp_path / name / f"{name}-seg.nii.gz").unlink()

@@ -50,9 +50,8 @@ def test_patient_is_scored_as_one_volume_and_not_as_a_mean_of_slices():
     assert set(overlap_by_group(slices, ["a", "b", "b"])) == {"a", "b"}
 
 
-def test_distance_is_in_pixels_or_with_spacing_in_millimeters():
+def test_distance_is_in_pixels():
     assert hausdorff_95([square(0, 0)], [square(0, 3)]) == 3
-    assert hausdorff_95([square(0, 0)], [square(0, 3)], spacing=(1.0, 2.0)) == 6
     assert hausdorff_95([square(0, 0)], [square(0, 0)]) == 0
 
 
@@ -77,13 +76,22 @@ def test_lesions_are_found_missed_and_invented():
     assert lesions(predicted, reference & False) == Lesions(0, 0, 2)
 
 
-def test_slices_lie_on_one_another_by_folder_series_and_number():
-    names = ["p/ax/10.png", "p/ax/9.png", "p/sag/9.png", "p/t1_2.png", "p/t2_1.png", "p/t1_1.png", "q/1.png"]
+def stacks(*names, shapes=None):
     items = [{"image": name, "group": name[0]} for name in names]
-    stacks = stacks_of_patients([(4, 4)] * len(names), items)
-    assert stacks == {"p": [[1, 0], [2], [5, 3], [4]], "q": [[6]]}
-    other_size = stacks_of_patients([(4, 4), (5, 4), *[(4, 4)] * 5], items)
-    assert other_size["p"][:2] == [[0], [1]]
+    return stacks_of_patients(shapes or [(4, 4)] * len(names), items)
+
+
+def test_slices_lie_on_one_another_by_folder_series_and_number():
+    assert stacks("p/ax/10.png", "p/ax/9.png", "p/sag/9.png", "q/1.png") == {"p": [[1, 0], [2]], "q": [[3]]}
+    assert stacks("p/t1_2.png", "p/t2_1.png", "p/t1_1.png")["p"] == [[2, 0], [1]]
+    assert stacks("p/a_1.png", "p/a_2.png", shapes=[(4, 4), (5, 4)])["p"] == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    "name", ["{}_T2.png", "{:03}_256x256.png", "TCGA_CS_4942_19970222_{}.tif", "IM{0:04}_{0:06}.png"]
+)
+def test_slice_number_is_found_where_it_stands(name):
+    assert stacks(*(f"p/{name.format(number)}" for number in (0, 2, 10, 1)))["p"] == [[0, 3, 1, 2]]
 
 
 def test_shapes_that_differ_are_refused():

@@ -36,10 +36,10 @@ def test_small_components_go_and_corners_connect():
 
 
 def test_size_is_in_millimeters_where_the_spacing_is_known():
-    assert to_mask(probabilities(), smallest=5, pixel_size=2.0).sum() == 13
-    volume = np.stack([probabilities()] * 2)
-    assert to_mask(volume, smallest=17, pixel_size=2.0).sum() == 18
-    assert to_mask(volume, smallest=16, pixel_size=2.0).sum() == 26
+    assert without_specks(probabilities() > 0.5, 5, 2.0).sum() == 13
+    volume = np.stack([probabilities()] * 2) > 0.5
+    assert without_specks(volume, 17, 2.0).sum() == 18
+    assert without_specks(volume, 16, 2.0).sum() == 26
 
 
 def test_background_is_never_a_component():

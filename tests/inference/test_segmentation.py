@@ -9,6 +9,7 @@ from monai_brain.inference.segmentation import mask_names
 from monai_brain.inference.stream import CaseStream
 from monai_brain.io import Case
 from monai_brain.io.orient import oriented
+from monai_brain.io.record import SEQUENCES
 
 
 def cases(*ids, kind="slice"):
@@ -33,6 +34,20 @@ def test_no_two_masks_are_written_into_one_file(ids):
     names = mask_names(cases(*ids))
     assert len(set(names.values())) == len(ids)
     assert names == mask_names(reversed(cases(*ids)))
+
+
+def test_heads_in_several_sequences_are_called_after_their_flair():
+    files = tuple(Path("/scans") / f"h-{name}.nii.gz" for name in ("t1n", "t2f", "t1c"))
+    assert mask_names([Case("h-t2f.nii.gz", files, "volume", SEQUENCES)]) == {"h-t2f.nii.gz": "masks/h-t2f"}
+
+
+@pytest.mark.parametrize(
+    ("first", "added"), [(("a.jpg",), ("a",)), (("1.2.1",), ("1.2", "1.3")), (("a.png",), ("a.jpg",))]
+)
+def test_files_that_are_added_take_no_mask_that_is_there(first, added):
+    before = mask_names(cases(*first))
+    after = mask_names(cases(*first, *added))
+    assert not {after[own] for own in added} & set(before.values())
 
 
 def test_names_of_a_table_stay_whole():

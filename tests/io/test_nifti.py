@@ -169,6 +169,11 @@ def test_mask_lies_where_its_scan_does_whichever_field_a_program_takes(scan, tmp
     np.testing.assert_allclose(*(np.asarray(i.GetDirection()) for i in (mask_itk, scan_itk)), atol=1e-6)
 
 
+def test_unit_that_nobody_knows_is_taken_as_millimeters():
+    content = packed(head(), straight(), xyzt_units=7)
+    assert read_nifti(content, DEFAULT_LIMITS).spacing_mm == pytest.approx((5.0, 1.1, 0.9))
+
+
 def test_nothing_of_a_scans_header_but_its_place_reaches_the_mask(tmp_path):
     source = nib.Nifti1Image(head(), straight())
     source.header["descrip"] = b"DOE^JANE"

@@ -125,10 +125,19 @@ def test_weights_of_a_bundle_say_what_they_saw_wherever_it_lies(tmp_path):
     refuse_seen(datalist("else/", training=["TCGA_CS_1"], test=["TCGA_CS_4"]), "training", str(tmp_path))
 
 
+@pytest.mark.parametrize("name", ["TCGA_CS_4941", "TCGA-CS-4941", "kaggle_3m/TCGA_CS_4941_19960909"])
+def test_a_patient_is_known_again_however_it_is_written(name):
+    one, other = (
+        {"test": [{"image": "a.tif", "label": "b.tif", "group": own, "institution": "CS"}]}
+        for own in ("TCGA_CS_4941_19960909", name)
+    )
+    assert identities(one, "test") == identities(other, "test")
+
+
 def test_an_image_is_known_again_by_its_content():
     one = {"test": [{"image": "a/1.jpg", "label": 0, "group": 3, "sha256": "12"}]}
     other = {"training": [{"image": "2.jpg", "label": 0, "group": 7, "sha256": "12"}]}
-    third = {"training": [{"image": "2.jpg", "label": 0, "group": 3, "sha256": "13"}]}
+    third = {"training": [{"image": "a/1.jpg", "label": 0, "group": 3, "sha256": "13"}]}
     (seen,) = identities(one, "test")
     assert seen & identities(other, "training")[0]
     assert not seen & identities(third, "training+test")[0]
