@@ -130,7 +130,9 @@ def pairs(tmp_path_factory):
             mask = np.zeros((64, 64), np.uint8)
             if patient != "c" or number < 2:
                 mask[:rows, :rows] = 255
-            cv2.imwrite(str(folder / patient / f"{number}.png"), draw_phantom(0, number))
+            image = draw_phantom(0, number)
+            image[0, 0] = ord(patient)  # no two patients have one image
+            cv2.imwrite(str(folder / patient / f"{number}.png"), image)
             cv2.imwrite(str(folder / patient / f"{number}_mask.png"), mask)
     write_json(folder / "pairs.json", segmentation_datalist(find_pairs(folder).pairs, ["c"], name="pairs"))
     return folder
