@@ -136,7 +136,7 @@ def test_patients_of_the_same_name_in_two_folders_are_two_and_two_files_of_one_p
 
 
 def test_copies_of_a_patient_are_one_patient_and_each_slice_is_taken_once(lgg):
-    """As in the archive of the LGG data, which holds everything twice, in two folders."""
+    """As where an archive was unpacked twice, into two folders."""
     for path in sorted(lgg.glob("TCGA*")):
         shutil.copytree(path, lgg / "lgg-mri-segmentation" / "kaggle_3m" / path.name)
     found = find_pairs(lgg)
