@@ -21,6 +21,11 @@ along slices, rows and columns. Heads look up or to the left, and their right is
 THICK = 1.3
 """Slices follow the axis whose spacing is this many times the next larger one; otherwise they are axial."""
 
+TIE_BREAK = np.eye(4)
+"""A turn of the world by less than a tenth of a degree, before its nearest axes are asked for. An axis midway between
+two of them (45 degrees) would otherwise go to the one that rounding, or the order of the file's axes, prefers."""
+TIE_BREAK[:3, :3] += 1e-3 * np.array([[0, -1, 0.7], [1, 0, -0.4], [-0.7, 0.4, 0]])
+
 
 class VolumeSource(NamedTuple):
     """What brings an array of `Image.pixels`' orientation back to the file's."""
@@ -61,7 +66,7 @@ def oriented(
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
     if not _is_usable(affine_ras):
         raise UnreadableCase("bad_affine", "the affine is singular or not finite; which way is up is not known")
-    orientation = io_orientation(affine_ras)
+    orientation = io_orientation(TIE_BREAK @ affine_ras)
     world_axis = [int(axis) for axis in orientation[:, 0]]
     plane, names = PLANES[_slice_axis(values.shape, affine_ras, world_axis)]
     turn = ornt_transform(orientation, axcodes2ornt(names))

@@ -41,6 +41,14 @@ def oblique(degrees=17):
     return turn @ tilt @ straight()
 
 
+def halfway(axis):
+    """Turned by 45 degrees about a world axis, so that two others are equally near."""
+    others = [other for other in range(3) if other != axis]
+    turn = np.eye(4)
+    turn[np.ix_(others, others)] = np.sqrt(0.5) * np.array([[1, -1], [1, 1]])
+    return turn @ straight()
+
+
 def stored(values, affine, order):
     """The same volume in world space with its axes in another order."""
     return nib.orientations.apply_orientation(values, order), affine @ inv_ornt_aff(order, values.shape)
@@ -65,7 +73,11 @@ def refusal(content, **options):
     return caught.value.code
 
 
-@pytest.mark.parametrize("affine", [straight(), oblique()], ids=["straight", "oblique"])
+@pytest.mark.parametrize(
+    "affine",
+    [straight(), oblique(), oblique(45), halfway(0), halfway(1), halfway(2)],
+    ids=["straight", "oblique", "45-twice", "45-right", "45-anterior", "45-superior"],
+)
 @pytest.mark.parametrize(
     "order", ORDERS, ids=lambda order: "".join(f"{a}{'-' if f < 0 else '+'}" for a, f in order.tolist())
 )
