@@ -4,6 +4,7 @@ python scripts/publish_weights.py RUN BUNDLE [--threshold P] [--volume-peak P] [
   [--average-flips]
 
 The options, of a segmenter, travel with the weights: they are what evaluations chose, and used unless told otherwise.
+Without them it is what the run's own evaluation chose, if there is one.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from monai_brain.data.splits import read_datalist, seen_by_weights
-from monai_brain.io.settings import CHOSEN_KEYS, read
+from monai_brain.io.settings import CHOSEN_KEYS, read, read_chosen
 from monai_brain.io.write import atomic, sha256_of, write_json
 from monai_brain.training.run import LEARNED_FROM, trained_part
 
@@ -44,7 +45,7 @@ def main() -> int:
     settings = read(options.run)
     if settings is None:
         sys.exit(f"{options.run}: no settings recorded with these weights; train again")
-    settings |= chosen
+    settings |= read_chosen(options.run) | chosen
     content = save(weights, metadata={"settings": json.dumps(settings)})
     if len(content) > LARGEST_BYTES:
         sys.exit(

@@ -12,12 +12,16 @@ from typing import Any
 
 from monai_brain import workflow
 from monai_brain.io.weights import find_weights, read_settings
+from monai_brain.io.write import sha256_of, write_json
 
 RECORDED_KEYS = ("image_size", "network_def", "cam_layer", "deterministic_transforms", "intensity_transforms")
 """What weights were trained with."""
 
 CHOSEN_KEYS = ("threshold", "volume_peak", "average_flips", "average_contrasts")
-"""What evaluations chose to apply weights with; recorded when these are published."""
+"""What evaluations chose to apply weights with; kept beside weights, and inside those that are published."""
+
+CHOSEN_FILE = "chosen.json"
+"""Of `CHOSEN_KEYS`, in a run's folder."""
 
 USERS_CHOICE = ("cam_layer", *CHOSEN_KEYS)
 """Recorded keys that a user may set to something else."""
@@ -104,6 +108,35 @@ def read(place: Path) -> dict[str, Any] | None:
     return {key: found[key] for key in (*RECORDED_KEYS, *CHOSEN_KEYS) if key in found}
 
 
+def keep_chosen(run_dir: str | Path, weights: str | Path, datalist: str | Path, values: dict[str, Any]) -> None:
+    """Note what an evaluation chose beside the weights that it chose it for, so that predictions go by it.
+
+    Nothing is noted of weights or of a datalist other than the run's own.
+
+    Args:
+        run_dir: a training run's folder.
+        weights: what was evaluated.
+        datalist: on whose validation part the choice was made.
+        values: of `CHOSEN_KEYS`.
+    """
+    file, own_datalist = find_weights(Path(run_dir)), Path(run_dir) / "datalist.json"
+    if find_weights(Path(weights)) != file or not own_datalist.is_file():
+        return
+    if sha256_of(own_datalist) == sha256_of(Path(datalist)):
+        write_json(file.with_name(CHOSEN_FILE), {**values, "weights_sha256": sha256_of(file)})
+
+
+def read_chosen(place: Path) -> dict[str, Any]:
+    """What `keep_chosen` noted of these very weights, checked; empty where there is nothing."""
+    file = find_weights(place)
+    note = file.with_name(CHOSEN_FILE)
+    content = _manifest(note) if note.is_file() else {}
+    if content.get("weights_sha256") != sha256_of(file):  # trained on since, or again
+        return {}
+    check(content, str(note))
+    return {key: content[key] for key in CHOSEN_KEYS if key in content}
+
+
 def check(value: Any, where: str) -> None:
     """Refuse anything but plain data and allowed classes.
 
@@ -130,12 +163,16 @@ def check(value: Any, where: str) -> None:
         raise UnsafeSettings(f"{where}: {value[:40]!r} is an expression; recorded settings are plain data")
 
 
-def adopt(place: str | Path) -> None:
+def adopt(place: str | Path, *, as_chosen: bool = True) -> None:
     """Set the running workflow's network and preprocessing to those recorded with `place`'s weights.
 
     For the `run:` list of evaluate.yaml and inference.yaml, so that naming a run is enough. What config files say
     gives way to what is recorded. What the user set beside them may not contradict it, but for `USERS_CHOICE`.
     Without recorded settings nothing changes, and a warning says so.
+
+    Args:
+        place: of the weights.
+        as_chosen: also what an evaluation of this run chose; an evaluation itself chooses anew.
 
     Raises:
         SettingsConflict: the command line sets a recorded key to something else.
@@ -147,6 +184,9 @@ def adopt(place: str | Path) -> None:
     if settings is None:
         logger.warning("%s: no settings recorded with these weights; network and preprocessing are the config's", place)
         return
+    if as_chosen and (chosen := read_chosen(Path(place))):
+        logger.info("%s: as chosen in the run's evaluation: %s", place, chosen)
+        settings |= chosen
     for key in [key for key in settings if key in running.parser and _set_by_user(running, key)]:
         value = _resolved(running.parser, key, running.parser[key])
         if key in USERS_CHOICE:

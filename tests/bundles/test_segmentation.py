@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigWorkflow
+from typer.testing import CliRunner
 
+from monai_brain.cli import app
 from monai_brain.data.pairs import find_pairs, split_pairs
 from monai_brain.evaluation.segmentation import THRESHOLDS
 from monai_brain.inference.postprocessing import PEAKS
+from monai_brain.io.settings import CHOSEN_FILE
 from monai_brain.io.weights import read_checkpoint, read_weights, write_weights
 from monai_brain.io.write import write_csv, write_json
 from monai_brain.networks.vgg import VGG
@@ -153,6 +156,40 @@ def test_threshold_comes_from_the_validation_patients(evaluated):
     assert read(evaluated / "run.json")["options"]["volume_peak"] in PEAKS
 
 
+def test_predictions_of_a_run_go_by_what_its_evaluation_chose(trained, evaluated, data, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(run), "output_dir": str(tmp_path / "evaluation")}
+
+    def used():
+        scans = Path(data["dataset_dir"]) / "TCGA_CS_4000_19970222"
+        words = ["predict", str(scans), "-o", str(tmp_path / "out"), "--bundle", str(BUNDLE), "--weights", str(run)]
+        result = CliRunner().invoke(app, [*words, "--workers", "0", "--overwrite", "--glob", "*_1.tif"])
+        assert result.exit_code == 0, result.output
+        noted = read(tmp_path / "out" / "run.json")["options"]
+        return noted["threshold"], noted["volume_peak"], noted["average_contrasts"]
+
+    chosen = read(evaluated / "run.json")["options"]
+    assert used() == (chosen["threshold"], chosen["volume_peak"], [1.0])
+    # contrasts are the user's choice, the rest the validation patients'; nothing of the evaluation before is left
+    workflow("train.yaml", "evaluate.yaml", **options, threshold=0.45, average_contrasts=[1.0, 1.3]).run()
+    noted = read(tmp_path / "evaluation" / "run.json")["options"]
+    assert used() == (0.45, noted["volume_peak"], [1.0, 1.3])
+    # a trial with cutoffs of one's own, or on other weights or patients, changes nothing
+    elsewhere = {**options, "output_dir": str(tmp_path / "trial")}
+    before = read(run / CHOSEN_FILE)
+    workflow("train.yaml", "evaluate.yaml", **elsewhere, threshold=0.6, volume_peak=0.0).run()
+    checkpoint = max((run / "checkpoints").glob("*.pt"))
+    workflow("train.yaml", "evaluate.yaml", **elsewhere, trained_weights=str(checkpoint)).run()
+    other = {**read(run / "datalist.json"), "note": "another"}
+    write_json(tmp_path / "other.json", other)
+    workflow("train.yaml", "evaluate.yaml", **elsewhere, datalist=str(tmp_path / "other.json")).run()
+    assert read(run / CHOSEN_FILE) == before
+    # weights that have changed since have chosen nothing
+    write_json(run / CHOSEN_FILE, {**before, "weights_sha256": "0" * 64})
+    assert used() == (0.5, 0, [1.0])
+
+
 def test_tuned_recipe_learns_and_balances_and_the_refined_one_goes_on(data, tmp_path):
     options = {**data, **SMALL, "max_epochs": 3, "image_size": 64, "output_dir": str(tmp_path / "run")}
     run = workflow("train.yaml", "networks/unet_vgg16_tuned.yaml", **options)
@@ -210,5 +247,6 @@ def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(d
     options = {"dataset_dir": data["dataset_dir"], "run_dir": str(run), "threshold": 0.5}
     workflow("train.yaml", "evaluate.yaml", **options).run()
     assert "images of the test part: the figures say nothing about others" in caplog.text
+    assert not (run / CHOSEN_FILE).exists()
     with pytest.raises(UnusableFolds, match="was trained on its test part too"):
         write_pooled(tmp_path / "pooled", [run])

@@ -183,7 +183,10 @@ def test_final_model_is_trained_on_both_parts_and_is_that_of_the_last_epoch(opti
 
 def test_published_weights_are_half_precision_with_settings_and_manifest(finished, tmp_path):
     (tmp_path / "models").mkdir()
-    script = [sys.executable, str(REPOSITORY / "scripts" / "publish_weights.py"), str(finished), str(tmp_path)]
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    settings.keep_chosen(run, run, run / "datalist.json", {"threshold": 0.7, "volume_peak": 0.9})
+    script = [sys.executable, str(REPOSITORY / "scripts" / "publish_weights.py"), str(run), str(tmp_path)]
     chosen = ["--threshold", "0.2", "--average-contrasts", "1.0", "1.3"]
     subprocess.run([*script, *chosen], check=True, capture_output=True)
     file = tmp_path / "models" / "model.safetensors"
@@ -192,7 +195,7 @@ def test_published_weights_are_half_precision_with_settings_and_manifest(finishe
         torch.equal(own[name].half() if own[name].is_floating_point() else own[name], t)
         for name, t in published.items()
     )
-    carried = {**settings.read(finished), "threshold": 0.2, "average_contrasts": [1.0, 1.3]}
+    carried = {**settings.read(finished), "threshold": 0.2, "volume_peak": 0.9, "average_contrasts": [1.0, 1.3]}
     assert settings.read(tmp_path) == carried
     manifest = read(tmp_path / "models" / "run.json")
     assert manifest["result"]["weights_sha256"] == sha256_of(file)

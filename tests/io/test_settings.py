@@ -72,6 +72,17 @@ def test_code_in_recorded_settings_is_refused(tmp_path, evil):
         settings.read(tmp_path)
 
 
+def test_what_an_evaluation_chose_is_checked_like_any_other_setting(tmp_path):
+    write_weights(torch.nn.Linear(2, 2), tmp_path / "model.safetensors")
+    write_json(tmp_path / "datalist.json", {"test": []})
+    settings.keep_chosen(tmp_path, tmp_path, tmp_path / "datalist.json", {"threshold": 0.3, "image_size": 7})
+    assert settings.read_chosen(tmp_path) == {"threshold": 0.3}
+    note = tmp_path / settings.CHOSEN_FILE
+    write_json(note, {**json.loads(note.read_text()), "threshold": "$__import__('os').system('true')"})
+    with pytest.raises(settings.UnsafeSettings, match="expression"):
+        settings.read_chosen(tmp_path)
+
+
 CONFIG = """
 imports: ["$from monai_brain.io.settings import adopt"]
 name: big
