@@ -61,11 +61,11 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, key: str
             scores.plot(epochs, values, color=color, label=_readable(name), linestyle=style, marker=marker)
         values = [row[key] for row in validated]
         best = int(np.argmax(values))
-        scores.axvline(epochs[best], color="#999999", linewidth=1)
-        scores.set(title=f"Validation (best {_readable(key)} {values[best]:.3f} in epoch {epochs[best]})")
+        found = f"best {_readable(key)}: {values[best]:.3f} in epoch {epochs[best]}"
+        scores.axvline(epochs[best], color="#999999", linewidth=1, label=found)
     for axes in (losses, scores):
         if axes.lines:
-            axes.legend(frameon=False)
+            axes.legend(edgecolor="none", framealpha=1)
         axes.xaxis.get_major_locator().set_params(integer=True)
     _save(figure, path)
 
