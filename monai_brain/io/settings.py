@@ -130,7 +130,9 @@ def read_chosen(place: Path) -> dict[str, Any]:
     """What `keep_chosen` noted of these very weights, checked; empty where there is nothing."""
     file = find_weights(place)
     note = file.with_name(CHOSEN_FILE)
-    content = _manifest(note) if note.is_file() else {}
+    if not note.is_file():
+        return {}
+    content = _manifest(note)
     if content.get("weights_sha256") != sha256_of(file):  # trained on since, or again
         return {}
     check(content, str(note))
