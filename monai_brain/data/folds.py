@@ -1,0 +1,77 @@
+"""Cross-validation: a file that says which fold each image is in, and the datalist of one of them."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_brain.data.splits import UnusableDatalist
+from monai_brain.labels import CLASS_NAMES
+
+KEPT = ("image", "label", "group", "fold", "sha256", "source", "sequence", "tumor", "mirrored", "cheng_index")
+"""What an item of a folds file hands on to a datalist, where it is there."""
+
+
+class UnusableFolds(UnusableDatalist):
+    """A folds file that cannot be used, with the way out."""
+
+
+def read_folds(path: str | Path) -> dict[str, Any]:
+    """A folds file: JSON with `class_names` and `items`, each with `image`, `label`, `group` and `fold`.
+
+    Folds count from 1. Items with `copy_of`, copies or mirror images of another item, may be among them.
+
+    Raises:
+        UnusableFolds: it is missing, no such file, has other classes, or a group is in two folds.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UnusableFolds(f"{path}: no such folds file; monai-brain index --folds 5 makes one")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UnusableFolds(f"{path}: not JSON ({error})") from None
+    items = content.get("items") if isinstance(content, dict) else None
+    if not isinstance(items, list) or not all({"image", "label", "group", "fold"} <= set(item) for item in items):
+        raise UnusableFolds(f"{path}: expected a list `items`, each with image, label, group and fold")
+    if tuple(content.get("class_names", CLASS_NAMES)) != CLASS_NAMES:
+        raise UnusableFolds(f"{path}: classes are {content['class_names']}; expected {list(CLASS_NAMES)} in this order")
+    _refuse_divided_groups(items, path)
+    return content
+
+
+def fold_datalist(folds: Mapping[str, Any], test: int) -> dict[str, Any]:
+    """The datalist that tests one fold, validates on the next one and trains on the others.
+
+    Each distinct slice is there once: items with `copy_of` are left out.
+
+    Args:
+        folds: as read.
+        test: number of the fold, from 1.
+
+    Raises:
+        UnusableFolds: there is no such fold, or there are fewer than three.
+    """
+    items = [item for item in folds["items"] if "copy_of" not in item]
+    numbers = sorted({item["fold"] for item in items})
+    if test not in numbers or len(numbers) < 3:
+        raise UnusableFolds(f"fold {test} of folds {numbers}; expected one of them, and at least three")
+    validation = numbers[(numbers.index(test) + 1) % len(numbers)]
+    part_of = {number: "training" for number in numbers} | {test: "test", validation: "validation"}
+    datalist: dict[str, Any] = {
+        "name": f"{folds.get('name', 'folds')}_fold_{test}",
+        "class_names": list(CLASS_NAMES),
+        "grouping": folds.get("grouping", "by the folds file"),
+        **{part: [] for part in ("training", "validation", "test")},
+    }
+    for item in items:
+        datalist[part_of[item["fold"]]].append({key: item[key] for key in KEPT if key in item})
+    return datalist
+
+
+def _refuse_divided_groups(items: list[dict[str, Any]], path: Path) -> None:
+    fold_of: dict[Any, int] = {}
+    for item in items:
+        first = fold_of.setdefault(item["group"], item["fold"])
+        if first != item["fold"]:
+            raise UnusableFolds(f"{path}: group {item['group']} is in folds {first} and {item['fold']}; give it one")
