@@ -54,7 +54,7 @@ def demonstrate(output: Path, *, seed: int, short: bool) -> int:
     step(
         [*bundle, "training", "--config_file", f"['{train.as_posix()}','{cnn.as_posix()}']"]
         + ["--dataset_dir", images, "--datalist", datalist, "--output_dir", run]
-        + ["--max_epochs", epochs, "--precision", "bf16", "--seed", seed]
+        + ["--max_epochs", epochs, "--seed", seed]
     )
     step(
         [*bundle, "evaluating", "--config_file", f"['{train.as_posix()}','{evaluate.as_posix()}']"]

@@ -15,6 +15,14 @@ class UnknownPrecision(ValueError):
     """A precision that is not offered."""
 
 
+def quickest_precision(device: str | torch.device) -> str:
+    """`bf16` where the device computes in it natively, else `fp32`; emulated, bf16 is several times slower."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported() else "fp32"
+
+
 class AutocastInferer(SimpleInferer):
     """Feed the network in `precision`; what comes out is float32, so losses and metrics are too.
 
