@@ -1,4 +1,4 @@
-"""Near-duplicate slices: perceptual hashes, and clusters of pictures that look the same."""
+"""Near-duplicate slices: fingerprints, and clusters of pictures that look the same."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,9 +10,8 @@ import cv2
 import imagehash
 import numpy as np
 import PIL.Image
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from monai_brain.data.likeness import NEIGHBOR, THUMBNAIL_PIXELS, alike, clusters_of
 from monai_brain.io import Case, UnreadableCase
 from monai_brain.io.read import read_bytes, read_image
 from monai_brain.transforms.load import to_8_bits, to_channels
@@ -41,6 +40,10 @@ class Fingerprint(NamedTuple):
     """Of the file, hexadecimal."""
     bits: np.ndarray
     """(32,) uint8, the packed perceptual hash; zeros if unreadable."""
+    thumbnail: np.ndarray
+    """(32, 32) uint8, gray; zeros if unreadable."""
+    shape: tuple[int, int] = (0, 0)
+    """Height and width in pixels."""
     refusal: UnreadableCase | None = None
 
 
@@ -50,9 +53,12 @@ def fingerprint(case: Case) -> Fingerprint:
         digest = hashlib.sha256(read_bytes(case.files[0])).hexdigest()
         gray = to_channels(to_8_bits(read_image(case.files[0]).pixels), gray=True)
     except UnreadableCase as refusal:
-        return Fingerprint("", np.zeros(HASH_SIZE**2 // 8, np.uint8), refusal)
-    picture = PIL.Image.fromarray(resize(gray, HASHED_SIZE_PIXELS)[0])
-    return Fingerprint(digest, np.packbits(imagehash.phash(picture, hash_size=HASH_SIZE).hash))
+        nothing = np.zeros(HASH_SIZE**2 // 8, np.uint8), np.zeros((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), np.uint8)
+        return Fingerprint("", *nothing, refusal=refusal)
+    standard = resize(gray, HASHED_SIZE_PIXELS)[0]
+    bits = np.packbits(imagehash.phash(PIL.Image.fromarray(standard), hash_size=HASH_SIZE).hash)
+    small = cv2.resize(standard, (THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), interpolation=cv2.INTER_AREA)
+    return Fingerprint(digest, bits, small, gray.shape[1:])
 
 
 def fingerprints(cases: Sequence[Case], workers: int) -> list[Fingerprint]:
@@ -88,22 +94,20 @@ def pairs_within(bits: np.ndarray, most: int, *, rows_at_once: int = 512) -> np.
     return np.concatenate(found)
 
 
-def clusters(bits: np.ndarray, most: int = NEIGHBOR_BITS) -> np.ndarray:
-    """Single-linkage clusters of hashes: who is within `most` bits of a member is a member.
+def clusters(prints: Sequence[Fingerprint], most: int = NEIGHBOR_BITS, least: float = NEIGHBOR) -> np.ndarray:
+    """Single-linkage clusters of slices that look alike, by their hashes or, in any orientation, their thumbnails.
 
     Args:
-        bits: (N, 32) uint8 packed hashes.
-        most: Hamming distance, of 256.
+        prints: N fingerprints.
+        most: Hamming distance of hashes, of 256.
+        least: correlation of thumbnails.
 
     Returns:
         (N,) cluster numbers; each is the index of the cluster's first member.
     """
-    pairs = pairs_within(bits, most)
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(len(bits), len(bits)))
-    count, membership = connected_components(graph, directed=False)
-    first = np.full(count, len(bits))
-    np.minimum.at(first, membership, np.arange(len(bits)))
-    return first[membership]
+    by_hash = pairs_within(np.stack([found.bits for found in prints]), most)
+    by_sight = alike(np.stack([found.thumbnail for found in prints]), least)
+    return clusters_of(len(prints), by_hash, np.stack(by_sight[:2], axis=1))
 
 
 def _one_thread() -> None:

@@ -17,6 +17,7 @@ from monai_brain.data.duplicates import (
     fingerprints,
     pairs_within,
 )
+from monai_brain.data.likeness import NEIGHBOR
 from monai_brain.data.splits import DEFAULT_FRACTIONS, PARTS, split_groups
 from monai_brain.io import Case, Skipped, find_cases
 from monai_brain.labels import CLASS_NAMES, FOLDER_NAMES, class_of_folder
@@ -163,8 +164,11 @@ def _refuse_empty(labels: Sequence[int], folder: Path) -> None:
 
 def _groups(cases: Sequence[Case], prints: Sequence[Fingerprint], pattern: str | None) -> tuple[list[Any], str]:
     if pattern is None:
-        found = clusters(np.stack([p.bits for p in prints]), NEIGHBOR_BITS)
-        how = f"de-duplicated, not patient-level: imagehash.phash (256 bits), single linkage <= {NEIGHBOR_BITS} bits"
+        found = clusters(prints)
+        how = (
+            f"de-duplicated, not patient-level: single linkage of imagehash.phash <= {NEIGHBOR_BITS} of 256 bits and "
+            f"of thumbnails in eight orientations, correlation >= {NEIGHBOR}"
+        )
         return [int(group) for group in found], how
     try:
         compiled = re.compile(pattern)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from monai_brain.data.duplicates import clusters, fingerprint, pairs_within
+from monai_brain.data.duplicates import Fingerprint, clusters, fingerprint, pairs_within
 from monai_brain.io import Case
 from monai_brain.io.write import write_png
 
@@ -26,8 +26,11 @@ def test_pairs_do_not_depend_on_the_chunk():
         np.testing.assert_array_equal(pairs_within(bits, 120, rows_at_once=rows), expected)
 
 
-def test_linkage_is_single():
-    assert clusters(hashes(0, 30, 60, 200, 91), 30).tolist() == [0, 0, 0, 3, 4]
+def test_slices_are_clustered_by_hash_or_by_sight_and_linkage_is_single():
+    noise = np.random.default_rng(0).integers(0, 256, (6, 32, 32), dtype=np.uint8)
+    noise[4] = noise[3][:, ::-1]  # the mirror image of another, whose hash is far away
+    prints = [Fingerprint("", bits, own) for bits, own in zip(hashes(0, 30, 60, 200, 91, 150), noise, strict=True)]
+    assert clusters(prints, 30).tolist() == [0, 0, 0, 3, 3, 5]
 
 
 def test_copy_in_another_format_and_size_is_a_near_duplicate(tmp_path, phantom):

@@ -1,9 +1,12 @@
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 
 from monai_brain.data.index import UnusableFolder, count_by_class, index_folder
 from monai_brain.data.splits import PARTS
+from monai_brain.io.write import write_png
 
 
 @pytest.fixture
@@ -26,7 +29,15 @@ def test_no_patient_is_in_two_parts(folder):
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
 
 
+def make_unlike(folder):
+    """Give every phantom a texture of its own: by sight alone, heads that are all ellipses are one head."""
+    for number, path in enumerate(sorted(folder.rglob("*.png"))):
+        texture = np.random.default_rng(number).integers(0, 200, (8, 8), dtype=np.uint8)
+        write_png(path, cv2.resize(texture, (64, 64), interpolation=cv2.INTER_CUBIC))
+
+
 def test_copies_stay_in_one_part_and_are_counted(folder):
+    make_unlike(folder)
     for number in range(3):
         shutil.copy(folder / "glioma" / "patient_00_0.png", folder / "glioma" / f"copy_{number}.png")
     found = index_folder(folder, workers=1)
@@ -38,7 +49,18 @@ def test_copies_stay_in_one_part_and_are_counted(folder):
     assert found.duplicates.near >= 4
 
 
+def test_mirror_images_stay_in_one_part(folder):
+    make_unlike(folder)
+    mirrored = cv2.imread(str(folder / "glioma" / "patient_00_0.png"), cv2.IMREAD_GRAYSCALE)[:, ::-1]
+    write_png(folder / "glioma" / "mirrored.png", np.ascontiguousarray(mirrored))
+    datalist = index_folder(folder, workers=1).datalist
+    items = [item for part in PARTS for item in datalist[part]]
+    (group,) = {item["group"] for item in items if item["image"] in ("glioma/patient_00_0.png", "glioma/mirrored.png")}
+    assert sum(item["group"] == group for item in items) == 2
+
+
 def test_twin_with_another_label_is_counted(folder):
+    make_unlike(folder)
     shutil.copy(folder / "glioma" / "patient_00_0.png", folder / "pituitary" / "same.png")
     assert index_folder(folder, workers=1).duplicates.near_of_other_class >= 2
 
