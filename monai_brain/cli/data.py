@@ -79,6 +79,62 @@ def index(
         raise typer.Exit(EXIT_FINDINGS)
 
 
+@app.command()
+def audit(
+    sets: Annotated[list[Path], typer.Argument(help="Folders of slices, or datalists.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page, its pictures and audit.json.")],
+    against: Annotated[Path | None, typer.Option(help="Another set: only pairs between it and the others.")] = None,
+    dataset_dir: Annotated[
+        Path | None, typer.Option(help="Folder that datalists' paths are relative to; by default the datalist's.")
+    ] = None,
+    split_to: Annotated[
+        Path | None, typer.Option(help="Datalist to write: copies left out, look-alikes and known patients together.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
+) -> None:
+    """Find copies (also mirrored and turned), leaks between parts, label conflicts, and slices of public sets."""
+    from monai_brain.io.write import write_json
+    from monai_brain.report.audit import audit as audit_sets
+    from monai_brain.report.audit import grouped_split, read_set
+
+    places = [*sets, against] if against is not None else sets
+    entries = [entry for number, place in enumerate(places) for entry in read_set(place, number, dataset_dir)]
+    processes = workers or os.cpu_count() or 1
+    found = audit_sets(entries, output, workers=processes, against=against is not None)
+    _print_audit(found)
+    if split_to is not None:
+        datalist = grouped_split([entry for entry in entries if entry.source == 0], processes)
+        write_json(split_to, datalist)
+        console.print(_table_of_parts(datalist))
+    console.print(f"Page: {output / 'audit.html'}", soft_wrap=True, markup=False)
+    if found["leaks"]:
+        raise typer.Exit(EXIT_FINDINGS)
+
+
+def _print_audit(found: dict[str, Any]) -> None:
+    copies = found["copies"]
+    console.print(
+        f"{found['pictures']} pictures, {copies['distinct_pictures']} distinct; {copies['pictures_with_a_copy']} have "
+        f"a copy ({copies['pairs_mirrored']} pairs mirrored, {copies['pairs_turned']} turned); "
+        f"{len(found['conflicts'])} pairs of copies under two classes",
+        soft_wrap=True,
+    )
+    for row in found["between"]:
+        if row["parts"] or row["sets"]:
+            console.print(
+                f"leak: {row['first']} and {row['second']} share {row['pairs']} pairs of copies", markup=False
+            )
+    for source, own in found["provenance"].items():
+        folds = f", in the patient folds {', '.join(map(str, own['folds']))}" if own["folds"] else ""
+        console.print(
+            f"{own['pictures']} pictures are slices of a public set ({source}), {own['mirrored']} mirrored{folds}",
+            soft_wrap=True,
+        )
+    for name, own in found["shortcuts"].get("baselines", {}).items():
+        low, high = own["interval"]
+        console.print(f"{name}: accuracy {own['accuracy']:.3f} ({low:.3f} to {high:.3f})")
+
+
 @app.command("index-pairs")
 def index_pairs(
     folder: Annotated[Path, typer.Argument(help="Holds slices with their masks.")],

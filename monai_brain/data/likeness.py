@@ -74,10 +74,10 @@ def alike(thumbnails: np.ndarray, least: float = NEIGHBOR, against: np.ndarray |
         against: thumbnails of another set, (M, 32, 32), to compare with; None: pairs within the first set.
     """
     others = thumbnails if against is None else against
-    fine, empty = _unit(thumbnails), np.empty((0, 4))
+    fine, empty = unit(thumbnails), np.empty((0, 4))
     found = [empty]
     for orientation in range(len(ORIENTATIONS)):
-        turned = _unit(oriented(others, orientation))
+        turned = unit(oriented(others, orientation))
         for first, second in _candidates(thumbnails, oriented(others, orientation), least, against is None):
             correlation = np.einsum("ij,ij->i", fine[first], turned[second])
             kept = correlation >= least
@@ -108,7 +108,7 @@ def _candidates(
     thumbnails: np.ndarray, others: np.ndarray, least: float, within: bool
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Indices of pairs that may correlate, in blocks."""
-    rows, columns = _unit(_halved(thumbnails)), _unit(_halved(others))
+    rows, columns = unit(_halved(thumbnails)), unit(_halved(others))
     for start in range(0, len(rows), ROWS_AT_ONCE):
         offset = start if within else 0
         correlation = rows[start : start + ROWS_AT_ONCE] @ columns[offset:].T
@@ -126,7 +126,7 @@ def _best_of_each_pair(found: np.ndarray, number: int) -> Pairs:
     return Pairs(indices[:, 0], indices[:, 1], indices[:, 2], found[:, 3])
 
 
-def _unit(thumbnails: np.ndarray) -> np.ndarray:
+def unit(thumbnails: np.ndarray) -> np.ndarray:
     """Rows with mean 0 and length 1, so that a product of two is their correlation; (N, S * S) float32."""
     rows = thumbnails.reshape(len(thumbnails), -1).astype(np.float32)
     rows -= rows.mean(axis=1, keepdims=True)
