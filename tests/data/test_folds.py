@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+from monai_brain.data.folds import UnusableFolds, fold_datalist, read_folds
+
+
+def write(path, items, **more):
+    path.write_text(json.dumps({"name": "toy", "items": items, **more}))
+    return path
+
+
+def item(number, fold, **more):
+    return {"image": f"{number}.png", "label": number % 4, "group": f"p{number}", "fold": fold, **more}
+
+
+@pytest.fixture
+def folds(tmp_path):
+    items = [item(number, number % 5 + 1, source="a") for number in range(20)]
+    copy = item(20, 1, copy_of="0.png", source="a") | {"group": "p0"}
+    return write(tmp_path / "folds.json", [*items, copy])
+
+
+@pytest.mark.parametrize(("test", "validation"), [(1, 2), (4, 5), (5, 1)])
+def test_one_fold_is_tested_the_next_validates_and_the_others_train(folds, test, validation):
+    datalist = fold_datalist(read_folds(folds), test)
+    parts = {part: {own["fold"] for own in datalist[part]} for part in ("training", "validation", "test")}
+    assert (parts["test"], parts["validation"]) == ({test}, {validation})
+    assert parts["training"] == {1, 2, 3, 4, 5} - {test, validation}
+
+
+def test_every_distinct_slice_is_tested_once(folds):
+    content = read_folds(folds)
+    tested = [own["image"] for test in range(1, 6) for own in fold_datalist(content, test)["test"]]
+    assert sorted(tested) == sorted(f"{number}.png" for number in range(20))
+    assert all(own["source"] == "a" for own in fold_datalist(content, 1)["test"])
+
+
+def test_group_in_two_folds_is_refused(tmp_path):
+    divided = write(tmp_path / "folds.json", [item(0, 1), item(1, 2) | {"group": "p0"}])
+    with pytest.raises(UnusableFolds, match="p0 is in folds 1 and 2"):
+        read_folds(divided)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [("nonsense", "not JSON"), ("{}", "expected a list"), ('{"items": [{"image": "a"}]}', "each with image, label")],
+)
+def test_other_files_are_refused(tmp_path, content, reason):
+    (tmp_path / "folds.json").write_text(content)
+    with pytest.raises(UnusableFolds, match=reason):
+        read_folds(tmp_path / "folds.json")
+
+
+def test_unknown_fold_is_refused(folds):
+    with pytest.raises(UnusableFolds, match="fold 6"):
+        fold_datalist(read_folds(folds), 6)
