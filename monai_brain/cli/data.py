@@ -45,17 +45,26 @@ def index(
         str | None,
         typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'."),
     ] = None,
-    split: Annotated[Path | None, typer.Option(help="Take this split, after checking its files' hashes.")] = None,
+    split: Annotated[
+        Path | None, typer.Option(help="Take this split, or with --fold this folds file, after checking file hashes.")
+    ] = None,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=1, help="Fold to test, of a folds file; the next one validates, the others train."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
 ) -> None:
     """Split class folders 70/15/15, stratified, grouped by patient or by near-duplicate cluster."""
+    from monai_brain.data.folds import fold_datalist, read_folds
     from monai_brain.data.index import index_folder
-    from monai_brain.data.splits import check_hashes, read_datalist
+    from monai_brain.data.splits import LEAKY_SPLITS, check_hashes, read_datalist
     from monai_brain.io.write import write_json
 
+    if fold is not None and split is None:
+        raise typer.BadParameter("--fold needs the folds file, as --split")
     if split is not None:
-        datalist = read_datalist(split)
+        datalist = read_datalist(split) if fold is None else fold_datalist(read_folds(split), fold)
         problems = check_hashes(datalist, folder)
         if problems:
             errors.print("\n".join(problems[:10]), markup=False)
@@ -63,6 +72,8 @@ def index(
             raise typer.Exit(EXIT_FINDINGS)
         write_json(output, datalist)
         console.print(_table_of_parts(datalist))
+        if datalist.get("name") in LEAKY_SPLITS:
+            errors.print(f"warning: {datalist['name']} is leaky: {LEAKY_SPLITS[datalist['name']]}", soft_wrap=True)
         return
     found = index_folder(folder, patient_pattern=patient_pattern, seed=seed, workers=workers or os.cpu_count() or 1)
     write_json(output, found.datalist)

@@ -16,6 +16,12 @@ from monai_brain.labels import CLASS_NAMES
 PARTS = ("training", "validation", "test")
 DEFAULT_FRACTIONS = (0.70, 0.15, 0.15)
 
+LEAKY_SPLITS = {
+    "classification_v1": "nearly every tumor slice of its test part has a neighbor of the same patient in training; "
+    "use folds with patients apart for new figures"
+}
+"""Published splits that turned out to let patients into several parts, by name, and what to know of them."""
+
 TCGA_PATIENT = re.compile(r"TCGA[-_]([A-Z0-9]{2})[-_]([A-Z0-9]{4})(?![A-Z0-9])")
 """Institution and patient, however a date or a folder stands around them."""
 

@@ -1,5 +1,7 @@
 """How well one classifies without looking at tumors: by the most similar slice, or by borders and sizes."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,10 +46,10 @@ def shortcut_baselines(
             return {}
         divisions = list(GroupKFold(folds).split(thumbnails, labels, groups))
         tested = f"{folds} folds, look-alikes together"
-    methods = {
+    methods: dict[str, Callable[..., np.ndarray]] = {
         "majority class": _majority,
-        "nearest thumbnail": lambda *parts: _nearest(*parts, mirrors=False),
-        "nearest thumbnail, mirror images compared too": lambda *parts: _nearest(*parts, mirrors=True),
+        "nearest thumbnail": partial(_nearest, mirrors=False),
+        "nearest thumbnail, mirror images compared too": partial(_nearest, mirrors=True),
         "random forest on borders and image size": _forest,
     }
     features = thumbnails, np.concatenate([_border(thumbnails), shapes], axis=1), labels

@@ -1,8 +1,11 @@
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from monai_brain.cli import app
 from monai_brain.data.folds import UnusableFolds, fold_datalist, read_folds
+from monai_brain.io.write import sha256_of
 
 
 def write(path, items, **more):
@@ -55,3 +58,36 @@ def test_other_files_are_refused(tmp_path, content, reason):
 def test_unknown_fold_is_refused(folds):
     with pytest.raises(UnusableFolds, match="fold 6"):
         fold_datalist(read_folds(folds), 6)
+
+
+def test_index_takes_one_fold_after_checking_the_files(phantom_folder, tmp_path):
+    images = sorted(path.relative_to(phantom_folder).as_posix() for path in phantom_folder.rglob("*.png"))
+    items = [
+        {
+            "image": image,
+            "label": place % 4,
+            "group": image,
+            "fold": place % 5 + 1,
+            "sha256": sha256_of(phantom_folder / image),
+        }
+        for place, image in enumerate(images)
+    ]
+    folds = write(tmp_path / "folds.json", items)
+    words = ["index", str(phantom_folder), "-o", str(tmp_path / "list.json"), "--split", str(folds), "--fold", "2"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    datalist = json.loads((tmp_path / "list.json").read_text())
+    assert {own["fold"] for own in datalist["test"]} == {2}
+    (tmp_path / "list.json").unlink()
+    items[0]["sha256"] = "0" * 64
+    write(folds, items)
+    assert CliRunner().invoke(app, words).exit_code == 3
+    assert not (tmp_path / "list.json").exists()
+
+
+def test_leaky_split_is_called_leaky(phantom_folder, phantom_datalist, tmp_path):
+    content = json.loads(phantom_datalist.read_text()) | {"name": "classification_v1"}
+    (tmp_path / "v1.json").write_text(json.dumps(content))
+    words = ["index", str(phantom_folder), "-o", str(tmp_path / "list.json"), "--split", str(tmp_path / "v1.json")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0
+    assert "classification_v1 is leaky" in result.stderr
