@@ -12,7 +12,7 @@ from monai_brain.data.pairs import (
     count_by_part,
     find_pairs,
     fold_of_patients,
-    read_folds,
+    read_split,
     segmentation_datalist,
     split_pairs,
 )
@@ -212,12 +212,12 @@ def test_no_patient_is_in_two_parts_and_none_is_lost(lgg):
 
 def test_folds_of_a_file_are_read_and_anything_else_refused(tmp_path):
     (tmp_path / "split.json").write_text(json.dumps({"folds": {"a": 0, "b": 1}}))
-    assert read_folds(tmp_path / "split.json") == {"a": 0, "b": 1}
+    assert read_split(tmp_path / "split.json") == ({"a": 0, "b": 1}, frozenset())
     (tmp_path / "split.json").write_text("[]")
     with pytest.raises(UnusablePairs, match="expected JSON with folds"):
-        read_folds(tmp_path / "split.json")
+        read_split(tmp_path / "split.json")
     with pytest.raises(UnusablePairs, match="no such split"):
-        read_folds(tmp_path / "other.json")
+        read_split(tmp_path / "other.json")
 
 
 def test_every_patient_is_tested_in_one_fold(lgg, tmp_path):
