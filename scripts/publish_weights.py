@@ -1,10 +1,9 @@
 """Put the weights of a training run into its bundle, as half precision, with the run's manifest.
 
-python scripts/publish_weights.py RUN BUNDLE [--threshold P] [--volume-peak P] [--average-contrasts GAMMA...]
-  [--average-flips]
+python scripts/publish_weights.py RUN BUNDLE [--threshold P]
 
-The options, of a segmenter, travel with the weights: they are what evaluations chose, and used unless told otherwise.
-Without them it is what the run's own evaluation chose, if there is one.
+A segmenter's threshold travels with the weights and is the default of predictions. Without the option it is the one
+that the run's own evaluation chose, if there is one.
 """
 
 import argparse
@@ -30,9 +29,6 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="folder of a finished training run")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--threshold", type=probability)
-    parser.add_argument("--volume-peak", type=probability)
-    parser.add_argument("--average-contrasts", type=exponent, nargs="+")
-    parser.add_argument("--average-flips", action="store_const", const=True)
     options = parser.parse_args()
     source, target = options.run / "model.safetensors", options.bundle / "models" / "model.safetensors"
     manifest = json.loads((options.run / "run.json").read_text(encoding="utf-8"))
@@ -70,12 +66,6 @@ def halved(name: str, tensor: Tensor) -> Tensor:
 def probability(word: str) -> float:
     if not 0 <= (value := float(word)) <= 1:
         raise argparse.ArgumentTypeError(f"{word} is no probability")
-    return value
-
-
-def exponent(word: str) -> float:
-    if not 0 < (value := float(word)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{word} is not above 0")
     return value
 
 
