@@ -89,12 +89,12 @@ def run_table(runs: list[Path]) -> Table:
                 read(run / "datalist.json")["name"],
                 f"{result['epochs']}, {result['seconds'] / 60:.0f}",
                 f"{result['best_val_patient_dice']:.3f}",
-                f"{scored['options']['threshold']:g}, {scored['options'].get('volume_peak', 0):g}",
+                f"{scored['options']['threshold']:g}",
                 str(own["number"]),
                 *(f"{own[f'{key}_dice']:.3f}" for key in ("mean", "median")),
             ]
         )
-    columns = ["network", "fold", "epochs, minutes", "validation", "threshold, peak", "patients", "mean", "median"]
+    columns = ["network", "fold", "epochs, minutes", "validation", "threshold", "patients", "mean", "median"]
     return Table("Dice of patients; minutes are those of a machine that did other work beside it", columns, rows)
 
 

@@ -1,10 +1,9 @@
 """Put the weights of a training run into its bundle, as half precision, with the run's manifest.
 
-python scripts/publish_weights.py RUN BUNDLE [--threshold P] [--volume-peak P] [--average-contrasts GAMMA...]
-  [--average-flips]
+python scripts/publish_weights.py RUN BUNDLE [--threshold P]
 
-The options, of a segmenter, travel with the weights: they are what evaluations chose, and used unless told otherwise.
-Without them it is what the run's own evaluation chose, if there is one.
+A segmenter's threshold travels with the weights and is the default of predictions. Without the option it is the one
+that the run's own evaluation chose, if there is one.
 """
 
 import argparse
@@ -30,9 +29,6 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="folder of a finished training run")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--threshold", type=probability)
-    parser.add_argument("--volume-peak", type=probability)
-    parser.add_argument("--average-contrasts", type=exponent, nargs="+")
-    parser.add_argument("--average-flips", action="store_const", const=True)
     options = parser.parse_args()
     source, target = options.run / "model.safetensors", options.bundle / "models" / "model.safetensors"
     manifest = json.loads((options.run / "run.json").read_text(encoding="utf-8"))
@@ -63,22 +59,13 @@ def main() -> int:
 
 
 def halved(name: str, tensor: Tensor) -> Tensor:
-    """In half precision; but for variances of batch norm beyond its range, as those of VGG's large features are."""
-    if tensor.dtype != torch.float32:
-        return tensor
-    half = tensor.half()
-    return tensor if name.endswith("running_var") and not half.isfinite().all() else half
+    """In half precision; but for means and variances of batch norm, which are few and can be beyond its range."""
+    return tensor if tensor.dtype != torch.float32 or ".running_" in name else tensor.half()
 
 
 def probability(word: str) -> float:
     if not 0 <= (value := float(word)) <= 1:
         raise argparse.ArgumentTypeError(f"{word} is no probability")
-    return value
-
-
-def exponent(word: str) -> float:
-    if not 0 < (value := float(word)) < float("inf"):
-        raise argparse.ArgumentTypeError(f"{word} is not above 0")
     return value
 
 

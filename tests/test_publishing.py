@@ -24,21 +24,20 @@ def write(path, content):
 
 def test_model_that_was_trained_on_every_patient_is_not_scored(script, tmp_path):
     write(tmp_path / "run.json", {"command": ["__main__.py", "run", "training", "--output_dir", "/somewhere/run"]})
-    scored = {"command": ["__main__.py", "run", "evaluating", "--run_dir", "/somewhere/run", "--average_flips", "true"]}
+    scored = {"command": ["__main__.py", "run", "evaluating", "--run_dir", "/somewhere/run", "--threshold", "0.5"]}
     write(tmp_path / "evaluation_test" / "run.json", scored)
     commands = script("publish_segmentation").commands
     shown = commands("Commands", [tmp_path])
     assert all(word in shown for word in ("index-pairs", "run training --output_dir RUN\n", "monai-brain pool"))
-    assert "run evaluating --run_dir RUN --average_flips true\n" in shown  # as it was scored
+    assert "run evaluating --run_dir RUN --threshold 0.5\n" in shown  # as it was scored
     evaluated = {"command": ["/bin/monai-brain", "evaluate", "/somewhere/run", "--dataset-dir", "/somewhere/lgg"]}
     write(tmp_path / "evaluation_test" / "run.json", evaluated)
     assert "\nmonai-brain evaluate RUN --dataset-dir SLICES\n" in commands("Commands", [tmp_path])
     write(tmp_path / "run.json", {"command": ["__main__.py", "run", "training", "--weights", "/runs/tuned"]})
     assert "run training --weights FIRST\n" in commands("Commands", [tmp_path], [tmp_path.with_name("tuned")])
-    settings = {"image_size": 128, "threshold": 0.2, "average_flips": True, "average_contrasts": [1.0, 1.3]}
+    settings = {"image_size": 128, "threshold": 0.2}
     shown = commands("The bundle's weights", [tmp_path], published=settings)
-    assert "publish_weights.py RUN bundles/brain_tumor_segmentation --threshold 0.2 --average-flips --" in shown
-    assert " --average-contrasts 1.0 1.3\n" in shown
+    assert "publish_weights.py RUN bundles/brain_tumor_segmentation --threshold 0.2\n" in shown
     assert "index-pairs" in shown and "run training" in shown
     assert "evaluat" not in shown and "pool" not in shown
 

@@ -153,18 +153,21 @@ def index_pairs(
     fold: Annotated[int, typer.Option(min=0, help="The fold that is tested.")] = 0,
     folds: Annotated[int, typer.Option(min=2, help="Number of folds, even over institutions.")] = 4,
     split: Annotated[Path | None, typer.Option(help="Take the folds of this file.")] = None,
+    held_out: Annotated[bool, typer.Option("--held-out", help="Test the patients that this file holds out.")] = False,
     leave_out: Annotated[str | None, typer.Option(help="Test this institution instead of a fold.")] = None,
     patient_pattern: Annotated[
         str | None, typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the folds and of the patients who validate.")] = 0,
 ) -> None:
-    """Pair slices with masks and split them by patient: one fold, or one institution, is tested."""
+    """Pair slices with masks and split them by patient: one fold, one institution, or who is held out is tested."""
     from monai_brain.data.pairs import count_by_part, find_pairs, split_pairs
     from monai_brain.io.write import write_json
 
     found = find_pairs(folder, patient_pattern=patient_pattern)
-    datalist = split_pairs(found.pairs, fold=fold, folds=folds, split=split, institution=leave_out, seed=seed)
+    datalist = split_pairs(
+        found.pairs, fold=fold, folds=folds, split=split, held_out=held_out, institution=leave_out, seed=seed
+    )
     write_json(output, datalist)
     table = Table("part", "slices", "with tumor", "patients", title=datalist["name"])
     for part, counts in count_by_part(datalist).items():

@@ -40,14 +40,6 @@ def predict(
     smallest_volume: Annotated[
         float | None, typer.Option(min=0, help="Segmenter: mm3 of a volume's component that stays (or voxels).")
     ] = None,
-    volume_peak: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Segmenter: probability that a volume's component must have somewhere."),
-    ] = None,
-    single_look: Annotated[
-        bool,
-        typer.Option("--single-look", help="Segmenter: each slice as it is, no mean over several contrasts; quicker."),
-    ] = False,
     review: Annotated[bool, typer.Option("--review", help="Write a page for a reader's answers; see agree.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
@@ -107,9 +99,6 @@ def predict(
         threshold=threshold,
         smallest_area=smallest_area,
         smallest_volume=smallest_volume,
-        volume_peak=volume_peak,
-        average_flips=False if single_look else None,
-        average_contrasts=[1.0] if single_look else None,
         weights=str(weights) if weights else None,
         explain=explain or None,
         method=method,

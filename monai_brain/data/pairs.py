@@ -131,19 +131,32 @@ def fold_of_patients(pairs: Iterable[Pair], folds: int, seed: int = 0) -> dict[s
     return {str(patient): number % folds for number, patient in enumerate(order)}
 
 
-def read_folds(path: Path) -> dict[str, int]:
-    """The fold of every patient, from a file with `folds`.
+class Split(NamedTuple):
+    """Patients as a file splits them."""
+
+    folds: dict[str, int]
+    """The fold of every patient that choices may be made on."""
+    held_out: frozenset[str] = frozenset()
+    """Patients for one last look, in no fold."""
+
+
+def read_split(path: Path) -> Split:
+    """The fold of every patient, from a file with `folds`, and those of its list `test`, if it has one.
 
     Raises:
-        UnusablePairs: it is none.
+        UnusablePairs: it is no such file, or a patient is in a fold and held out.
     """
     try:
-        folds = json.loads(path.read_text(encoding="utf-8"))["folds"]
-        return {str(patient): int(fold) for patient, fold in folds.items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        folds = {str(patient): int(fold) for patient, fold in content["folds"].items()}
+        held_out = frozenset(map(str, content.get("test", [])))
     except FileNotFoundError:
         raise UnusablePairs(f"{path}: no such split") from None
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UnusablePairs(f"{path}: expected JSON with folds: {{patient: number}}") from None
+    if both := sorted(held_out & set(folds)):
+        raise UnusablePairs(f"{path}: {both[0]} is in a fold and held out; take it out of one ({len(both)} in all)")
+    return Split(folds, held_out)
 
 
 def split_pairs(
@@ -152,22 +165,26 @@ def split_pairs(
     fold: int = 0,
     folds: int = 4,
     split: Path | None = None,
+    held_out: bool = False,
     institution: str | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """A datalist whose test part is one fold, or one institution.
+    """A datalist whose test part is one fold, the patients that a file holds out, or one institution.
+
+    Patients that a file holds out are in no part when a fold is tested.
 
     Args:
         pairs: of one folder.
         fold: the one that is tested.
         folds: how many there are, unless `split` says.
-        split: a file with the fold of every patient.
+        split: a file with the fold of every patient, see `read_split`.
+        held_out: test the patients that it holds out.
         institution: tested instead of a fold.
         seed: of the folds and of the choice of validation patients.
 
     Raises:
-        UnusablePairs: no such fold or institution, both an institution and a file, or file and folder have other
-            patients.
+        UnusablePairs: no such fold or institution, both an institution and a file, nobody held out, or file and
+            folder have other patients.
     """
     patients = {pair.patient: pair.institution for pair in pairs}
     if institution is not None:
@@ -178,10 +195,14 @@ def split_pairs(
             raise UnusablePairs(f"no patient of institution {institution!r}; there are {', '.join(known) or 'none'}")
         test = [patient for patient, own in patients.items() if own == institution]
         return segmentation_datalist(pairs, test, name=f"without_{institution}", seed=seed)
-    of_patient = read_folds(split) if split is not None else fold_of_patients(pairs, folds, seed)
-    if set(of_patient) != set(patients):
-        odd = sorted(set(of_patient) ^ set(patients))
+    of_patient, last = read_split(split) if split is not None else Split(fold_of_patients(pairs, folds, seed))
+    if odd := sorted((set(of_patient) | last) ^ set(patients)):
         raise UnusablePairs(f"{split}: has other patients than the folder, such as {odd[0]} ({len(odd)} in all)")
+    if held_out:
+        if split is None or not last:
+            raise UnusablePairs("nobody is held out; name a file with a list test, with --split")
+        return segmentation_datalist(pairs, last, name=f"{split.stem}_held_out", seed=seed)
+    pairs = [pair for pair in pairs if pair.patient in of_patient]
     if fold not in of_patient.values():
         raise UnusablePairs(f"no fold {fold}; there are {', '.join(map(str, sorted(set(of_patient.values()))))}")
     test = [patient for patient, own in of_patient.items() if own == fold]

@@ -45,8 +45,6 @@ class Seen(NamedTuple):
     """bool (H, W), in the slice's own size, before small components go."""
     clear: float
     """How clear it is, in [0, 1]."""
-    certain: np.ndarray | None = None
-    """Where its probability reaches a peak, likewise; of volumes whose components must have one."""
     image: Tensor | None = None
     """The network's input (C, h, w), of slices with tumor that are explained."""
     found: Tensor | None = None
@@ -66,7 +64,6 @@ class Segmentation(Task):
         threshold: of the probability of a pixel.
         smallest_area: of a slice's component that stays, square millimeters; pixels where the spacing is not known.
         smallest_volume: of a volume's component that stays, cubic millimeters; voxels likewise.
-        volume_peak: probability that a volume's component must have somewhere to stay; 0: none must.
         masks: write a mask per case: PNG for a slice, NIfTI for a volume; of DICOM cases in which a tumor was found
             also a DICOM Segmentation, which repeats the patient and the study of its source.
         deidentify: replace patient and UIDs in the DICOM Segmentations and remove dates; the key is written beside
@@ -95,7 +92,6 @@ class Segmentation(Task):
         threshold: float = DEFAULT_THRESHOLD,
         smallest_area: float = 0.0,
         smallest_volume: float = 0.0,
-        volume_peak: float = 0.0,
         masks: bool = True,
         overlays: bool = False,
         deidentify: bool = False,
@@ -106,7 +102,6 @@ class Segmentation(Task):
         self.transforms = transforms
         self.threshold = threshold
         self.smallest = {"slice": smallest_area, "volume": smallest_volume}
-        self.volume_peak = volume_peak
         self.masks = masks
         self.overlays = overlays
         self.deidentify = deidentify
@@ -154,11 +149,7 @@ class Segmentation(Task):
         own = to_size_before(probabilities, self.transforms, opened.size)
         mask = own > self.threshold
         inside = probabilities[probabilities > self.threshold]
-        certain = own > self.volume_peak if self._needs_peak(opened) else None
-        return Seen(mask, float(inside.mean() if mask.any() else 1 - probabilities.max()), certain)
-
-    def _needs_peak(self, opened: OpenCase) -> bool:
-        return opened.image.kind == "volume" and self.volume_peak > self.threshold
+        return Seen(mask, float(inside.mean() if mask.any() else 1 - probabilities.max()))
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
@@ -200,12 +191,9 @@ class Segmentation(Task):
         if opened.image.kind == "slice":
             return without_specks(opened.outputs[0].mask, smallest, pixel_size)
         mask = np.zeros(opened.image.pixels.shape[1:], bool)
-        certain = mask.copy() if self._needs_peak(opened) else None
         for position, own in opened.outputs.items():
             mask[position] = own.mask
-            if certain is not None:
-                certain[position] = own.certain
-        return without_specks(mask, smallest, pixel_size, certain)
+        return without_specks(mask, smallest, pixel_size)
 
     def _write_dicom_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
         """Raises NoSegmentation."""

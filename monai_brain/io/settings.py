@@ -17,7 +17,7 @@ from monai_brain.io.write import sha256_of, write_json
 RECORDED_KEYS = ("image_size", "network_def", "cam_layer", "deterministic_transforms", "intensity_transforms")
 """What weights were trained with."""
 
-CHOSEN_KEYS = ("threshold", "volume_peak", "average_flips", "average_contrasts")
+CHOSEN_KEYS = ("threshold",)
 """What evaluations chose to apply weights with; kept beside weights, and inside those that are published."""
 
 CHOSEN_FILE = "chosen.json"

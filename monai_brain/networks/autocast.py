@@ -1,12 +1,9 @@
 """Run a network in lower precision, on any device."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from monai.inferers import SimpleInferer
-
-from monai_brain.networks.averaging import AS_IT_IS, check_contrasts, mean_of_looks
 
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
@@ -46,26 +43,3 @@ class AutocastInferer(SimpleInferer):
             return network(inputs.float(), *args, **kwargs)  # cached features come as bf16
         with torch.autocast(inputs.device.type, dtype=self.dtype):
             return network(inputs, *args, **kwargs).float()
-
-
-class AveragedInferer(AutocastInferer):
-    """The mean of what a segmenter says of several looks at a slice; see `networks.averaging`.
-
-    Args:
-        precision: as `AutocastInferer`.
-        flips: the mirror image, left to right, is one.
-        contrasts: exponents of the intensities; [1.0]: the slice as it is.
-
-    Raises:
-        UnusableContrasts: there is no exponent, or one is not above 0.
-    """
-
-    def __init__(self, precision: str = "fp32", flips: bool = True, contrasts: Sequence[float] = AS_IT_IS) -> None:
-        super().__init__(precision)
-        self.flips = flips
-        self.contrasts = check_contrasts(contrasts)
-
-    def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """Logits (N, K, H, W), float32."""
-        look = super().__call__
-        return mean_of_looks(lambda images: look(images, network, *args, **kwargs), inputs, self.flips, self.contrasts)

@@ -169,10 +169,7 @@ def _refuse_no_fold(run: Path) -> None:
 def _identity(run: Path) -> dict[str, Any]:
     """What a run scored, by hashes."""
     options = json.loads((run / "evaluation_test" / "run.json").read_text(encoding="utf-8"))["options"]
-    kept = (
-        *("threshold", "volume_peak", "smallest_pixels", "average_flips", "average_contrasts"),
-        *("weights_sha256", "datalist_sha256"),
-    )
+    kept = ("threshold", "smallest_pixels", "weights_sha256", "datalist_sha256")
     return {"run": run.name, **{key: options[key] for key in kept if key in options}}
 
 

@@ -13,6 +13,21 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of RGB in [0, 1], as every torchvision weight file expects."""
 
+TISSUE_ABOVE = 0.04
+"""Of the full range: what counts for mean and deviation of a slice. Noise of the air stays below."""
+
+AIR_BELOW = 0.015
+"""Becomes 0. Lower than `TISSUE_ABOVE`, so that dark fluid keeps its shades."""
+
+LEAST_TISSUE_PIXELS = 200
+"""A few specks are divided by this, so that they do not become a slice's mean."""
+
+LEAST_DEVIATION = 0.03
+"""Flat slices are not blown up to noise."""
+
+STANDARD_MEAN, STANDARD_DEVIATION, STANDARD_MAXIMUM = 0.4, 0.15, 1.3
+"""Of the standardized tissue: near what ImageNet's normalization expects; beyond six deviations nothing differs."""
+
 
 def equalize_local_contrast(image: np.ndarray, clip_limit: float = 2.0, tiles: int = 8) -> np.ndarray:
     """Contrast-limited adaptive histogram equalization (CLAHE).
@@ -50,6 +65,26 @@ def sharpen(image: np.ndarray, sigma_pixels: float = 1.0, amount: float = 0.5) -
     blurred = cv2.GaussianBlur(channels_last, (0, 0), sigma_pixels)
     sharpened = cv2.addWeighted(channels_last, 1 + amount, blurred.reshape(channels_last.shape), -amount, 0)
     return np.moveaxis(sharpened.reshape(channels_last.shape), -1, 0)
+
+
+def standardize_slice(image: torch.Tensor) -> torch.Tensor:
+    """Shift and scale the tissue of a slice, each channel by itself, to one mean and deviation; air becomes 0.
+
+    Scanners scale intensities as they like, and every slice differently. What is left to tell a tumor by is how it
+    differs from the tissue around it.
+
+    Args:
+        image: float (..., C, H, W) in [0, 1], or a little above after augmentation.
+
+    Returns:
+        The same shape, in [0, 1.3]. A channel without tissue is 0 throughout.
+    """
+    tissue = (image > TISSUE_ABOVE).to(image.dtype)
+    pixels = tissue.sum((-2, -1), keepdim=True).clamp(min=LEAST_TISSUE_PIXELS)
+    mean = (image * tissue).sum((-2, -1), keepdim=True) / pixels
+    deviation = ((image - mean).square() * tissue).sum((-2, -1), keepdim=True).div(pixels).sqrt()
+    standardized = (image - mean) / deviation.clamp(min=LEAST_DEVIATION) * STANDARD_DEVIATION + STANDARD_MEAN
+    return standardized.clamp(0, STANDARD_MAXIMUM) * (image > AIR_BELOW)
 
 
 class EqualizeLocalContrastd(MapTransform):
@@ -118,55 +153,6 @@ class RandSingleSequenced(RandomizableTransform, MapTransform):
         return out
 
 
-class RandTumorContrastd(RandomizableTransform, MapTransform):
-    """Now and then a tumor that differs less, or more, from the brain around it; its border stays where it is.
-
-    Within the mask, what a pixel differs from the median of the brain outside is multiplied, with a factor of its own
-    for each channel; the mask's edge is blurred, so that the change leaves no line. Tumors that hardly show are rare
-    where patients are few, and are what a segmenter misses.
-
-    Args:
-        keys: hold (C, H, W), background near 0.
-        label_key: holds the (1, H, W) mask; where it is empty, nothing changes.
-        factors: lowest and highest; 0 would make the tumor as gray as the median.
-        sigma_pixels: of the blur of the mask.
-        prob: how often.
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        label_key: str,
-        factors: tuple[float, float] = (0.4, 1.2),
-        sigma_pixels: float = 1.5,
-        prob: float = 0.5,
-        allow_missing_keys: bool = False,
-    ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        RandomizableTransform.__init__(self, prob)
-        self.label_key = label_key
-        self.factors = factors
-        self.sigma_pixels = sigma_pixels
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Change the tumor of every key, or of none."""
-        out = dict(data)
-        self.randomize(None)
-        mask = np.asarray(out[self.label_key])[0] > 0
-        if not self._do_transform or not mask.any():
-            return out
-        weights = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), self.sigma_pixels)
-        for key in self.key_iterator(out):
-            image = np.array(out[key], dtype=np.float32)
-            for channel in image:
-                brain = channel[(channel > channel.max() / 10) & ~mask]
-                factor = self.R.uniform(*self.factors)
-                if brain.size:
-                    channel += weights * (factor - 1) * (channel - np.median(brain))
-            out[key] = np.clip(image, 0, 255)
-        return out
-
-
 class ScaleToUnitd(MapTransform):
     """From [0, 255] (uint8, or float after augmentation) to float32 in [0, 1], as a tensor."""
 
@@ -179,6 +165,20 @@ class ScaleToUnitd(MapTransform):
                 out[key] = image * (1 / 255)
             else:
                 out[key] = torch.from_numpy(np.multiply(image, np.float32(1 / 255), dtype=np.float32))
+        return out
+
+
+class StandardizeSliced(MapTransform):
+    """One brightness and contrast for the tissue of every slice; see `standardize_slice`.
+
+    Comes after `ScaleToUnitd` and before `NormalizeChannelsd`.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Standardize every key."""
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = standardize_slice(torch.as_tensor(out[key]))
         return out
 
 

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from monai_brain.cli import app
 from monai_brain.data.pairs import find_pairs, split_pairs
 from monai_brain.evaluation.segmentation import THRESHOLDS
-from monai_brain.inference.postprocessing import PEAKS
 from monai_brain.io.settings import CHOSEN_FILE
 from monai_brain.io.weights import read_checkpoint, read_weights, write_weights
 from monai_brain.io.write import write_csv, write_json
@@ -28,7 +27,7 @@ from tests.conftest import REPOSITORY, draw_phantom, read
 pytestmark = pytest.mark.slow
 
 BUNDLE = REPOSITORY / "bundles" / "brain_tumor_segmentation"
-SMALL = {"image_size": 32, "batch_size": 8, "max_epochs": 4, "learning_rate": 1.0e-3}
+SMALL = {"precision": "fp32", "image_size": 32, "batch_size": 8, "max_epochs": 4, "learning_rate": 1.0e-3}
 
 
 def workflow(*files, **overrides):
@@ -153,7 +152,6 @@ def test_folds_are_pooled_and_no_patient_counts_twice(evaluated, trained, tmp_pa
 def test_threshold_comes_from_the_validation_patients(evaluated):
     threshold = read(evaluated / "run.json")["options"]["threshold"]
     assert threshold in THRESHOLDS
-    assert read(evaluated / "run.json")["options"]["volume_peak"] in PEAKS
 
 
 def test_predictions_of_a_run_go_by_what_its_evaluation_chose(trained, evaluated, data, tmp_path):
@@ -166,19 +164,13 @@ def test_predictions_of_a_run_go_by_what_its_evaluation_chose(trained, evaluated
         words = ["predict", str(scans), "-o", str(tmp_path / "out"), "--bundle", str(BUNDLE), "--weights", str(run)]
         result = CliRunner().invoke(app, [*words, "--workers", "0", "--overwrite", "--glob", "*_1.tif"])
         assert result.exit_code == 0, result.output
-        noted = read(tmp_path / "out" / "run.json")["options"]
-        return noted["threshold"], noted["volume_peak"], noted["average_contrasts"]
+        return read(tmp_path / "out" / "run.json")["options"]["threshold"]
 
-    chosen = read(evaluated / "run.json")["options"]
-    assert used() == (chosen["threshold"], chosen["volume_peak"], [1.0])
-    # contrasts are the user's choice, the rest the validation patients'; nothing of the evaluation before is left
-    workflow("train.yaml", "evaluate.yaml", **options, threshold=0.45, average_contrasts=[1.0, 1.3]).run()
-    noted = read(tmp_path / "evaluation" / "run.json")["options"]
-    assert used() == (0.45, noted["volume_peak"], [1.0, 1.3])
-    # a trial with cutoffs of one's own, or on other weights or patients, changes nothing
+    assert used() == read(evaluated / "run.json")["options"]["threshold"]
+    # a trial with a threshold of one's own, or on other weights or patients, changes nothing
     elsewhere = {**options, "output_dir": str(tmp_path / "trial")}
     before = read(run / CHOSEN_FILE)
-    workflow("train.yaml", "evaluate.yaml", **elsewhere, threshold=0.6, volume_peak=0.0).run()
+    workflow("train.yaml", "evaluate.yaml", **elsewhere, threshold=0.6).run()
     checkpoint = max((run / "checkpoints").glob("*.pt"))
     workflow("train.yaml", "evaluate.yaml", **elsewhere, trained_weights=str(checkpoint)).run()
     other = {**read(run / "datalist.json"), "note": "another"}
@@ -187,50 +179,42 @@ def test_predictions_of_a_run_go_by_what_its_evaluation_chose(trained, evaluated
     assert read(run / CHOSEN_FILE) == before
     # weights that have changed since have chosen nothing
     write_json(run / CHOSEN_FILE, {**before, "weights_sha256": "0" * 64})
-    assert used() == (0.5, 0, [1.0])
+    assert used() == 0.5
 
 
-def test_tuned_recipe_learns_and_balances_and_the_refined_one_goes_on(data, tmp_path):
+def test_recipe_of_the_shipped_weights_learns_standardizes_and_balances(data, tmp_path):
     options = {**data, **SMALL, "max_epochs": 3, "image_size": 64, "output_dir": str(tmp_path / "run")}
-    run = workflow("train.yaml", "networks/unet_vgg16_tuned.yaml", **options)
+    run = workflow("train.yaml", "networks/unet_vgg16_flair.yaml", **options)
     run.run()
     history = rows(tmp_path / "run" / "metrics.csv")
     assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
     manifest = read(tmp_path / "run" / "run.json")
-    assert manifest["options"]["name"] == "unet_vgg16_tuned"
+    assert manifest["options"]["name"] == "unet_vgg16_flair"
     sampler = manifest["options"]["recipe"]["train::sampler"]
     assert "BalancedSlices" in sampler["_target_"]
     assert sampler["items"] == "@training_items", "no list of files, with their folders, in a manifest that is shipped"
-    options = {"dataset_dir": data["dataset_dir"], "run_dir": str(tmp_path / "run"), "average_flips": True}
-    workflow("train.yaml", "evaluate.yaml", **options, average_contrasts=[1.0, 1.3], threshold=0.4).run()
-    done = read(tmp_path / "run" / "evaluation_test" / "run.json")["options"]
-    assert (done["threshold"], done["average_flips"], done["average_contrasts"]) == (0.4, True, [1.0, 1.3])
-    options = {**data, **SMALL, "image_size": 64, "weights": str(tmp_path / "run"), "output_dir": str(tmp_path / "on")}
-    workflow("train.yaml", "networks/unet_vgg16_refined.yaml", **options).run()
-    refined = rows(tmp_path / "on" / "metrics.csv")
-    assert min(float(row["train_loss"]) for row in refined[1:]) < float(refined[0]["train_loss"])
-    before, after = (read_weights(tmp_path / name / "model.safetensors") for name in ("run", "on"))
+    names = [one["_target_"].rpartition(".")[2] for one in manifest["settings"]["intensity_transforms"]]
+    assert names == ["ScaleToUnitd", "StandardizeSliced", "NormalizeChannelsd"]
+    assert (
+        manifest["settings"]["intensity_transforms"]
+        == read(BUNDLE / "models" / "run.json")["settings"]["intensity_transforms"]
+    ), "as the shipped weights are used"
     other = read(Path(data["dataset_dir"]) / "datalist.json")
     other["training"], other["test"] = other["test"], other["training"]
     write_json(tmp_path / "other.json", other)
     with pytest.raises(RuntimeError) as caught:
         elsewhere = {**options, "output_dir": str(tmp_path / "other"), "datalist": str(tmp_path / "other.json")}
-        workflow("train.yaml", "networks/unet_vgg16_refined.yaml", **elsewhere).run()
+        workflow(
+            "train.yaml", "networks/unet_vgg16_flair.yaml", **{**elsewhere, "weights": str(tmp_path / "run")}
+        ).run()
     assert re.search(r"was trained on \d+ images of this datalist's (test|validation) part", str(cause(caught.value)))
-    with pytest.raises(RuntimeError) as caught:
-        unnamed = {key: value for key, value in elsewhere.items() if key != "weights"}
-        workflow("train.yaml", "networks/unet_vgg16_refined.yaml", **unnamed).run()
-    assert "RUN_OF_UNET_VGG16_TUNED: no weights there" in str(cause(caught.value))
-    moved = {name for name, tensor in before.items() if not torch.equal(tensor, after[name])}
-    assert "features.28.weight" in moved and "output.weight" in moved
-    assert "features.7.weight" not in moved
 
 
 def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(data, tmp_path, caplog):
     run = tmp_path / "run"
     final_run = workflow(
         "train.yaml",
-        "networks/unet_vgg16_tuned.yaml",
+        "networks/unet_vgg16_flair.yaml",
         "final.yaml",
         **data,
         **{**SMALL, "max_epochs": 3},

@@ -12,7 +12,7 @@ from monai_brain.data.pairs import (
     count_by_part,
     find_pairs,
     fold_of_patients,
-    read_folds,
+    read_split,
     segmentation_datalist,
     split_pairs,
 )
@@ -212,12 +212,31 @@ def test_no_patient_is_in_two_parts_and_none_is_lost(lgg):
 
 def test_folds_of_a_file_are_read_and_anything_else_refused(tmp_path):
     (tmp_path / "split.json").write_text(json.dumps({"folds": {"a": 0, "b": 1}}))
-    assert read_folds(tmp_path / "split.json") == {"a": 0, "b": 1}
+    assert read_split(tmp_path / "split.json") == ({"a": 0, "b": 1}, frozenset())
     (tmp_path / "split.json").write_text("[]")
     with pytest.raises(UnusablePairs, match="expected JSON with folds"):
-        read_folds(tmp_path / "split.json")
+        read_split(tmp_path / "split.json")
     with pytest.raises(UnusablePairs, match="no such split"):
-        read_folds(tmp_path / "other.json")
+        read_split(tmp_path / "other.json")
+
+
+def test_patients_that_are_held_out_are_in_no_fold_and_tested_by_themselves(lgg, tmp_path):
+    pairs = find_pairs(lgg).pairs
+    patients = sorted({pair.patient for pair in pairs})
+    folds = {patient: place % 2 for place, patient in enumerate(patients[2:])}
+    split = tmp_path / "split.json"
+    split.write_text(json.dumps({"folds": folds, "test": patients[:2]}))
+    in_fold = split_pairs(pairs, fold=0, split=split)
+    groups = {part: {item["group"] for item in in_fold[part]} for part in ("training", "validation", "test")}
+    assert set.union(*groups.values()) == set(patients[2:])
+    last = split_pairs(pairs, held_out=True, split=split)
+    assert last["name"] == "split_held_out"
+    assert {item["group"] for item in last["test"]} == set(patients[:2])
+    with pytest.raises(UnusablePairs, match="nobody is held out"):
+        split_pairs(pairs, held_out=True)
+    split.write_text(json.dumps({"folds": dict.fromkeys(patients, 0), "test": patients[:1]}))
+    with pytest.raises(UnusablePairs, match="in a fold and held out"):
+        split_pairs(pairs, split=split)
 
 
 def test_every_patient_is_tested_in_one_fold(lgg, tmp_path):

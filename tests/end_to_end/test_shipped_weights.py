@@ -22,11 +22,8 @@ from monai_brain.training.run import warn_of_seen
 from tests.conftest import BUNDLE, read
 
 SEGMENTER = BUNDLE.with_name("brain_tumor_segmentation")
-TRAINED = {BUNDLE: ("training+validation", 32_000_000), SEGMENTER: ("training+validation+test", 40_000_000)}
+TRAINED = {BUNDLE: ("training+validation", 32_000_000), SEGMENTER: ("training+validation", 40_000_000)}
 """Part that a bundle's weights were trained on, and how many bytes they may take."""
-
-
-HIGHEST_HALF = torch.finfo(torch.float16).max
 
 
 @pytest.mark.parametrize("bundle", TRAINED, ids=lambda bundle: bundle.name)
@@ -36,12 +33,14 @@ def test_weights_are_small_half_precision_and_described(bundle):
     assert file.stat().st_size <= largest_bytes
     floats = {name: t for name, t in read_weights(file).items() if t.is_floating_point()}
     single = [name for name, t in floats.items() if t.dtype != torch.float16]
-    assert all(name.endswith("running_var") and floats[name].max() > HIGHEST_HALF for name in single)
+    assert all(".running_" in name for name in single)
     manifest = read(bundle / "models" / "run.json")
     assert manifest["result"]["weights_sha256"] == sha256_of(file)
     assert manifest["options"]["training_part"] == part
     assert read_settings(bundle) == manifest["settings"]
-    assert not [word for word in manifest["command"] if word.startswith("/")], "no path of the machine that trained"
+    assert not [word for word in manifest.get("command", []) if word.startswith("/")], (
+        "no path of the machine that trained"
+    )
 
 
 @pytest.mark.slow
@@ -99,8 +98,8 @@ def test_masks_by_the_segmenters_own_weights(tumors, tmp_path):
 def test_masks_in_eight_bits_are_those_of_torch(tumors, tmp_path, monkeypatch):
     monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
     scans, references = tumors
-    by_torch = segmented(scans, tmp_path / "torch", "--single-look")
-    in_int8 = segmented(scans, tmp_path / "int8", "--single-look", "--engine", "openvino", "--precision", "int8")
+    by_torch = segmented(scans, tmp_path / "torch")
+    in_int8 = segmented(scans, tmp_path / "int8", "--engine", "openvino", "--precision", "int8")
     assert np.mean(dice(in_int8, by_torch)) >= 0.985
     assert np.mean(dice(in_int8, references)) == pytest.approx(np.mean(dice(by_torch, references)), abs=0.005)
 

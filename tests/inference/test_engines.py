@@ -11,7 +11,6 @@ from torch import nn
 from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
 from monai_brain.inference.engines.auto import NoEngineLeft
 from monai_brain.inference.engines.openvino_engine import CONVOLUTION, DEPTHWISE, FIRST_LAYERS, _quantized
-from monai_brain.networks.averaging import with_contrast
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.mobilenet import MobileNetV2
 from monai_brain.networks.unet_vgg16 import SKIPS, UNetVGG16
@@ -67,15 +66,12 @@ def test_classes_are_those_of_torch(kind, precision):
 
 
 @pytest.mark.parametrize(("kind", "precision"), [("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")])
-def test_masks_are_those_of_torch_and_looks_are_averaged(kind, precision):
+def test_masks_are_those_of_torch(kind, precision):
     network, images = segmenter(), slices(6)
-    engine = make_engine(kind, precision, flips=True, contrasts=[1.0, 1.3])
+    engine = make_engine(kind, precision)
     engine.build(network, "b" * 64, images)
     with torch.no_grad():
-        darker = with_contrast(images, 1.3)
-        looks = [network(images), network(images.flip(-1)).flip(-1)]
-        looks += [network(darker), network(darker.flip(-1)).flip(-1)]
-        expected = torch.stack(looks).mean(0)
+        expected = network(images)
         found = engine(images, network)
     assert found.shape == (6, 1, 64, 64)
     assert (found - expected).square().mean().sqrt() <= TOLERANCE[precision] * expected.square().mean().sqrt()

@@ -9,11 +9,12 @@ from monai_brain.transforms.intensity import (
     EqualizeLocalContrastd,
     NormalizeChannelsd,
     RandSingleSequenced,
-    RandTumorContrastd,
     ScaleToUnitd,
     SharpenGaussiand,
+    StandardizeSliced,
     equalize_local_contrast,
     sharpen,
+    standardize_slice,
 )
 
 IMAGE = np.random.default_rng(0).integers(0, 120, (1, 64, 80), dtype=np.uint8)
@@ -80,43 +81,41 @@ def test_single_sequence_comes_as_often_as_asked_and_by_the_seed():
     assert [bool((transform({"image": image})["image"] == image[1]).all()) for _ in range(400)] == repeated
 
 
-def with_tumor():
-    """A brain of 90 to 110 on background 0, with a tumor of 180 in every channel."""
-    image = np.zeros((3, 64, 64), np.uint8)
-    image[:, 8:56, 8:56] = np.random.default_rng(0).integers(90, 111, (3, 48, 48))
-    label = np.zeros((1, 64, 64), np.uint8)
-    label[:, 20:40, 24:44] = 1
-    image[:, label[0] > 0] = 180
-    return {"image": image, "label": label}
+def brain(dark=60, bright=160):
+    """(3, 64, 64) in [0, 1]: noise of the air up to 3 of 255, a brain in the middle, brighter by the channel."""
+    random = np.random.default_rng(0)
+    image = random.integers(0, 4, (3, 64, 64)).astype(np.float32)
+    image[:, 12:52, 12:52] = random.integers(dark, bright, (3, 40, 40))
+    image *= np.float32([0.5, 0.8, 1.0])[:, None, None]
+    return torch.from_numpy(image / 255)
 
 
-@pytest.mark.parametrize(("factor", "expected"), [(0.25, 120), (1, 180), (1.2, 196)])
-def test_tumor_differs_from_the_brain_by_the_factor_and_nothing_else_changes(factor, expected):
-    data = with_tumor()
-    found = RandTumorContrastd("image", "label", (factor, factor), prob=1)(data)
-    inside = np.zeros((64, 64), bool)
-    inside[26:34, 30:38] = True  # farther from the edge than its blur reaches
-    assert found["image"][:, inside] == pytest.approx(expected, abs=1)
-    far = np.ones((64, 64), bool)
-    far[14:46, 18:50] = False
-    np.testing.assert_array_equal(found["image"][:, far], data["image"][:, far])
-    assert data["image"][0, 30, 34] == 180  # the input stays
-    assert found["label"] is data["label"]
+def test_tissue_of_each_channel_gets_one_mean_and_deviation_and_air_is_black():
+    found = StandardizeSliced("image")({"image": brain()})["image"]
+    inside = found[:, 12:52, 12:52].flatten(1)
+    assert inside.mean(1).tolist() == pytest.approx([0.4] * 3, abs=1e-4)
+    assert inside.std(1).tolist() == pytest.approx([0.15] * 3, abs=1e-3)
+    found[:, 12:52, 12:52] = 0
+    assert found.abs().max() == 0
 
 
-def test_factor_is_drawn_for_each_channel_again_by_seed():
-    transform = RandTumorContrastd("image", "label", (0.3, 1.2), prob=1)
-    transform.set_random_state(0)
-    first = transform(with_tumor())["image"][:, 30, 34]
-    assert len(set(first.tolist())) == 3
-    assert all(100 + 0.3 * 80 - 2 < value < 100 + 1.2 * 80 + 2 for value in first)
-    transform.set_random_state(0)
-    np.testing.assert_array_equal(transform(with_tumor())["image"][:, 30, 34], first)
+def test_brightness_and_contrast_of_a_scanner_make_no_difference():
+    one = brain()
+    other = torch.where(one > 0.05, one * 0.6 + 0.1, one)
+    difference = (standardize_slice(one) - standardize_slice(other)).abs()
+    assert difference.max() < 1e-5
 
 
-def test_slice_without_tumor_and_tumor_without_brain_stay():
-    data = with_tumor()
-    empty = {**data, "label": np.zeros_like(data["label"])}
-    assert RandTumorContrastd("image", "label", (0, 0), prob=1)(empty)["image"] is data["image"]
-    full = {**data, "label": np.ones_like(data["label"])}
-    np.testing.assert_array_equal(RandTumorContrastd("image", "label", (0, 0), prob=1)(full)["image"], data["image"])
+def test_empty_and_flat_slices_and_single_specks_stay_finite_and_dark():
+    assert not standardize_slice(torch.zeros(1, 32, 32)).any()
+    assert standardize_slice(torch.full((1, 32, 32), 0.5)).flatten().tolist() == pytest.approx([0.4] * 1024)
+    speck = torch.zeros(1, 256, 256)
+    speck[0, 5, 5] = 0.2
+    found = standardize_slice(speck)
+    assert (found > 0).sum() == 1 and found.max() == pytest.approx(1.3)
+
+
+def test_slices_of_a_batch_are_standardized_one_by_one():
+    batch = torch.stack([brain(), brain(20, 90)])
+    for own, expected in zip(standardize_slice(batch), map(standardize_slice, batch), strict=True):
+        torch.testing.assert_close(own, expected)

@@ -12,8 +12,6 @@ import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from monai_brain.networks.averaging import check_contrasts, mean_of_looks
-
 CHECKED_SLICES = 32
 """That a built engine and torch are compared on."""
 
@@ -120,30 +118,6 @@ class Engine(Inferer):
                 f"the {self.name} engine in {self.precision} differs from torch by {difference:.2%} and agrees in "
                 f"{agreement:.1%} of the decisions on {len(expected)} slices; use another precision, or --engine torch"
             )
-
-
-class AveragedEngine(Engine):
-    """The mean of what an engine says of several looks at a slice; see `networks.averaging`."""
-
-    def __init__(self, engine: Engine, flips: bool, contrasts: Sequence[float]) -> None:
-        super().__init__(engine.precision)
-        self.engine = engine
-        self.flips = flips
-        self.contrasts = check_contrasts(contrasts)
-        self.name = engine.name
-
-    def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
-        """See `Engine`."""
-        self.engine.build(network, weights_sha256, slices)
-
-    def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
-        """Logits (N, K, H, W), float32."""
-        return mean_of_looks(lambda images: self.engine(images, network), inputs, self.flips, self.contrasts)
-
-    @property
-    def wanted_slices(self) -> int:
-        """See `Engine`."""
-        return self.engine.wanted_slices
 
 
 def device_of(network: nn.Module) -> torch.device:
