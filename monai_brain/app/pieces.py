@@ -55,6 +55,7 @@ WAYS_OUT = {
     "sidecar": "Send the images themselves.",
     "decoder_died": "The file may be damaged; export it again.",
     "out_of_memory": "Give a smaller file.",
+    "not_written": "Rename the file or the folder of the same name.",
     "removed": "Send the file again.",
 }
 """By the code of a refusal."""

@@ -20,6 +20,7 @@ from monai_brain.data.duplicates import (
 from monai_brain.data.likeness import NEIGHBOR
 from monai_brain.data.splits import DEFAULT_FRACTIONS, PARTS, split_groups
 from monai_brain.io import Case, Skipped, find_cases
+from monai_brain.io.cases import is_litter
 from monai_brain.labels import CLASS_NAMES, FOLDER_NAMES, class_of_folder
 
 
@@ -100,7 +101,9 @@ def class_folders(folder: Path) -> dict[Path, int]:
     """
     if not folder.is_dir():
         raise UnusableFolder(f"{folder}: no such folder; give the one that holds the class folders")
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    inside = sorted(
+        path for path in folder.iterdir() if path.is_dir() and not (path.name.startswith(".") or is_litter(path.name))
+    )
     found = {path: class_of_folder(path.name) for path in inside}
     unknown = [path.name for path, name in found.items() if name is None]
     missing = [name for name in CLASS_NAMES if name not in found.values()]

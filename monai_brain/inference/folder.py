@@ -32,6 +32,9 @@ from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What the system says of a folder without permission, and of a file system that is read-only."""
 
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Of these a run ends, and goes on when called again."""
+
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
 TABLE, JOURNAL, MANIFEST = "predictions.csv", "predictions.jsonl", "run.json"
@@ -230,8 +233,11 @@ class FolderRun:
         self._write(self._refused())
         self.journal.end()
         seconds = round(time.monotonic() - self.began, 2)
-        self.thumbnails.end()
-        counts = write_results(self.output, self.journal.rows, self.task, self.thumbnails.count, self.review)
+        counts = write_results(
+            self.output, self.journal.rows, self.task, self.thumbnails.count, self.review, self.thumbnails.end
+        )
+        for problem in counts["problems"]:
+            self.progress.console.print(f"The table is complete, but {problem}", markup=False)
         if self.stream.part_folder:
             order = [(entry.id, entry.code if isinstance(entry, Skipped) else "") for entry in self.stream.found]
             write_json(self.output / ORDER, order)
@@ -329,8 +335,8 @@ class FolderRun:
 
 
 def has_findings(counts: Mapping[str, Any]) -> bool:
-    """Whether some case failed, or some folder could not be searched."""
-    return bool(counts["status"].get("error") or counts["code"].get("unreadable_folder"))
+    """Whether some case failed, some folder could not be searched, or a page could not be written."""
+    return bool(counts["status"].get("error") or counts["code"].get("unreadable_folder") or counts.get("problems"))
 
 
 def write_results(
@@ -339,8 +345,9 @@ def write_results(
     task: Task | type[Task],
     cases_on_page: int = DEFAULT_CASES,
     review: bool = False,
+    tidy: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
-    """Write the table and the pages.
+    """Write the table, and then the pages, whose failure is noted and costs nothing else.
 
     Args:
         folder: of the run.
@@ -348,12 +355,23 @@ def write_results(
         task: whose results they are.
         cases_on_page: see `write_pages`.
         review: likewise.
+        tidy: what is removed before the pages are written.
 
     Returns:
-        Counts of cases, and of each status, label and code.
+        Counts of cases, and of each status, label and code; `problems`, what went wrong with the pages.
     """
     columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS)
     write_csv(folder / TABLE, columns, (row.row(task.columns) for row in rows()))
-    counts = summary(rows())
-    write_pages(folder, rows, task, counts, cases_on_page, review)
+    counts: dict[str, Any] = {**summary(rows()), "problems": []}
+    steps = {
+        "old thumbnails could not be removed": tidy,
+        "the pages could not be written": lambda: write_pages(folder, rows, task, counts, cases_on_page, review),
+    }
+    for problem, step in steps.items():
+        try:
+            step()
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise
+            counts["problems"].append(f"{problem}: {error}")
     return counts

@@ -89,8 +89,16 @@ def completed_cases(
     done = []
     for index in complete:
         opened = stream.open.pop(index)
-        done.append((opened, task.finish(opened, engine)._replace(sha256=opened.sha256)))
+        done.append((opened, _finished(opened, engine, task)._replace(sha256=opened.sha256)))
     return done
+
+
+def _finished(opened: OpenCase, engine: Engine, task: Task) -> Prediction:
+    """The case's row; an error where one of its own files has no place."""
+    try:
+        return task.finish(opened, engine)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):  # a folder is in the way, or a file
+        return Prediction(opened.case.id, "error", "not_written", warnings=opened.warnings)
 
 
 def short_name(case_id: str) -> str:

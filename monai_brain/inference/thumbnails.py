@@ -1,5 +1,6 @@
 """Small plain pictures of the least certain cases, for pages; bounded, however many cases there are."""
 
+import contextlib
 import heapq
 from collections.abc import Iterable
 from pathlib import Path
@@ -45,15 +46,17 @@ class Thumbnails:
         middle = opened.wanted[len(opened.wanted) // 2]
         position = next((row.values[n] for n in ("deciding_slice", "largest_slice") if n in row.values), middle)
         path = self.folder / name_of(row)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # a kill in the middle leaves the case without its row, so that it is written again
-        path.write_bytes(_encoded(opened.gray(int(position)), opened.aspect))
+        content = _encoded(opened.gray(int(position)), opened.aspect)
+        with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):  # the page does without it
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # a kill in the middle leaves the case without its row, so that it is written again
+            path.write_bytes(content)
 
     def end(self) -> None:
         """Remove the pictures of cases that are no longer among the least certain."""
         kept = {self.folder / _name(path) for _, path in self.kept}
         for picture in (self.folder / THUMBNAILS).rglob("*.jpg"):
-            if picture not in kept:
+            if picture not in kept and not picture.is_dir():
                 picture.unlink()
 
     def _is_among(self, row: Prediction) -> bool:

@@ -16,6 +16,19 @@ __all__ = ["Case", "Skipped", "find_cases"]
 SIDECAR_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "license", "readme"})
 """Files that systems and data sets leave beside images; compared in lower case."""
 
+LITTER_FOLDERS = frozenset(
+    {
+        *("__macosx", ".appledouble", ".spotlight-v100", ".trashes", ".fseventsd", ".ds_store"),  # macOS
+        *("$recycle.bin", "system volume information"),  # Windows
+        *("lost+found", "@eadir", "#recycle", ".snapshot", ".snapshots"),  # Linux and network storage
+        *(".git", ".svn", ".datalad", ".dvc", ".ipynb_checkpoints", "__pycache__"),  # tools
+    }
+)
+"""Folders that systems and tools leave beside images, compared in lower case: one row each, nothing in them is read."""
+
+LITTER_PREFIX = "._"
+"""Of the files in which macOS keeps what other file systems have no place for."""
+
 SIDECAR_SUFFIXES = frozenset(
     {
         ".txt",
@@ -93,6 +106,11 @@ def find_cases(
     yield from _unpacked(_walk(top, top.resolve(), recursive=recursive, glob=glob), unpack_into)
 
 
+def is_litter(name: str) -> bool:
+    """Whether a file or folder of this name is left by a system or tool and holds no scan."""
+    return name.startswith(LITTER_PREFIX) or name.lower() in LITTER_FOLDERS
+
+
 def _check_pattern(glob: str) -> None:
     parts = PurePosixPath(glob).parts if isinstance(glob, str) else ()
     if not parts or glob.startswith("/") or ".." in parts or "**" in parts:
@@ -122,8 +140,9 @@ def _unpacked(entries: Iterable[Case | Skipped], into: Path | None) -> Iterator[
 def _walk(top: Path, real_top: Path, *, recursive: bool = True, glob: str | None = None) -> Iterator[Case | Skipped]:
     unreadable: list[OSError] = []
     for folder, folder_names, file_names in os.walk(top, onerror=unreadable.append):
-        folder_names[:] = sorted(folder_names) if recursive else []
         here = Path(folder)
+        litter = sorted(name for name in folder_names if is_litter(name) and not (here / name).is_symlink())
+        folder_names[:] = sorted(set(folder_names) - set(litter)) if recursive else []
         entries: list[Case | Skipped] = []
         itself = [here] if here != top and here.name.lower().endswith(IMAGE_SUFFIXES) else []
         names = sorted(file_names + [n for n in folder_names if (here / n).is_symlink()])
@@ -133,6 +152,8 @@ def _walk(top: Path, real_top: Path, *, recursive: bool = True, glob: str | None
                 continue
             code = _reason_to_skip(path, real_top)
             entries.append(Skipped(identity, code) if code else _case(identity, path))
+        if recursive and glob is None:
+            entries += [Skipped((here / name).relative_to(top).as_posix(), "sidecar") for name in litter]
         yield from _series(gather(entries))
     for error in unreadable:  # a folder that may not be listed would hide its files silently
         yield Skipped(Path(error.filename).relative_to(top).as_posix(), "unreadable_folder")
@@ -184,6 +205,6 @@ def _reason_to_skip(path: Path, real_top: Path) -> str | None:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             return "folder" if stat.S_ISDIR(mode) else "special_file"
-    if path.name.lower() in SIDECAR_NAMES or path.suffix.lower() in SIDECAR_SUFFIXES:
+    if path.name.lower() in SIDECAR_NAMES or is_litter(path.name) or path.suffix.lower() in SIDECAR_SUFFIXES:
         return "sidecar"
     return None

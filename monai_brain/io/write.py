@@ -1,7 +1,6 @@
 """Write results so that a kill leaves the old file or the new one, never half of one."""
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -18,8 +17,14 @@ from typing import IO, Any
 import cv2
 import numpy as np
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet take a cell for a formula (OWASP, CSV injection)."""
+LINE_BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+"""Whatever some reader of CSV takes for the end of a line (`str.splitlines`)."""
+
+FORMULA = re.compile(f"(^|[{LINE_BREAKS}])(?=[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20])")
+"""Where a spreadsheet could take what follows for a formula, full-width signs included (OWASP, CSV injection)."""
+
+QUOTED = re.compile(f'[",{LINE_BREAKS}]')
+"""What a cell is put in quotes for."""
 
 NEGATIVE_NUMBER = re.compile(r"-\d+(\.\d+)?")
 """Text that is no formula although it starts like one."""
@@ -61,19 +66,31 @@ def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """A table with a header; cells that a spreadsheet would run as formulas are neutralized."""
+    """A table with a header; cells that a spreadsheet would run as formulas are neutralized.
+
+    Cells with any kind of line break are quoted, which `csv.writer` does for its own line end only.
+
+    Raises:
+        ValueError: a row has a column that the header lacks.
+    """
     with atomic(path) as file:
-        writer = csv.DictWriter(file, fieldnames=list(columns), extrasaction="raise", lineterminator="\n")
-        writer.writeheader()
+        file.write(_line(columns))
         for row in rows:
-            writer.writerow({key: safe_cell(value) for key, value in row.items()})
+            if unknown := row.keys() - set(columns):
+                raise ValueError(f"{path}: columns {sorted(unknown)} are not in the header {list(columns)}")
+            file.write(_line([row.get(column, "") for column in columns]))
+
+
+def _line(values: Sequence[Any]) -> str:
+    cells = ("" if value is None else str(safe_cell(value)) for value in values)
+    return ",".join(f'"{cell.replace(chr(34), chr(34) * 2)}"' if QUOTED.search(cell) else cell for cell in cells) + "\n"
 
 
 def safe_cell(value: Any) -> Any:
-    """Text that starts like a formula gets an apostrophe in front; all else, negative numbers too, stays as it is."""
-    if not isinstance(value, str) or not value.startswith(FORMULA_STARTS) or NEGATIVE_NUMBER.fullmatch(value):
+    """Text with an apostrophe before each place where a formula could start; negative numbers stay as they are."""
+    if not isinstance(value, str) or NEGATIVE_NUMBER.fullmatch(value):
         return value
-    return f"'{value}"
+    return FORMULA.sub(r"\1'", value)
 
 
 def write_png(path: Path, image_rgb: np.ndarray) -> None:

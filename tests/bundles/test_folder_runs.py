@@ -379,3 +379,37 @@ def test_asked_slices_of_volumes_are_taken_and_a_range_beyond_one_is_its_error(t
     refusal = message(predict_folder, scans, tmp_path / "out", weights=str(trained), slices="1:2", resume=True)
     assert "another slices" in refusal
     assert "expected a range" in message(predict_folder, scans, tmp_path / "o", weights=str(trained), slices="8:4")
+
+
+@pytest.mark.bad_input(75)
+def test_75_folder_named_as_a_picture_costs_nothing(trained, tmp_path):
+    picture = tmp_path / "scans" / "a.jpg" / "b.jpg"
+    picture.parent.mkdir(parents=True)
+    cv2.imwrite(str(picture), draw_phantom(0, 0))
+    assert predict_folder(tmp_path / "scans", tmp_path / "out", weights=str(trained)) == 0
+    assert table(tmp_path / "out")["a.jpg/b.jpg"]["status"] == "ok"
+    assert "b.jpg" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.bad_input(75)
+def test_75_file_in_the_way_of_an_overlay_costs_one_row(trained, tmp_path):
+    for name in ("x", "x.png/y"):  # the overlay of the one is the folder of the other's
+        (tmp_path / "scans" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "scans" / name).write_bytes(cv2.imencode(".png", draw_phantom(0, len(name)))[1].tobytes())
+    status = predict_folder(tmp_path / "scans", tmp_path / "out", weights=str(trained), explain=True)
+    rows = table(tmp_path / "out")
+    assert sorted(row["code"] for row in rows.values() if row["status"] != "skipped") in (["", ""], ["", "not_written"])
+    assert status == (3 if any(row["code"] == "not_written" for row in rows.values()) else 0)
+
+
+@pytest.mark.bad_input(76)
+def test_76_page_that_cannot_be_written_leaves_the_table_and_is_said(trained, many, tmp_path, monkeypatch, capsys):
+    def fail(*words, **options):
+        raise PermissionError(errno.EACCES, "no permission", "report.html")
+
+    monkeypatch.setattr("monai_brain.inference.folder.write_pages", fail)
+    assert predict_folder(many, tmp_path / "out", weights=str(trained)) == 3
+    assert len(table(tmp_path / "out")) == COUNT + 1
+    (problem,) = read(tmp_path / "out" / "run.json")["counts"]["problems"]
+    assert "the pages could not be written" in problem
+    assert "The table is complete, but" in capsys.readouterr().err

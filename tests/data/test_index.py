@@ -103,3 +103,14 @@ def test_pattern_that_misses_a_path_is_refused(folder):
 def test_pattern_that_is_none_is_refused(folder):
     with pytest.raises(UnusableFolder, match="no regular expression"):
         index_folder(folder, patient_pattern="patient_(", workers=1)
+
+
+def test_litter_beside_class_folders_is_ignored(folder):
+    for name in ("@eaDir", "__MACOSX", ".ipynb_checkpoints"):
+        shutil.copytree(folder / "glioma", folder / name)
+    assert count_by_class(index_folder(folder, patient_pattern=r"patient_(\d+)", workers=1).datalist)["all"][
+        "glioma"
+    ] == (
+        16,
+        8,
+    )

@@ -143,3 +143,27 @@ def test_pattern_that_makes_no_sense_is_refused(nested, glob):
 def test_pattern_and_depth_are_for_folders(nested, options):
     with pytest.raises(UnusablePattern, match="are for folders"):
         list(find_cases(nested / "a.png", **options))
+
+
+@pytest.mark.bad_input(74)
+def test_74_litter_of_systems_and_tools_is_skipped_whole_also_in_archives(tmp_path):
+    scans, litter = (
+        tmp_path / "scans",
+        ("@eaDir/a.jpg/THUMB.jpg", "sub/.ipynb_checkpoints/a-checkpoint.jpg", ".git/x/y"),
+    )
+    files = ("a.jpg", "._a.jpg", "sub/b.jpg", "Thumbs.db", "lost+found/c.png", "$RECYCLE.BIN/d.png", *litter)
+    for name in files:
+        (scans / name).parent.mkdir(parents=True, exist_ok=True)
+        (scans / name).write_bytes(b"x")
+    with zipfile.ZipFile(scans / "x.zip", "w") as archive:
+        for name in ("s/a.dcm", "__MACOSX/s/._a.dcm", "s/.DS_Store"):
+            archive.writestr(name, b"x")
+    found = list(find_cases(scans, tmp_path / "unpacked"))
+    assert {entry.id for entry in found if isinstance(entry, Case)} == {"a.jpg", "sub/b.jpg", "x.zip/s/a.dcm"}
+    assert {entry.id: entry.code for entry in found if isinstance(entry, Skipped)} == dict.fromkeys(
+        (
+            *("._a.jpg", "Thumbs.db", "@eaDir", "sub/.ipynb_checkpoints", ".git", "lost+found", "$RECYCLE.BIN"),
+            *("x.zip/__MACOSX", "x.zip/s/.DS_Store"),
+        ),
+        "sidecar",
+    )

@@ -25,6 +25,36 @@ def test_16_formulas_are_neutralized(tmp_path):
         assert list(csv.reader(file)) == [["path", "p"], ["'=cmd|' /C calc'!A0", "-0.5"], ["a,b", "1"]]
 
 
+@pytest.mark.bad_input(72)
+@pytest.mark.parametrize("line_break", list("\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029") + ["\r\n"])
+def test_72_a_line_break_makes_no_second_row_and_hides_no_formula(tmp_path, line_break):
+    pandas = pytest.importorskip("pandas")
+    name = f"a{line_break}=1,b"
+    write_csv(tmp_path / "t.csv", ["path", "p"], [{"path": name, "p": 1}, {"path": "c", "p": 2}])
+    expected = [["path", "p"], [f"a{line_break}'=1,b", "1"], ["c", "2"]]
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == expected
+    read = pandas.read_csv(tmp_path / "t.csv", dtype=str, lineterminator="\n" if line_break == "\r" else None)
+    assert read.to_numpy().tolist() == expected[1:]
+    assert b'"a' in (tmp_path / "t.csv").read_bytes()
+
+
+@pytest.mark.bad_input(73)
+@pytest.mark.parametrize("sign", ["\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_73_full_width_signs_are_formulas_too(tmp_path, sign):
+    write_csv(tmp_path / "t.csv", ["path"], [{"path": f"{sign}cmd"}])
+    with (tmp_path / "t.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1] == [f"'{sign}cmd"]
+
+
+def test_unknown_column_is_refused_and_a_missing_one_is_empty(tmp_path):
+    write_csv(tmp_path / "t.csv", ["a", "b"], [{"a": 'say "x"'}, {"a": None, "b": 0}])
+    with (tmp_path / "t.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["a", "b"], ['say "x"', ""], ["", "0"]]
+    with pytest.raises(ValueError, match="not in the header"):
+        write_csv(tmp_path / "u.csv", ["a"], [{"c": 1}])
+
+
 def test_negative_numbers_that_were_rounded_to_text_stay_numbers(tmp_path):
     write_csv(tmp_path / "t.csv", ["p"], [{"p": "-0.050"}, {"p": "-1+1"}, {"p": "-2\n"}, {"p": "-cmd"}])
     with (tmp_path / "t.csv").open(newline="") as file:

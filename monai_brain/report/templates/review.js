@@ -86,9 +86,10 @@ function decide(decision, label) {
 }
 
 function cell(value) {
-  let words = String(value);
-  if (/^[=+\-@\t\r]/.test(words)) words = `'${words}`;
-  return /[",\n\r]/.test(words) ? `"${words.replaceAll('"', '""')}"` : words;
+  const breaks = "\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029";
+  const formula = new RegExp(`(^|[${breaks}])(?=[=+\\-@\\t\\r\uff1d\uff0b\uff0d\uff20])`, "g");
+  const words = String(value).replaceAll(formula, "$1'");
+  return new RegExp(`[",${breaks}]`).test(words) ? `"${words.replaceAll('"', '""')}"` : words;
 }
 
 function save() {
