@@ -50,13 +50,16 @@ SIDECAR_SUFFIXES = frozenset(
 """Notes, tables and reports. Everything else is opened and judged by its content."""
 
 
-OTHER_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".nii", ".gz", ".zip", ".nrrd", ".mha")
+OTHER_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".nii", ".gz", ".mgz", ".mgh"),
+    *(".zip", ".nrrd", ".mha"),
+)
 """Names whose files are not opened to look for a DICOM series; reading looks at the content all the same."""
 
 IMAGE_SUFFIXES = (*OTHER_SUFFIXES, ".dcm")
 """Names of folders that somebody may take for an image."""
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha")
+VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mgh", ".mgz", ".mgh.gz")
 """Names that announce a volume; what a file is, its content decides."""
 
 

@@ -13,6 +13,7 @@ from PIL import ImageOps
 from monai_brain.io.record import Image, Limits, UnreadableCase
 
 END_OF_JPEG = b"\xff\xd9"
+END_OF_JPEG2000 = b"\xff\xd9"
 END_OF_PNG = b"IEND\xaeB`\x82"
 TRAILER_BYTES = 4096
 """Some scanners' and cameras' files go on a little after their end."""
@@ -25,6 +26,8 @@ PHOTOMETRIC_TAG, BITS_TAG, WHITE_IS_ZERO = 262, 258, 0
 SAMPLE_FORMAT_TAG, SIGNED = 339, 2
 RLE8, RLE4 = 1, 2
 """A BMP's compressions."""
+SUBFILE_TAG, REDUCED = 254, 1
+"""NewSubfileType, and its bit for a reduced copy of another page (TIFF 6.0)."""
 ORIENTATION_TAG = 274
 """EXIF (and TIFF) tag of how the picture is to be turned."""
 
@@ -87,6 +90,19 @@ def read_tiff(content: bytes, limits: Limits) -> Image:
     return image._replace(pixels=white - image.pixels, warnings=(*image.warnings, "white_is_zero_inverted"))
 
 
+def read_webp(content: bytes, limits: Limits) -> Image:
+    """Decode a WebP of one frame."""
+    if len(content) < int.from_bytes(content[4:8], "little") + 8:
+        raise UnreadableCase("truncated", "the file is shorter than its header says: it was cut")
+    return _read(content, "WEBP", limits)
+
+
+def read_jpeg2000(content: bytes, limits: Limits) -> Image:
+    """Decode a JPEG 2000 file or code stream."""
+    _check_end(content, END_OF_JPEG2000)
+    return _read(content, "JPEG2000", limits)
+
+
 def _of_8_bits(image: Image, tags: Any) -> Image:
     """Signed values as such, and a word about bits that are gone."""
     bits = max(tags.get(BITS_TAG, (1,)))
@@ -144,10 +160,23 @@ def _check_frames(picture: Pillow.Image, format_name: str, notes: list[str]) -> 
     if frames == 1:
         return
     if format_name == "TIFF":
+        if _full_pages(picture) == 1:
+            return
         raise UnreadableCase("several_pages", f"{frames} pages; split it into one file per slice")
-    if format_name == "PNG":
+    if format_name in ("PNG", "WEBP"):
         raise UnreadableCase("animated", f"an animation of {frames} frames; save the one slice that is meant")
     notes.append("extra_pictures_ignored")  # cameras hide previews behind a JPEG's picture
+
+
+def _full_pages(picture: Pillow.Image) -> int:
+    """Pages of a TIFF, whose first one must be whole, without reduced copies of another."""
+    number = 0
+    for page in range(getattr(picture, "n_frames", 1)):
+        picture.seek(page)
+        is_reduced = bool(getattr(picture, "tag_v2", {}).get(SUBFILE_TAG, 0) & REDUCED)
+        number += 2 if is_reduced and page == 0 else int(not is_reduced)
+    picture.seek(0)
+    return number
 
 
 def _orientation(picture: Pillow.Image) -> int:

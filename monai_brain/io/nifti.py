@@ -52,7 +52,7 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
             `non_finite`.
     """
     if content.startswith(GZIP):
-        content = _decompressed(content, limits)
+        content = decompressed(content, limits)
     elif named_gz:
         raise UnreadableCase("damaged", "is named .gz and is not compressed; was it renamed?")
     kind, header = _header(content)
@@ -111,8 +111,12 @@ def write_mask(path: Path, mask: np.ndarray, source: VolumeSource) -> None:
         file.write(packed.getbuffer())
 
 
-def _decompressed(content: bytes, limits: Limits) -> bytes:
-    """All members, to their ends, so that their checksums count."""
+def decompressed(content: bytes, limits: Limits) -> bytes:
+    """All members of a gzip file, to their ends, so that their checksums count.
+
+    Raises:
+        UnreadableCase: `truncated`, `damaged` or `too_large`.
+    """
     parts: list[bytes] = []
     size, members, stream = 0, 0, None
     for start in range(0, len(content), BLOCK):

@@ -9,6 +9,7 @@ from monai_brain.io import images
 from monai_brain.io.archive import check_archive
 from monai_brain.io.dicom import is_dicom, read_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
+from monai_brain.io.mgh import is_mgh, read_mgh
 from monai_brain.io.nifti import is_nifti, read_nifti
 from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
 from monai_brain.io.sequences import check_geometry, stacked
@@ -35,7 +36,14 @@ SIGNATURES = (
     (b"II+\x00", "tiff"),
     (b"MM\x00+", "tiff"),
     (b"GIF8", "gif"),
-    (b"RIFF", "webp"),
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "jpeg2000"),
+    (b"\xff\x4f\xff\x51", "jpeg2000"),
+    (b"MATLAB 5.0 MAT-file", "MATLAB (version 5)"),
+    (b"MATLAB 7.3 MAT-file", "MATLAB (version 7.3)"),
+    (b"\x89HDF\r\n\x1a\n", "HDF5"),
+    (b"\x93NUMPY", "NumPy"),
+    (b"BZh", "bzip2"),
+    (b"# === DATA DESCRIPTION FILE", "PAR/REC"),
     (b"%!PS", "eps"),
     (b"%PDF", "pdf"),
     (b"PK\x03\x04", "zip"),
@@ -43,9 +51,16 @@ SIGNATURES = (
 )
 """First bytes of what people have in such folders; only `READERS` are decoded, the rest is named in the refusal."""
 
-READERS = {"jpeg": images.read_jpeg, "png": images.read_png, "bmp": images.read_bmp, "tiff": images.read_tiff}
+READERS = {
+    "jpeg": images.read_jpeg,
+    "png": images.read_png,
+    "bmp": images.read_bmp,
+    "tiff": images.read_tiff,
+    "webp": images.read_webp,
+    "jpeg2000": images.read_jpeg2000,
+}
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "NIfTI", "NRRD", "MHA", "DICOM")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "NIfTI", "MGH/MGZ", "NRRD", "MHA", "DICOM")
 """What is read, for people."""
 
 USUAL_SUFFIXES = {
@@ -57,7 +72,16 @@ USUAL_SUFFIXES = {
     "dicom": ("",),
     "nrrd": (".nrrd",),
     "meta": (".mha",),
+    "webp": (".webp",),
+    "jpeg2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+    "mgh": (".mgh", ".mgz", ".mgh.gz"),
 }
+
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")
+"""What stands behind `ftyp` in files of phones and browsers."""
+
+PAIR_SUFFIXES = (".hdr", ".img")
+"""Of Analyze and of NIfTI in two files."""
 
 
 def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
@@ -124,8 +148,13 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     content = read_bytes(path, limits)
     found = format_of(content)
     if found is None:
+        found = _pair_of(path)
+    if found is None:
         raise UnreadableCase("not_an_image", "the content is no known image format")
-    if found == "nifti":
+    if found == "mgh":
+        image = read_mgh(content, limits)
+        _check_sides(image.pixels, limits)
+    elif found == "nifti":
         image = read_nifti(content, limits, named_gz=path.suffix.lower() == ".gz")
         _check_sides(image.pixels, limits)
     elif found == "dicom":
@@ -141,13 +170,22 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
             check_archive(path)
         raise UnreadableCase(
             "unsupported_format",
-            f"the content is {found}; convert it to PNG, JPEG, BMP, TIFF, NIfTI, NRRD, MHA or DICOM",
+            f"the content is {found}; convert it to {', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
         )
     if not constant:
         _check_signal(image.pixels)
     if not path.name.lower().endswith(USUAL_SUFFIXES[found]):
         image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
     return image
+
+
+def _pair_of(path: Path) -> str | None:
+    """Analyze's pictures have no signature: what a file is, the one beside it says."""
+    if path.suffix.lower() in PAIR_SUFFIXES and all(
+        any(path.with_suffix(own).is_file() for own in (suffix, suffix.upper())) for suffix in PAIR_SUFFIXES
+    ):
+        return "one half of an Analyze or NIfTI pair (.hdr and .img)"
+    return None
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -223,9 +261,17 @@ def format_of(content: bytes) -> str | None:
         return "nrrd"
     if is_meta(content):
         return "meta"
+    if is_mgh(content):
+        return "mgh"
     for signature, name in SIGNATURES:
         if content.startswith(signature):
             return name
+    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
+        return "webp"
+    if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
+        return "HEIC or AVIF"
+    if content[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c") and len(content) <= 4096:
+        return "the header of an Analyze pair (.hdr and .img)"
     if b"<svg" in content[:1024]:
         return "svg"
     return None
