@@ -127,6 +127,7 @@ def _evaluate_masks(
         console.print(
             f"against {own['against']}, {own['patients']} patients: mean Dice {own['mean']:+.3f} ({low:+.3f} to "
             f"{high:+.3f}), {own['better']} better",
+            soft_wrap=True,
             markup=False,
         )
     console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)

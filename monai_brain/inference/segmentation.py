@@ -25,6 +25,7 @@ from monai_brain.io.sequences import named_sequence
 from monai_brain.io.write import write_png
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.overlays import explanation_panel, outline_panel
+from monai_brain.transforms.load import slices_with_tissue
 from monai_brain.transforms.spatial import to_size_before
 
 MILLILITER = 1000.0
@@ -93,6 +94,7 @@ class Segmentation(Task):
     folders = ("masks", "overlays")
     labels = tuple(LABELS.values())
     verb = "segmenting"
+    choose = staticmethod(slices_with_tissue)
 
     def __init__(
         self,
