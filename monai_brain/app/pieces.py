@@ -19,6 +19,8 @@ READABLE = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
 
 WARNINGS = {
     "evidence_outside_head": "Most of the evidence lies outside of the head: do not trust this class.",
+    "evidence_empty": "The explanation shows nothing: do not read anything into it.",
+    "sequence_not_trained": "The network has not learned from this sequence: the outline means nothing.",
     "volume_experimental": "The class of a volume is experimental: no labelled volumes were there to train on.",
     "one_sequence_replicated": "There is one sequence only; the network was trained on three.",
     "missing_sequence_replaced": "A sequence is missing and was replaced by FLAIR.",
@@ -56,6 +58,7 @@ WAYS_OUT = {
     "decoder_died": "The file may be damaged; export it again.",
     "out_of_memory": "Give a smaller file.",
     "not_written": "Rename the file or the folder of the same name.",
+    "sequence_not_trained": "Send FLAIR, or all sequences of the head together.",
     "removed": "Send the file again.",
 }
 """By the code of a refusal."""

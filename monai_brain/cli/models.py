@@ -12,7 +12,12 @@ from monai_brain.cli.shared import EXIT_FINDINGS, app, console, errors
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Folder of a training; or a bundle that has weights, with --datalist.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a training; or, with --datalist, a bundle that has weights, or masks that predict wrote."
+        ),
+    ],
     dataset_dir: Annotated[
         Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that its datalist's paths are relative to.")
     ],
@@ -25,11 +30,17 @@ def evaluate(
     external: Annotated[Path | None, typer.Option(help="Datalist of another data set to score it on.")] = None,
     external_dir: Annotated[Path | None, typer.Option(help="Folder that this one's paths are relative to.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="By default a folder inside the run.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Of masks: another output of this command, for a paired comparison.")
+    ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
 ) -> None:
     """Score a trained run on its own split or another data set; a classifier beside a nearest-neighbor baseline."""
     from monai_brain.inference.apply import evaluate_run
 
+    if (run / "predictions.csv").is_file():
+        _evaluate_masks(run, dataset_dir, part, datalist, output, against)
+        return
     if external_dir is not None and external is None:
         raise typer.BadParameter("name the other data set's datalist with --external")
     if datalist is not None and (run / "datalist.json").is_file():
@@ -98,6 +109,28 @@ def compare(
 
     write_comparison(output, runs)
     console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
+
+
+def _evaluate_masks(
+    run: Path, dataset_dir: Path, part: str, datalist: Path | None, output: Path | None, against: Path | None
+) -> None:
+    from monai_brain.report.predicted_masks import score_predictions
+
+    if datalist is None:
+        raise typer.BadParameter(f"{run} has masks: name the datalist with their references, with --datalist")
+    folder = output or run / f"evaluation_{part}"
+    metrics = score_predictions(run, datalist, dataset_dir, folder, part=part, against=against)
+    console.print(_table_of_patients(metrics))
+    if "paired" in metrics:
+        own = metrics["paired"]
+        low, high = own["interval"]
+        console.print(
+            f"against {own['against']}, {own['patients']} patients: mean Dice {own['mean']:+.3f} ({low:+.3f} to "
+            f"{high:+.3f}), {own['better']} better",
+            soft_wrap=True,
+            markup=False,
+        )
+    console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
 def _table_of_classes(metrics: dict[str, Any]) -> Table:

@@ -40,6 +40,9 @@ def predict(
     smallest_volume: Annotated[
         float | None, typer.Option(min=0, help="Segmenter: mm3 of a volume's component that stays (or voxels).")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Segmenter: outline also sequences that its weights do not know.")
+    ] = False,
     review: Annotated[bool, typer.Option("--review", help="Write a page for a reader's answers; see agree.")] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
@@ -99,6 +102,7 @@ def predict(
         threshold=threshold,
         smallest_area=smallest_area,
         smallest_volume=smallest_volume,
+        force=force or None,
         weights=str(weights) if weights else None,
         explain=explain or None,
         method=method,

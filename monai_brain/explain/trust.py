@@ -23,6 +23,9 @@ LEAST_INSIDE = 0.5
 LOOKS_OUTSIDE = "evidence_outside_head"
 """Warning of such a case."""
 
+EMPTY = "evidence_empty"
+"""Warning of a case whose map has no mass: there is nothing to see, and nothing to trust."""
+
 
 class Trust(NamedTuple):
     """Figures of one map; None where they are undefined."""
@@ -38,8 +41,10 @@ class Trust(NamedTuple):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """`LOOKS_OUTSIDE`, or nothing."""
-        return (LOOKS_OUTSIDE,) if self.inside_head is not None and self.inside_head < LEAST_INSIDE else ()
+        """`EMPTY`, `LOOKS_OUTSIDE`, or nothing."""
+        if self.inside_head is None:
+            return (EMPTY,)
+        return (LOOKS_OUTSIDE,) if self.inside_head < LEAST_INSIDE else ()
 
 
 def trust_of(heat: np.ndarray, gray: np.ndarray, mask: np.ndarray | None = None) -> Trust:

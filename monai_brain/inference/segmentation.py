@@ -21,9 +21,11 @@ from monai_brain.io import Case
 from monai_brain.io.deidentify import DeidentificationKey
 from monai_brain.io.dicom_seg import NoSegmentation, write_segmentation
 from monai_brain.io.nifti import write_mask
+from monai_brain.io.sequences import named_sequence
 from monai_brain.io.write import write_png
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.overlays import explanation_panel, outline_panel
+from monai_brain.transforms.load import slices_with_tissue
 from monai_brain.transforms.spatial import to_size_before
 
 MILLILITER = 1000.0
@@ -36,6 +38,11 @@ KEY_SUFFIX = "_deidentification_key.csv"
 
 NO_DICOM_MASK = "no_dicom_mask"
 """Warning of a DICOM case whose mask could not be written as DICOM too, as nothing can refer to its files."""
+
+
+UNKNOWN_SEQUENCE = "sequence_not_trained"
+"""Code of a case that shows a sequence which the weights have not learned from: it gets no mask, as that would be as
+sharp as any and mean nothing. Where a mask is forced it is a warning."""
 
 
 class Seen(NamedTuple):
@@ -64,6 +71,9 @@ class Segmentation(Task):
         threshold: of the probability of a pixel.
         smallest_area: of a slice's component that stays, square millimeters; pixels where the spacing is not known.
         smallest_volume: of a volume's component that stays, cubic millimeters; voxels likewise.
+        sequences: that the weights have learned from. A case whose DICOM header, or else its name, says that it shows
+            another one is refused; what says nothing is taken.
+        force: give such a case a mask too, with a warning.
         masks: write a mask per case: PNG for a slice, NIfTI for a volume; of DICOM cases in which a tumor was found
             also a DICOM Segmentation, which repeats the patient and the study of its source.
         deidentify: replace patient and UIDs in the DICOM Segmentations and remove dates; the key is written beside
@@ -84,6 +94,7 @@ class Segmentation(Task):
     folders = ("masks", "overlays")
     labels = tuple(LABELS.values())
     verb = "segmenting"
+    choose = staticmethod(slices_with_tissue)
 
     def __init__(
         self,
@@ -92,6 +103,8 @@ class Segmentation(Task):
         threshold: float = DEFAULT_THRESHOLD,
         smallest_area: float = 0.0,
         smallest_volume: float = 0.0,
+        sequences: Sequence[str] = ("flair",),
+        force: bool = False,
         masks: bool = True,
         overlays: bool = False,
         deidentify: bool = False,
@@ -102,6 +115,8 @@ class Segmentation(Task):
         self.transforms = transforms
         self.threshold = threshold
         self.smallest = {"slice": smallest_area, "volume": smallest_volume}
+        self.sequences = tuple(sequences)
+        self.force = force
         self.masks = masks
         self.overlays = overlays
         self.deidentify = deidentify
@@ -154,12 +169,16 @@ class Segmentation(Task):
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
         case, kind = opened.case, opened.image.kind
+        is_known = self.knows(opened)
+        if not is_known and not self.force:
+            return Prediction(case.id, "error", UNKNOWN_SEQUENCE, warnings=opened.warnings)
         clear = {position: own.clear for position, own in opened.outputs.items()}
         if not np.isfinite(list(clear.values())).all():
             return Prediction(case.id, "error", "non_finite_output", warnings=opened.warnings)
         mask = self.mask_of(opened)
         found = bool(mask.any())
         warnings = (*opened.warnings, *(() if opened.image.spacing_mm else ("spacing_unknown",)))
+        warnings = (*warnings, *(() if is_known else (UNKNOWN_SEQUENCE,)))
         values: dict[str, Any] = {"tumor_pixels": int(mask.sum()), **_size(mask, opened.image.pixel_size)}
         largest = int(mask.reshape(len(mask), -1).sum(axis=1).argmax()) if kind == "volume" else 0
         if kind == "volume" and found:
@@ -184,6 +203,13 @@ class Segmentation(Task):
         """Take everything off the network."""
         if self.explainer is not None:
             self.explainer.close()
+
+    def knows(self, opened: OpenCase) -> bool:
+        """Whether a case shows what the weights have learned from, as far as its header or its name says."""
+        if opened.image.channels:  # several sequences of one head
+            return True
+        said = opened.image.sequence or named_sequence(opened.case.id)
+        return not said or said in self.sequences
 
     def mask_of(self, opened: OpenCase) -> np.ndarray:
         """The tumor of a case whose slices all came back, without small components; bool (H, W) or (D, H, W)."""

@@ -16,7 +16,7 @@ from monai_brain.explain.trust import as_seen
 from monai_brain.inference.apply import find_bundle, start_workflow
 from monai_brain.inference.classification import Classification
 from monai_brain.inference.prediction import Prediction
-from monai_brain.inference.segmentation import Segmentation
+from monai_brain.inference.segmentation import UNKNOWN_SEQUENCE, Segmentation
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import completed_cases
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases
@@ -29,6 +29,12 @@ LOADING = (
     "$load_weights(@network, @weights)",
 )
 """Of the `run:` list of every bundle's inference.yaml, what comes before there is a folder."""
+
+NO_RESULT = {
+    "non_finite_output": "the network's output for this file is not a number",
+    UNKNOWN_SEQUENCE: "the file shows another sequence than the network has learned from",
+}
+"""What a task's codes mean."""
 
 UPLOADED_ARCHIVES = ArchiveLimits(max_members=5_000, max_bytes=1024**3)
 """A study of some series; a folder run takes more."""
@@ -144,7 +150,7 @@ class Session:
                 raise self.stream.refused.pop(0)
             opened, prediction = done[0]
         if prediction.status != "ok":
-            raise UnreadableCase(prediction.code, "the network's output for this file is not a number")
+            raise UnreadableCase(prediction.code, NO_RESULT[prediction.code])
         return self._result(opened, prediction, task, output)
 
     def heat(self, result: Result, index: int, method: str) -> np.ndarray:

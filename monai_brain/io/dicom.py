@@ -20,6 +20,7 @@ from pydicom.uid import UID
 from monai_brain.io.dicom_source import DicomSource, Instance, identity_of, instances_of, thickness_of
 from monai_brain.io.orient import oriented
 from monai_brain.io.record import Image, Limits, UnreadableCase
+from monai_brain.io.sequences import named_sequence
 
 MAGIC = b"DICM"
 MAGIC_AT = 128
@@ -160,7 +161,15 @@ def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
     else:
         image, order = _volume(frames, tuple(notes), window)
     thickness = thickness_of(_group(data, 0, "PixelMeasuresSequence"))
-    return image._replace(dicom=_source(identity_of(data), frames[0], [instances[n] for n in order], thickness))
+    source = _source(identity_of(data), frames[0], [instances[n] for n in order], thickness)
+    return image._replace(dicom=source, sequence=_sequence(data))
+
+
+def _sequence(data: Any) -> str:
+    """What a header says of its sequence; one word of our own, none of the file's."""
+    said = " ".join(str(data.get(name, "") or "") for name in ("SeriesDescription", "ProtocolName"))
+    found = named_sequence(said.replace("/", " "))
+    return "t1c" if found == "t1" and data.get("ContrastBolusAgent") else found
 
 
 def _parsed(content: bytes) -> Any:

@@ -75,6 +75,8 @@ class Image(NamedTuple):
     dicom: Any = None
     """What a DICOM segmentation repeats of its source, `io.dicom_source.DicomSource`: it names the patient, and goes
     nowhere else. None for other formats."""
+    sequence: str = ""
+    """What a DICOM header says it shows, of `io.sequences.SAID`; empty where it says nothing, and for other formats."""
 
     @property
     def pixel_size(self) -> float | None:

@@ -25,6 +25,19 @@ NAMES = {
 
 SUFFIX = re.compile(rf"(?P<stem>.+)[-_](?P<name>{'|'.join(NAMES)})\.nii(\.gz)?", re.IGNORECASE)
 
+SAID = {
+    "flair": {"flair", "t2f", "tirm", "darkfluid"},
+    "t1c": {"t1c", "t1ce", "t1gd", "t1cm", "t1post", "t1wce", "cet1"},
+    "t1": {"t1", "t1n", "t1w", "t1wi", "t1pre", "mprage", "spgr", "bravo"},
+    "t2": {"t2", "t2w", "t2wi", "t2star"},
+    "diffusion": {"dwi", "adc", "dti"},
+    "susceptibility": {"swi", "swan"},
+}
+"""Words in names of files, folders and series, and the sequence that they mean; the first that is found counts."""
+
+CONTRAST = {"ce", "gd", "gad", "gado", "post", "postcontrast", "contrast", "km", "c"}
+"""Words that turn T1 into T1 with contrast."""
+
 LEFT_OUT = {"t2": "unused_sequence", "reference": "reference_mask"}
 """Codes of files that belong to a gathered case and are not read for it."""
 
@@ -59,6 +72,20 @@ def gather(entries: Sequence[Case | Skipped]) -> list[Case | Skipped]:
             replaced |= _merged({sequence: members[0] for sequence, members in group.items()})
     changed = (replaced.get(entry.id, entry) for entry in entries)
     return [entry for entry in changed if entry is not _PART]
+
+
+def named_sequence(name: str) -> str:
+    """The sequence that a name speaks of, one of `SAID`; empty where it says nothing.
+
+    Args:
+        name: such as `ax_t1_post`, or a path: what stands nearest to its end counts.
+    """
+    for part in reversed(name.split("/")):
+        words = set(re.findall(r"[a-z0-9]+", part.lower().replace("t2*", "t2star")))
+        for sequence, known in SAID.items():
+            if words & known:
+                return "t1c" if sequence == "t1" and words & CONTRAST else sequence
+    return ""
 
 
 def read_table(path: Path) -> list[Case]:

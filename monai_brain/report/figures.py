@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
+from monai_brain.evaluation.areas import AreaAgreement
 from monai_brain.io.write import atomic
 from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
 from monai_brain.report.overlays import MASK_COLOR, overlay
@@ -227,6 +228,36 @@ def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Pat
         axes.hist(own, bins, histtype="step", linewidth=1.6, color=CLASS_COLORS[name], label=name)
     axes.set(xlabel=label, ylabel="images")
     axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def draw_bland_altman(
+    predicted: Sequence[float], reference: Sequence[float], agreement: AreaAgreement, path: Path
+) -> None:
+    """Difference of areas against their mean, with bias and limits of agreement.
+
+    Args:
+        predicted: areas of slices, pixels.
+        reference: likewise.
+        agreement: of these.
+        path: PNG file.
+    """
+    figure = _figure(6, 4)
+    axes = figure.subplots()
+    first, second = np.asarray(predicted, float), np.asarray(reference, float)
+    axes.scatter((first + second) / 2, first - second, s=8, alpha=0.5, color=TRAINING_COLOR, edgecolors="none")
+    for value, style, words in (
+        (agreement.bias, "-", f"bias {agreement.bias:.0f}"),
+        (agreement.low, "--", f"limits of agreement {agreement.low:.0f}, {agreement.high:.0f}"),
+        (agreement.high, "--", None),
+    ):
+        axes.axhline(
+            value, color=VALIDATION_COLOR, linestyle=style, linewidth=1, label=words and f"{words} {value:.0f}"
+        )
+    axes.set(
+        title="Areas of slices with tumor", xlabel="mean of both, pixels", ylabel="predicted minus reference, pixels"
+    )
+    axes.legend(edgecolor="none", framealpha=1)
     _save(figure, path)
 
 

@@ -14,6 +14,13 @@ from monai_brain.io import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase, 
 from monai_brain.io.read import read_image, read_mask
 from monai_brain.io.record import SEQUENCES
 
+TISSUE_ABOVE_8_BITS = 10
+"""Of 255: brighter pixels are no air."""
+
+LEAST_TISSUE_SHARE = 0.02
+"""Of a slice's pixels. Of 969 slices with tumor of 79 patients the least had 0.15; 2 to 4 of 100 slices have less than
+this, and no head in them."""
+
 BRIGHT_PERCENTILE = 99.8
 """Where deeper images are cut to 8 bits: single bright voxels (vessels, fat) would darken all the rest."""
 
@@ -157,6 +164,16 @@ def slices_with_signal(volume: np.ndarray) -> list[int]:
     flat = volume.reshape(*volume.shape[:2], -1)
     has_signal = (flat.max(axis=-1) > flat.min(axis=-1)).any(axis=0)
     return np.flatnonzero(has_signal).tolist() or [volume.shape[1] // 2]
+
+
+def slices_with_tissue(volume: np.ndarray) -> list[int]:
+    """Slices that hold enough that is no air; where none does, those with signal.
+
+    Args:
+        volume: uint8 (C, D, H, W).
+    """
+    tissue = (volume > TISSUE_ABOVE_8_BITS).reshape(*volume.shape[:2], -1).mean(axis=-1)
+    return np.flatnonzero(tissue.max(axis=0) >= LEAST_TISSUE_SHARE).tolist() or slices_with_signal(volume)
 
 
 def to_network_channels(image: Image, *, gray: bool) -> tuple[np.ndarray, tuple[str, ...]]:

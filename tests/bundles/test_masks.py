@@ -48,8 +48,11 @@ class Bright(UNetVGG16):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
+    """Of a network that goes by brightness alone, so nothing may be standardized."""
     path = tmp_path_factory.mktemp("weights") / "bright.safetensors"
-    write_weights(Bright(), path)
+    names = ("ScaleToUnitd", "NormalizeChannelsd")
+    steps = [{"_target_": f"monai_brain.transforms.intensity.{name}", "keys": "image"} for name in names]
+    write_weights(Bright(), path, settings={"intensity_transforms": steps})
     return path
 
 
@@ -185,6 +188,25 @@ def test_odd_volumes_have_their_own_result_or_code(weights, tmp_path):
     assert rows["unknown.nii.gz"]["tumor_volume_ml"] == ""
     assert "no_affine" in rows["unknown.nii.gz"]["warnings"]
     assert "spacing_unknown" in rows["unknown.nii.gz"]["warnings"]
+
+
+def test_sequence_that_the_weights_do_not_know_gets_no_mask_unless_forced(weights, tmp_path):
+    scans = tmp_path / "scans"
+    for name in ("a_t1ce", "a_t2w", "b_flair", "c"):
+        save(head(), scans / f"{name}.nii.gz")
+    pixels = head()[:, :, 3].T.astype(np.uint16)
+    save_dicom(instance(pixels, SeriesDescription="AX T1", ContrastBolusAgent="Gd"), scans / "d.dcm")
+    save_dicom(instance(pixels, series="1.2.7", SeriesDescription="AX T2 FLAIR"), scans / "e.dcm")
+    status, rows = predict(scans, tmp_path / "out", weights)
+    assert status == 3
+    refused = {"a_t1ce.nii.gz", "a_t2w.nii.gz", "d.dcm"}
+    assert {name for name, row in rows.items() if row["code"] == "sequence_not_trained"} == refused
+    assert all((rows[name]["mask"], rows[name]["tumor_pixels"]) == ("", "") for name in refused)
+    assert {row["status"] for name, row in rows.items() if name not in refused} == {"ok"}
+    status, rows = predict(scans, tmp_path / "forced", weights, force=True)
+    assert status == 0
+    assert {name for name, row in rows.items() if "sequence_not_trained" in row["warnings"]} == refused
+    assert all(rows[name]["mask"] for name in refused)
 
 
 def test_case_without_tumor_has_an_empty_mask_and_no_picture(weights, tmp_path):
@@ -331,6 +353,15 @@ def test_mask_is_explained_by_what_the_network_went_by(weights, tmp_path, method
         assert panel.shape[1] == pytest.approx(2 * 256 * width_by_height + 24, abs=2)
     empty = rows["1.png"]
     assert (empty["overlay"], *(empty[key] for key in EVIDENCE)) == ("",) * 5
+
+
+def test_explanation_without_any_heat_is_warned_about(weights, tmp_path):
+    """At the end of the encoder `Bright` has nothing but zeros."""
+    save(head(), tmp_path / "scans" / "head.nii.gz")
+    _, rows = predict(tmp_path / "scans", tmp_path / "out", weights, explain=True, cam_layer="features.29")
+    row = rows["head.nii.gz"]
+    assert "evidence_empty" in row["warnings"].split()
+    assert [row[key] for key in EVIDENCE] == [""] * 4
 
 
 def test_map_of_one_slice_does_not_depend_on_its_batch(weights, tmp_path):

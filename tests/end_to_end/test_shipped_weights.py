@@ -77,7 +77,7 @@ def segmented(scans, output, *options):
     command = ["predict", str(scans), "-o", str(output), "--bundle", str(SEGMENTER), "--masks", *options]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    return [read_mask(output / "masks" / f"{path.stem}.png") for path in sorted(scans.iterdir())]
+    return [read_mask(path) for path in sorted((output / "masks").iterdir())]
 
 
 def dice(masks, others):
@@ -91,6 +91,18 @@ def test_masks_by_the_segmenters_own_weights(tumors, tmp_path):
     """Of slices that they were trained on: that they are found and used, and not how good they are."""
     scans, references = tumors
     assert np.mean(dice(segmented(scans, tmp_path / "out"), references)) >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_every_tumor_that_the_segmenter_finds_has_an_explanation(tumors, tmp_path):
+    scans, _ = tumors
+    segmented(scans, tmp_path / "out", "--explain", "--glob", "0[0-4].tif")
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        found = [row for row in csv.DictReader(file) if row["label"] == "tumor"]
+    assert len(found) >= 4
+    assert not [row for row in found if "evidence_empty" in row["warnings"]]
+    assert np.mean([float(row["evidence_in_mask"]) for row in found]) >= 0.6
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from monai_brain.explain.trust import (
+    EMPTY,
     LOOKS_OUTSIDE,
     agreement,
     border_mask,
@@ -56,7 +57,7 @@ def test_map_on_the_tumor_is_trusted():
 def test_what_is_undefined_is_none():
     own = trust_of(np.zeros((50, 50)), slice_with_head(), np.zeros((50, 50), bool))
     assert own == (None, None, None, None)
-    assert own.warnings == ()
+    assert own.warnings == (EMPTY,)
     assert trust_of(hot(20, 20), slice_with_head()).inside_mask is None
 
 

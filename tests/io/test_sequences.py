@@ -4,7 +4,7 @@ import pytest
 
 from monai_brain.io import Skipped, UnreadableCase, find_cases, read_case
 from monai_brain.io.read import read_image
-from monai_brain.io.sequences import UnusableTable, read_table
+from monai_brain.io.sequences import UnusableTable, named_sequence, read_table
 
 AFFINE = np.diag([1.0, 1.0, 5.0, 1.0])
 
@@ -132,3 +132,22 @@ def test_tiny_slices_of_a_volume_are_refused(tmp_path):
     volume(tmp_path / "a.nii.gz", shape=(20, 44, 6))
     (case,) = find_cases(tmp_path)
     assert refusal(case) == "too_small"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("anna/AX_T2_FLAIR.nii.gz", "flair"),
+        ("BraTS-GLI-00005-000-t2f.nii.gz", "flair"),
+        ("BraTS20_001_t1ce.nii.gz", "t1c"),
+        ("AX T1 POST GD", "t1c"),
+        ("t1/contrast/5.png", "t1"),
+        ("t1_mprage_sag.nii", "t1"),
+        ("T2w/flair_copy/7.png", "flair"),
+        ("ep2d_dwi_b1000", "diffusion"),
+        ("TCGA_CS_4941_19960909/TCGA_CS_4941_19960909_12.tif", ""),
+        ("patient12/slice_t.png", ""),
+    ],
+)
+def test_names_say_their_sequence_or_nothing(name, expected):
+    assert named_sequence(name) == expected

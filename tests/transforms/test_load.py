@@ -4,7 +4,7 @@ import pytest
 from monai.transforms import Compose
 
 from monai_brain.io import UnreadableCase
-from monai_brain.transforms.load import LoadSliced, refusal_behind, to_8_bits, to_channels
+from monai_brain.transforms.load import LoadSliced, refusal_behind, slices_with_tissue, to_8_bits, to_channels
 
 
 def test_8_bit_pixels_stay_as_they_are():
@@ -56,3 +56,12 @@ def test_refusal_is_found_behind_what_monai_wraps_around_it(tmp_path):
     assert isinstance(refusal, UnreadableCase)
     assert refusal.code == "not_an_image"
     assert refusal_behind(ValueError("else")) is None
+
+
+def test_slices_without_head_are_not_shown_to_the_segmenter():
+    volume = np.zeros((2, 4, 50, 50), np.uint8)
+    volume[:, :, :, 0] = 9  # air
+    volume[1, 1, 10:17, 10:20] = 60  # 2.8 % of the slice, in one sequence
+    volume[0, 2, 10, 10:50] = 255  # 1.6 %
+    assert slices_with_tissue(volume) == [1]
+    assert slices_with_tissue(volume[:, 2:]) == [0, 1], "a volume without any head is looked at as it is"

@@ -109,7 +109,6 @@ def _quantized(network: nn.Module, slices: Tensor) -> Any:
         # over all slices: means of slices' own maxima, the default, cut off what only tumors reach
         ranges = nncf.quantization.range_estimator.RangeEstimatorParametersSet.MINMAX
         options["advanced_parameters"] = nncf.AdvancedQuantizationParameters(activations_range_estimator_params=ranges)
-        options["fast_bias_correction"] = False  # which leaves twice the bias where a pixel is tumor or not
     data = nncf.Dataset([own[None].numpy() for own in slices[:CALIBRATION_SLICES].float()])
     preset = nncf.QuantizationPreset.MIXED
     return nncf.quantize(model, data, preset=preset, subset_size=len(slices), **options)
