@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 from publishing import without_folders
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from monai_brain.data.splits import read_datalist, seen_by_weights
 from monai_brain.io.settings import CHOSEN_KEYS, read, read_chosen
+from monai_brain.io.weights import encoded_weights
 from monai_brain.io.write import atomic, sha256_of, write_json
 from monai_brain.training.run import LEARNED_FROM, trained_part
 
@@ -42,7 +43,7 @@ def main() -> int:
     if settings is None:
         sys.exit(f"{options.run}: no settings recorded with these weights; train again")
     settings |= read_chosen(options.run) | chosen
-    content = save(weights, metadata={"settings": json.dumps(settings)})
+    content = encoded_weights(weights, settings)
     if len(content) > LARGEST_BYTES:
         sys.exit(
             f"{source}: takes {len(content) / 1e6:.0f} MB in half precision; at most {LARGEST_BYTES / 1e6:.0f} are kept"

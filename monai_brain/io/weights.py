@@ -1,6 +1,8 @@
 """Load weights safely: safetensors, or PyTorch files without pickled code."""
 
+import hashlib
 import json
+import logging
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +12,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
-from monai_brain.io.write import atomic
+from monai_brain.io.write import atomic, sha256_of
+
+logger = logging.getLogger(__name__)
+
+CHECKSUM = "tensors_sha256"
+"""Entry of a safetensors file's metadata, see `checksum_of`."""
+
+MODEL = "model.safetensors"
+"""Of a run or bundle; its manifest `run.json` lies beside it."""
 
 HEAD_PREFIXES = ("classifier.", "fc.", "refinement.", "decoder.", "output.")
 """Layers that depend on the classes, or that public weights do not have."""
@@ -29,8 +39,8 @@ def find_weights(place: Path) -> Path:
     if place.is_file():
         return place
     for candidate in (
-        place / "model.safetensors",
-        place / "models" / "model.safetensors",
+        place / MODEL,
+        place / "models" / MODEL,
         place / "models" / "model.pt",
     ):
         if candidate.is_file():
@@ -57,6 +67,8 @@ def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
     """
     path = find_weights(Path(place))
     weights = read_weights(path)
+    if path.suffix == ".safetensors" and _recorded_checksum(path) is None:
+        logger.warning("%s: carries no checksum, so a damaged weight would not be noticed", path)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -120,13 +132,17 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A file's tensors by name, on the CPU.
 
     Raises:
-        UnusableWeights: damaged, or anything but tensors inside.
+        UnusableWeights: damaged (a flipped bit too, where a checksum is recorded), or anything but tensors inside.
     """
     if path.suffix == ".safetensors":
         try:
-            return load_file(path)
+            tensors = load_file(path)
         except (SafetensorError, OSError) as error:
             raise UnusableWeights(f"{path}: damaged safetensors ({error}); get the file again") from None
+        checksum = _recorded_checksum(path)
+        if checksum not in (None, checksum_of(tensors), sha256_of(path)):
+            raise UnusableWeights(f"{path}: damaged: its weights fail their checksum; get the file again")
+        return tensors
     state = read_checkpoint(path)
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
@@ -154,7 +170,40 @@ def write_weights(
         for name, tensor in network.state_dict().items()
     }
     with atomic(path, "wb") as file:
-        file.write(save(state, metadata={"settings": json.dumps(settings)} if settings else None))
+        file.write(encoded_weights(state, settings))
+
+
+def encoded_weights(state: Mapping[str, torch.Tensor], settings: Mapping[str, Any] | None = None) -> bytes:
+    """A safetensors file's content, with a checksum of its tensors, which the format itself has not.
+
+    Args:
+        state: contiguous tensors by name, on the CPU.
+        settings: plain data to travel inside, see `io.settings`.
+    """
+    metadata = {CHECKSUM: checksum_of(state)} | ({"settings": json.dumps(settings)} if settings else {})
+    return save(dict(state), metadata=metadata)
+
+
+def checksum_of(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of tensors with their names, types and shapes, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _recorded_checksum(path: Path) -> str | None:
+    """Of the tensors, from the file itself; or of the file, from the manifest beside it; None where there is none."""
+    with safe_open(path, "pt") as file:
+        own = (file.metadata() or {}).get(CHECKSUM)
+    manifest = path.with_name("run.json")
+    if own is None and path.name == MODEL and manifest.is_file():
+        try:
+            own = json.loads(manifest.read_text(encoding="utf-8"))["result"]["weights_sha256"]
+        except (ValueError, KeyError, TypeError):
+            return None
+    return own
 
 
 def read_settings(path: Path) -> Any:

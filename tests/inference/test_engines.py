@@ -139,7 +139,7 @@ def test_built_forms_are_used_again_and_belong_to_their_weights(cache):
     make_engine("openvino", "int8").build(classifier(), "c" * 64, images)
     assert {path: path.stat().st_mtime_ns for path in cache.iterdir()} == before
     make_engine("onnx").build(classifier(1), "d" * 64, images)
-    assert len(list(cache.iterdir())) == len(before) + 1
+    assert len(list(cache.iterdir())) == len(before) + 2  # the file and its checksum
     assert not [path for path in cache.iterdir() if "partial" in path.name]
 
 
@@ -219,3 +219,21 @@ def test_onnx_runtime_keeps_no_record_to_report(tmp_path):
     code = "import monai_brain, onnxruntime"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, env=environment, check=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.bad_input(80)
+@pytest.mark.parametrize(("kind", "suffix"), [("onnx", ".onnx"), ("openvino", ".bin")])
+def test_80_damaged_engine_in_the_cache_is_made_anew(tmp_path, monkeypatch, kind, suffix):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path))
+    network, images = segmenter(), slices()
+    make_engine(kind, "fp32").build(network, "6" * 64, images)
+    (file,) = (tmp_path / "engines").glob(f"*{suffix}")
+    whole = file.read_bytes()
+    content = bytearray(whole)
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    make_engine(kind, "fp32").build(network, "6" * 64, images)
+    assert file.read_bytes() != content
+    file.unlink()
+    make_engine(kind, "fp32").build(network, "6" * 64, images)
+    assert file.stat().st_size == len(whole)

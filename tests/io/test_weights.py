@@ -1,7 +1,9 @@
+import json
 import pickle
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from monai_brain.io.weights import (
     UnusableWeights,
@@ -11,6 +13,7 @@ from monai_brain.io.weights import (
     start_from,
     write_weights,
 )
+from monai_brain.io.write import sha256_of
 from monai_brain.networks.vgg import VGG
 
 
@@ -122,3 +125,35 @@ def test_imagenet_without_internet_says_which_file_to_put_where(tmp_path, monkey
 def test_imagenet_for_a_network_without_public_weights_is_refused():
     with pytest.raises(UnusableWeights, match="no public ImageNet weights"):
         start_from(body(4), "imagenet")
+
+
+def flip_a_bit(path):
+    """The lowest one of a weight, which changes nothing that a person would see."""
+    content = bytearray(path.read_bytes())
+    content[content.index(network()[0].weight.detach().numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.bad_input(80)
+def test_80_flipped_bit_in_safetensors_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    write_weights(network(), path)
+    load_weights(network(), path)
+    flip_a_bit(path)
+    with pytest.raises(UnusableWeights, match="fail their checksum"):
+        load_weights(network(), path)
+
+
+@pytest.mark.bad_input(80)
+def test_80_file_without_a_checksum_is_held_against_the_manifest_or_warned_of(tmp_path, caplog):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save({name: own.contiguous() for name, own in network().state_dict().items()}))
+    load_weights(network(), path)
+    assert "carries no checksum" in caplog.text
+    caplog.clear()
+    (tmp_path / "run.json").write_text(json.dumps({"result": {"weights_sha256": sha256_of(path)}}))
+    load_weights(network(), path)
+    assert not caplog.text
+    flip_a_bit(path)
+    with pytest.raises(UnusableWeights, match="fail their checksum"):
+        load_weights(network(), path)

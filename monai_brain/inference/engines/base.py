@@ -1,6 +1,7 @@
 """What all engines have in common: built once from a torch network, checked against it, then called with batches."""
 
 import hashlib
+import json
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,11 @@ from typing import Any
 import torch
 from monai.inferers import Inferer
 from torch import Tensor, nn
+
+from monai_brain.io.write import sha256_of, write_json
+
+SEAL = ".sha256"
+"""Behind the name of a built form's first file: the file with its checksums."""
 
 CHECKED_SLICES = 32
 """That a built engine and torch are compared on."""
@@ -118,6 +124,20 @@ class Engine(Inferer):
                 f"the {self.name} engine in {self.precision} differs from torch by {difference:.2%} and agrees in "
                 f"{agreement:.1%} of the decisions on {len(expected)} slices; use another precision, or --engine torch"
             )
+
+
+def seal(*files: Path) -> None:
+    """Note the checksums of a built form's files beside the first of them; last, since it says that all are there."""
+    write_json(files[0].with_name(f"{files[0].name}{SEAL}"), {path.name: sha256_of(path) for path in files})
+
+
+def is_whole(*files: Path) -> bool:
+    """Whether a built form is there as it was sealed: a file that is missing or damaged is made anew."""
+    try:
+        noted = json.loads(files[0].with_name(f"{files[0].name}{SEAL}").read_text(encoding="utf-8"))
+        return bool(noted == {path.name: sha256_of(path) for path in files})
+    except (OSError, ValueError):
+        return False
 
 
 def device_of(network: nn.Module) -> torch.device:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_brain.inference.engines.base import CHECKED_SLICES, Engine, device_of
+from monai_brain.inference.engines.base import CHECKED_SLICES, Engine, device_of, is_whole, seal
 from monai_brain.io.write import atomic
 from monai_brain.optional import require
 
@@ -54,7 +54,7 @@ def exported(engine: OnnxEngine, network: nn.Module, weights_sha256: str, slices
     for package in ("onnx", "onnxscript"):
         require(package, feature="exporting a network", install=INSTALL)
     path = engine.cached(network, weights_sha256, slices.shape[1:], ".onnx")
-    if not path.is_file():
+    if not is_whole(path):
         batch = torch.export.Dim("batch", min=1, max=LARGEST_BATCH)
         example = torch.zeros(2, *slices.shape[1:])
         temporary = path.with_suffix(f".{os.getpid()}.partial")
@@ -72,4 +72,5 @@ def exported(engine: OnnxEngine, network: nn.Module, weights_sha256: str, slices
         with atomic(path, "wb") as file:
             file.write(temporary.read_bytes())
         temporary.unlink()
+        seal(path)
     return path

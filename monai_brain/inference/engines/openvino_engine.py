@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from monai_brain.inference.engines.base import CALIBRATION_SLICES, CHECKED_SLICES, Engine
+from monai_brain.inference.engines.base import CALIBRATION_SLICES, CHECKED_SLICES, Engine, is_whole, seal
 from monai_brain.networks.evening import evened
 from monai_brain.optional import require
 
@@ -50,8 +50,10 @@ class OpenVinoEngine(Engine):
         core = _core()
         make, suffix = (_quantized, "_int8.xml") if self.precision == "int8" else (_converted, ".xml")
         path = self.cached(network, weights_sha256, slices.shape[1:], suffix)
-        if not path.is_file():
+        files = path, path.with_suffix(".bin")
+        if not is_whole(*files):
             _save(make(network, slices), path)
+            seal(*files)
         options = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": HINTS[self.precision],
