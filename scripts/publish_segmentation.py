@@ -1,135 +1,137 @@
-"""Write docs/segmentation.md from a cross-validation of the segmenter: figures, pictures, commands.
+"""Write docs/segmentation.md from scored masks of the weights that come with the bundle: figures, pictures, commands.
 
-python scripts/publish_segmentation.py RUN... --pooled POOLED [--first RUN...] [--source RUN...] [--final RUN]
-  [--note TEXT]
+python scripts/publish_segmentation.py SCORED [--engine SCORED...] [--note FILE]
 
-POOLED is what `monai-brain pool RUN... -o POOLED` made. The runs of --first are those that these went on from, and
-the runs of --source were trained by the source's recipe; all of them were evaluated on their test parts.
+SCORED is what `monai-brain evaluate OUT --datalist D -o SCORED` made of masks that `monai-brain predict` wrote, with
+--against for the comparison with other weights; --engine names masks by other engines, on the same patients or fewer.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
-from publishing import table_section, workflow_command
+from publishing import table_section
 
-from monai_brain.io.settings import CHOSEN_KEYS
 from monai_brain.report.html import Table
-from monai_brain.report.segmentation import every_patient, patient_table, read_patients
+from monai_brain.report.segmentation import every_patient, lesion_table, patient_table, read_patients
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-MODELS = DOCS.parent / "bundles" / "brain_tumor_segmentation" / "models"
-PLACEHOLDERS = {
-    "--dataset_dir": "SLICES",
-    "--dataset-dir": "SLICES",
-    "--datalist": "FOLD",
-    "--output_dir": "RUN",
-    "--run_dir": "RUN",
-    "evaluate": "RUN",
-}
-INDEX = "monai-brain index-pairs SLICES -o FOLD --fold N --split segmentation_v1.json"
 SHOWN = 2
 """Patients in each of best, middle and worst."""
 
 INTRODUCTION = """# Segmentation
 
-Four folds of patients, frozen, even over institutions; in each, every patient of the test part is scored once, by a
-model that never saw it, in the reference's own size. Weights and cutoffs are chosen on the validation patients. Dice
-is of all slices of a patient together, so that one large tumor does not count by its number of slices. Commands are
-run in `bundles/brain_tumor_segmentation`. The split (42 of the set's 110 patients) and ImageNet weights are not part
-of the repository; with others the figures differ.
+How good the masks are that `monai-brain predict --bundle bundles/brain_tumor_segmentation` writes with the weights that
+come with the bundle. Every one of the 31 patients that the split `segmentation_v2` of the public LGG set holds out was
+segmented once, and its masks are scored in the reference's own size. No training has seen these patients, and none any
+patient of the institutions FG and EZ. Dice is of all slices of a patient together, so that one large tumor does not
+count by its number of slices. The data and the split are not part of the repository; with others the figures differ.
 """
 GALLERY = """
 ## Pictures
-Of the pooled patients the best, the middle and the worst; of each, the slice with the most tumor. Reference orange,
-prediction blue. Images: LGG Segmentation Dataset (M. Buda and others, 2019; The Cancer Genome Atlas Low Grade Glioma
-collection), CC BY-NC-SA 4.0; so is this picture.
+The best, the middle and the worst patients; of each, the slice with the most tumor. Reference orange, prediction blue.
+Images: LGG Segmentation Dataset (M. Buda and others, 2019; The Cancer Genome Atlas Low Grade Glioma collection),
+CC BY-NC-SA 4.0; so is this picture.
 
 ![Slices with the outlines of reference and prediction](images/segmentation_gallery.jpg)
+"""
+AREAS = """
+![Difference of predicted and reference areas of slices against their mean](images/segmentation_areas.png)
+"""
+COMMANDS = """
+## Commands
+```
+monai-brain index-pairs SLICES -o held_out.json --split segmentation_v2.json --held-out
+monai-brain predict SCANS -o OUT --bundle bundles/brain_tumor_segmentation
+monai-brain evaluate OUT --dataset-dir SLICES --datalist held_out.json -o SCORED --against BEFORE
+monai-brain predict SCANS -o OUT_INT8 --bundle bundles/brain_tumor_segmentation --engine openvino --precision int8
+python scripts/publish_segmentation.py SCORED --engine SCORED_INT8 --note NOTE
+```
+SCANS holds the slices of the held-out patients without their masks, under the same paths as in SLICES. BEFORE is what
+`evaluate` made of masks by other weights.
 """
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, nargs="+", help="trained on a fold, and evaluated on its test part")
-    parser.add_argument("--pooled", type=Path, required=True)
-    parser.add_argument("--first", type=Path, nargs="*", default=[])
-    parser.add_argument("--source", type=Path, nargs="*", default=[])
-    parser.add_argument("--final", type=Path, help="the run whose weights come with the bundle")
-    parser.add_argument("--note", default="", help="what the tables say, in words")
+    parser.add_argument("scored", type=Path)
+    parser.add_argument("--engine", type=Path, nargs="*", default=[])
+    parser.add_argument("--note", type=Path, help="text below the tables: what they say, and the worst cases")
     options = parser.parse_args()
-    patients = read_patients(options.pooled / "patients.csv")
-    text = INTRODUCTION + (f"\n{options.note}\n" if options.note else "")
-    text += table_section("Cross-validation", patient_table(read(options.pooled / "metrics.json")))
-    text += table_section("Runs", run_table([*options.run, *options.first, *options.source]))
-    text += GALLERY + table_section("Patients", every_patient(patients))
-    text += commands("Commands", [*options.first[:1], options.run[0], *options.source[:1]], options.first)
-    if options.final:
-        # trained on every patient: there is none to score it on
-        settings = read(MODELS / "run.json")["settings"]
-        text += commands("The bundle's weights", [options.final], options.first, published=settings)
-    write_gallery(DOCS / "images" / "segmentation_gallery.jpg", options.run, patients)
-    (DOCS / "segmentation.md").write_text(text, encoding="utf-8")
+    (DOCS / "segmentation.md").write_text(page(options.scored, options.engine, options.note), encoding="utf-8")
+    write_gallery(DOCS / "images" / "segmentation_gallery.jpg", options.scored)
+    shutil.copy(options.scored / "areas.png", DOCS / "images" / "segmentation_areas.png")
 
 
-def run_table(runs: list[Path]) -> Table:
+def page(scored: Path, engines: list[Path], note: Path | None = None) -> str:
+    metrics, patients = read(scored / "metrics.json"), read_patients(scored / "patients.csv")
+    text = INTRODUCTION + table_section("Patients", patient_table(metrics))
+    text += table_section("By size of the tumor", size_table(metrics))
+    text += "".join(table_section("Distances, sizes and lesions", table) for table in lesion_table(metrics))
+    text += table_section("Areas", area_table(metrics)) + AREAS
+    text += table_section("Engines", engine_table([scored, *engines]))
+    if "paired" in metrics:
+        text += table_section("Against other weights", paired_table(metrics))
+    text += note.read_text(encoding="utf-8") if note else ""
+    return text + GALLERY + table_section("Every patient", every_patient(patients)) + COMMANDS
+
+
+def size_table(metrics: dict[str, Any]) -> Table:
+    rows = [
+        [
+            name,
+            str(own["number"]),
+            "{} to {}".format(*own["reference_pixels"]),
+            "{:.3f} ({:.3f} to {:.3f})".format(own["mean_dice"], *own["mean_interval"]),
+            f"{own['mean_size_bias']:+.3f}",
+        ]
+        for name, own in metrics["by_size"].items()
+    ]
+    caption = "Thirds of the patients by the pixels of their reference, all slices together"
+    return Table(caption, ["tumor", "patients", "pixels", "mean Dice", "bias of size"], rows)
+
+
+def area_table(metrics: dict[str, Any]) -> Table:
+    own = metrics["areas"]
+    caption = f"Predicted minus reference area (Bland and Altman); {own['unit']}"
+    row = [str(own["number"]), f"{own['bias']:+.0f}", f"{own['low']:.0f} to {own['high']:.0f}"]
+    return Table(caption, ["slices", "bias", "limits of agreement"], [row])
+
+
+def engine_table(scored: list[Path]) -> Table:
+    """Engines on the patients that all of them segmented."""
+    tables = [{row["patient"]: row["dice"] for row in read_patients(folder / "patients.csv")} for folder in scored]
+    shared = sorted(set.intersection(*map(set, tables)))
     rows = []
-    for run in runs:
-        training, scores = read(run / "run.json"), read(run / "evaluation_test" / "metrics.json")
-        own, scored, result = scores["patients"], read(run / "evaluation_test" / "run.json"), training["result"]
-        if scored["options"]["weights_sha256"] != result["weights_sha256"]:
-            raise SystemExit(f"{run}: was trained on after its evaluation; evaluate it again")
-        rows.append(
-            [
-                training["options"]["name"],
-                read(run / "datalist.json")["name"],
-                f"{result['epochs']}, {result['seconds'] / 60:.0f}",
-                f"{result['best_val_patient_dice']:.3f}",
-                f"{scored['options']['threshold']:g}",
-                str(own["number"]),
-                *(f"{own[f'{key}_dice']:.3f}" for key in ("mean", "median")),
-            ]
-        )
-    columns = ["network", "fold", "epochs, minutes", "validation", "threshold", "patients", "mean", "median"]
-    return Table("Dice of patients; minutes are those of a machine that did other work beside it", columns, rows)
+    for folder, own in zip(scored, tables, strict=True):
+        options = read(folder / "run.json")["options"]
+        dice = np.array([own[patient] for patient in shared])
+        rows.append([f"{options['engine']} {options['precision']}", f"{dice.mean():.4f}", f"{np.median(dice):.4f}"])
+    caption = f"Dice of the {len(shared)} patients that each of them segmented"
+    return Table(caption, ["engine", "mean", "median"], rows)
 
 
-def commands(
-    heading: str, runs: list[Path], first: Sequence[Path] = (), published: dict[str, Any] | None = None
-) -> str:
-    """How runs were trained, `first` ones for others to go on from, and how they were scored; or with which settings
-    one was published.
-    """
-    lines = [INDEX]
-    names = {run.name: "FIRST" for run in first}
-    for run in runs:
-        own = {key: names.get(run.name, value) if value == "RUN" else value for key, value in PLACEHOLDERS.items()}
-        trained = read(run / "run.json")["command"]
-        lines.append(workflow_command([names.get(Path(word).name, word) for word in trained], own))
-        if published is None:
-            lines.append(workflow_command(read(run / "evaluation_test" / "run.json")["command"], own))
-    if published is None:
-        lines.append("monai-brain pool RUN... -o POOLED")
-    else:
-        words = ["python scripts/publish_weights.py RUN bundles/brain_tumor_segmentation"]
-        for key in [key for key in CHOSEN_KEYS if key in published]:
-            words += [f"--{key.replace('_', '-')}", *_words(published[key])]
-        lines.append(" ".join(words))
-    return "\n".join([f"\n## {heading}", "```", *lines, "```", ""])
+def paired_table(metrics: dict[str, Any]) -> Table:
+    own = metrics["paired"]
+    caption = "Paired over patients; 95 % bootstrap interval of the mean difference of Dice"
+    row = [
+        str(own["patients"]),
+        f"{own['mean_dice']:.3f}",
+        f"{own['other_mean_dice']:.3f}",
+        "{:+.3f} ({:+.3f} to {:+.3f})".format(own["mean"], *own["interval"]),
+        str(own["better"]),
+    ]
+    return Table(caption, ["patients", "mean Dice", "of the others", "difference", "patients who gain"], [row])
 
 
-def _words(value: Any) -> list[str]:
-    """What follows an option; nothing after a switch."""
-    return [str(one) for one in (value if isinstance(value, list) else [value]) if one is not True]
-
-
-def write_gallery(path: Path, runs: list[Path], patients: list[dict[str, Any]]) -> None:
+def write_gallery(path: Path, scored: Path) -> None:
     """A JPEG of the panels of the best, middle and worst patients; an evaluation draws some of its patients only."""
-    places = [run / "evaluation_test" / "pictures" / f"{row['patient']}.png" for row in patients for run in runs]
+    patients = read_patients(scored / "patients.csv")
+    places = [scored / "pictures" / f"{row['patient']}.png" for row in patients]
     drawn = [place for place in places if place.is_file()]
     middle = len(drawn) // 2 - SHOWN // 2
     rows = [drawn[:SHOWN], drawn[middle : middle + SHOWN], drawn[-SHOWN:]]

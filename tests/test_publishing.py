@@ -22,24 +22,32 @@ def write(path, content):
     path.write_text(json.dumps(content))
 
 
-def test_model_that_was_trained_on_every_patient_is_not_scored(script, tmp_path):
-    write(tmp_path / "run.json", {"command": ["__main__.py", "run", "training", "--output_dir", "/somewhere/run"]})
-    scored = {"command": ["__main__.py", "run", "evaluating", "--run_dir", "/somewhere/run", "--threshold", "0.5"]}
-    write(tmp_path / "evaluation_test" / "run.json", scored)
-    commands = script("publish_segmentation").commands
-    shown = commands("Commands", [tmp_path])
-    assert all(word in shown for word in ("index-pairs", "run training --output_dir RUN\n", "monai-brain pool"))
-    assert "run evaluating --run_dir RUN --threshold 0.5\n" in shown  # as it was scored
-    evaluated = {"command": ["/bin/monai-brain", "evaluate", "/somewhere/run", "--dataset-dir", "/somewhere/lgg"]}
-    write(tmp_path / "evaluation_test" / "run.json", evaluated)
-    assert "\nmonai-brain evaluate RUN --dataset-dir SLICES\n" in commands("Commands", [tmp_path])
-    write(tmp_path / "run.json", {"command": ["__main__.py", "run", "training", "--weights", "/runs/tuned"]})
-    assert "run training --weights FIRST\n" in commands("Commands", [tmp_path], [tmp_path.with_name("tuned")])
-    settings = {"image_size": 128, "threshold": 0.2}
-    shown = commands("The bundle's weights", [tmp_path], published=settings)
-    assert "publish_weights.py RUN bundles/brain_tumor_segmentation --threshold 0.2\n" in shown
-    assert "index-pairs" in shown and "run training" in shown
-    assert "evaluat" not in shown and "pool" not in shown
+def scored(folder, engine, dice):
+    """As `monai-brain evaluate` leaves it, with as many patients as Dices."""
+    group = {"number": len(dice), "mean_dice": 0.7, "median_dice": 0.7, "mean_interval": [0.6, 0.8]}
+    group["median_interval"] = [0.6, 0.8]
+    sizes = {"number": 1, "reference_pixels": [5, 9], "mean_dice": 0.7, "mean_interval": [0.6, 0.8]}
+    metrics = {"patients": group, "by_institution": {"CS": group}, "bootstrap": "95 %", "empty_masks": ""}
+    metrics["by_size"] = {"small": {**sizes, "mean_size_bias": -0.1}}
+    metrics["areas"] = {"number": 4, "bias": 12.4, "low": -50.0, "high": 75.0, "unit": "pixels"}
+    metrics["paired"] = {"patients": 2, "mean": 0.05, "interval": [0.01, 0.09], "mean_dice": 0.75}
+    metrics["paired"] |= {"other_mean_dice": 0.7, "better": 2}
+    write(folder / "metrics.json", metrics)
+    write(folder / "run.json", {"options": {"engine": engine, "precision": "fp32"}})
+    fields = ("dice", "sensitivity", "precision", "iou")
+    rows = [f"p{number},CS,3," + ",".join([str(own)] * 4) for number, own in enumerate(dice)]
+    (folder / "patients.csv").write_text("\n".join([f"patient,institution,slices,{','.join(fields)}", *rows]))
+    return folder
+
+
+def test_engines_are_compared_on_the_patients_that_all_of_them_segmented(script, tmp_path):
+    folders = [scored(tmp_path / "a", "torch", [0.9, 0.7, 0.1]), scored(tmp_path / "b", "onnx", [0.9, 0.8])]
+    text = script("publish_segmentation").page(folders[0], folders[1:])
+    assert "Dice of the 2 patients that each of them segmented" in text
+    assert "| torch fp32 | 0.8000 | 0.8000 |" in text and "| onnx fp32 | 0.8500 | 0.8500 |" in text
+    assert "| 2 | 0.750 | 0.700 | +0.050 (+0.010 to +0.090) | 2 |" in text
+    assert "| small | 1 | 5 to 9 | 0.700 (0.600 to 0.800) | -0.100 |" in text
+    assert "| 4 | +12 | -50 to 75 |" in text
 
 
 @pytest.mark.parametrize(
