@@ -59,6 +59,10 @@ def predict(
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Search what lies below the folder too.")
     ] = True,
+    follow_links: Annotated[
+        bool,
+        typer.Option("--follow-links", help="Follow symbolic links out of the folder; only if you trust them."),
+    ] = False,
     glob: Annotated[
         str | None, typer.Option(help="Take only files whose path ends like this, such as '*.png' or 'flair/*.nii'.")
     ] = None,
@@ -114,6 +118,7 @@ def predict(
         part=part,
         recursive=recursive,
         glob=glob,
+        follow_links=follow_links or None,
         slices=slices,
         deidentify=deidentify or None,
         batch_size=batch_size,

@@ -81,6 +81,7 @@ class CaseStream(IterableDataset):
         part: `I/N`: of everything found, the I-th of every N; None: all.
         recursive: with everything below the folder; else the files that lie in it directly.
         glob: which files are taken, see `io.find_cases`; None: all.
+        follow_links: follow symbolic links that lead out of the folder, see there.
 
     Attributes:
         found: every case and every skipped file of the part, in order.
@@ -104,12 +105,13 @@ class CaseStream(IterableDataset):
         part: str | None = None,
         recursive: bool = True,
         glob: str | None = None,
+        follow_links: bool = False,
     ) -> None:
         self.unpacked = tempfile.TemporaryDirectory(prefix="monai-brain-")  # gone with this object
         place = Path(self.unpacked.name)
         everything: list[Case | Skipped] = []
         if folder is not None:
-            everything = list(find_cases(folder, place, recursive=recursive, glob=glob))
+            everything = list(find_cases(folder, place, recursive=recursive, glob=glob, follow_links=follow_links))
         number, parts = part_of(part)
         self.found = everything[number - 1 :: parts]
         self.part_folder = folder_of_part(part)

@@ -63,6 +63,10 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mgh", ".mgz", ".mgh.gz"
 """Names that announce a volume; what a file is, its content decides."""
 
 
+DEEPEST_FOLDER = 64
+"""Levels below the folder to which links are followed."""
+
+
 class UnusablePattern(ValueError):
     """A pattern or a depth of search that makes no sense, with the way out."""
 
@@ -73,6 +77,7 @@ def find_cases(
     *,
     recursive: bool = True,
     glob: str | None = None,
+    follow_links: bool = False,
 ) -> Iterator[Case | Skipped]:
     """Every file below `folder`, in a stable order, as a case or as a coded skip.
 
@@ -89,6 +94,8 @@ def find_cases(
         glob: only files whose path matches it from the right, as `pathlib.PurePath.match` has it: `*.png` any such
             file, `flair/*.nii.gz` those in a folder of this name. What does not match is as if it were not there. Of
             an archive the name counts, not what it holds.
+        follow_links: follow symbolic links that lead out of the folder too, each folder once and at most
+            `DEEPEST_FOLDER` levels down. Only for folders whose links you trust.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -106,7 +113,7 @@ def find_cases(
         return
     if not top.is_dir():
         raise FileNotFoundError(f"{top}: no such folder; give the folder that holds the scans")
-    yield from _unpacked(_walk(top, top.resolve(), recursive=recursive, glob=glob), unpack_into)
+    yield from _unpacked(_walk(top, top.resolve(), recursive=recursive, glob=glob, follow=follow_links), unpack_into)
 
 
 def is_litter(name: str) -> bool:
@@ -140,26 +147,50 @@ def _unpacked(entries: Iterable[Case | Skipped], into: Path | None) -> Iterator[
             yield inner._replace(id=f"{entry.id}/{inner.id}")
 
 
-def _walk(top: Path, real_top: Path, *, recursive: bool = True, glob: str | None = None) -> Iterator[Case | Skipped]:
+def _walk(
+    top: Path, real_top: Path, *, recursive: bool = True, glob: str | None = None, follow: bool = False
+) -> Iterator[Case | Skipped]:
     unreadable: list[OSError] = []
-    for folder, folder_names, file_names in os.walk(top, onerror=unreadable.append):
+    visited = {real_top}
+    for folder, folder_names, file_names in os.walk(top, onerror=unreadable.append, followlinks=follow):
         here = Path(folder)
-        litter = sorted(name for name in folder_names if is_litter(name) and not (here / name).is_symlink())
-        folder_names[:] = sorted(set(folder_names) - set(litter)) if recursive else []
+        links = [name for name in folder_names if (here / name).is_symlink()]
+        litter = sorted(name for name in folder_names if is_litter(name) and name not in links)
+        followed = _followed(here, links, visited, len(here.relative_to(top).parts)) if follow else []
+        if follow:
+            visited |= {(here / name).resolve() for name in (*followed, *set(folder_names).difference(links))}
+        closed = {*litter, *links} - set(followed)
+        folder_names[:] = sorted(set(folder_names) - closed) if recursive else []
         entries: list[Case | Skipped] = []
         itself = [here] if here != top and here.name.lower().endswith(IMAGE_SUFFIXES) else []
-        names = sorted(file_names + [n for n in folder_names if (here / n).is_symlink()])
+        names = sorted(file_names + [name for name in links if name not in followed and recursive])
         for path in (*itself, *(here / name for name in names)):
             identity = path.relative_to(top).as_posix()
             if glob is not None and not PurePosixPath(identity).match(glob):
                 continue
-            code = _reason_to_skip(path, real_top)
+            code = _reason_to_skip(path, real_top, follow)
             entries.append(Skipped(identity, code) if code else _case(identity, path))
         if recursive and glob is None:
             entries += [Skipped((here / name).relative_to(top).as_posix(), "sidecar") for name in litter]
         yield from _series(gather(entries))
     for error in unreadable:  # a folder that may not be listed would hide its files silently
         yield Skipped(Path(error.filename).relative_to(top).as_posix(), "unreadable_folder")
+
+
+def _followed(here: Path, links: Iterable[str], visited: set[Path], depth: int) -> list[str]:
+    """Links to folders where the search has not been and that do not lead back."""
+    followed: list[str] = []
+    targets: set[Path] = set()
+    for name in sorted(links):
+        try:
+            target = (here / name).resolve(strict=True)
+        except (OSError, RuntimeError):
+            continue
+        around = target in here.resolve().parents or target == here.resolve()
+        if not around and target not in visited | targets and depth < DEEPEST_FOLDER:
+            followed.append(name)
+            targets.add(target)
+    return followed
 
 
 def _series(entries: list[Case | Skipped]) -> list[Case | Skipped]:
@@ -192,7 +223,7 @@ def _case(identity: str, path: Path) -> Case:
     return Case(identity, (path,), "volume" if path.name.lower().endswith(VOLUME_SUFFIXES) else "slice")
 
 
-def _reason_to_skip(path: Path, real_top: Path) -> str | None:
+def _reason_to_skip(path: Path, real_top: Path, follow: bool = False) -> str | None:
     if path.is_symlink():
         try:
             target = path.resolve(strict=True)
@@ -200,8 +231,8 @@ def _reason_to_skip(path: Path, real_top: Path) -> str | None:
             return "dangling_link"
         except (OSError, RuntimeError):  # RuntimeError: what Python before 3.13 makes of a loop
             return "link_loop"
-        if not target.is_relative_to(real_top):
-            return "link_out"
+        if not target.is_relative_to(real_top) and not (follow and target.is_file()):
+            return "linked_folder" if follow and target.is_dir() else "link_out"
         if target.is_dir():
             return "link_loop" if path.resolve() in path.absolute().parents else "linked_folder"
     with contextlib.suppress(FileNotFoundError):  # gone since it was listed: reading it will say so

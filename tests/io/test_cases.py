@@ -167,3 +167,25 @@ def test_74_litter_of_systems_and_tools_is_skipped_whole_also_in_archives(tmp_pa
         ),
         "sidecar",
     )
+
+
+@pytest.mark.bad_input(81)
+def test_81_links_out_of_the_folder_are_followed_on_request_once_and_without_end(tmp_path):
+    scans, archive = tmp_path / "scans", tmp_path / "archive"
+    (archive / "patient").mkdir(parents=True)
+    for name in ("a.png", "patient/b.png"):
+        (archive / name).write_bytes(b"x")
+    scans.mkdir()
+    (scans / "a.png").symlink_to(archive / "a.png")
+    (scans / "patient").symlink_to(archive / "patient")
+    (scans / "again").symlink_to(archive / "patient")
+    (archive / "patient" / "back").symlink_to(archive)
+    (archive / "patient" / "loop").symlink_to(scans)
+    (scans / "gone.png").symlink_to(archive / "gone.png")
+    assert not [entry for entry in find_cases(scans) if isinstance(entry, Case)]
+    assert found(scans)["a.png"] == "link_out"
+    followed = list(find_cases(scans, follow_links=True))
+    assert {entry.id for entry in followed if isinstance(entry, Case)} == {"a.png", "again/b.png"}
+    codes = {entry.id: entry.code for entry in followed if isinstance(entry, Skipped)}
+    assert (codes["gone.png"], codes["patient"]) == ("dangling_link", "linked_folder")
+    assert set(codes) == {"gone.png", "patient", "again/back", "again/loop"}
