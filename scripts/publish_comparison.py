@@ -7,7 +7,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-from publishing import without_folders
+from publishing import LEAKY, without_folders
+
+from monai_brain.data.splits import LEAKY_SPLITS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 FIGURES = {
@@ -24,10 +26,12 @@ def main() -> None:
     parser.add_argument("--note", default="", help="what the table says, in words")
     options = parser.parse_args()
     tables = (options.folder / "comparison.md").read_text(encoding="utf-8")
-    lines = ["# Comparison of classifiers", "", *([options.note, ""] if options.note else [])]
+    study = options.study.read_text(encoding="utf-8")
+    lines = ["# Comparison of classifiers", "", *([LEAKY, ""] if any(name in study for name in LEAKY_SPLITS) else [])]
+    lines += [options.note, ""] if options.note else []
     lines += ["Made by", "```", "monai-brain study study.yaml -o STUDY", "monai-brain compare RUN... -o COMPARISON"]
     lines += ["python scripts/publish_comparison.py COMPARISON --study study.yaml", "```", "with this study.yaml:"]
-    lines += ["```yaml", without_folders(options.study.read_text(encoding="utf-8")).strip(), "```", ""]
+    lines += ["```yaml", without_folders(study).strip(), "```", ""]
     for name, title in FIGURES.items():
         shutil.copyfile(options.folder / name, DOCS / "images" / f"comparison_{name}")
         lines += [f"![{title}](images/comparison_{name})", ""]

@@ -10,8 +10,9 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from publishing import network_of, workflow_command
+from publishing import LEAKY, network_of, workflow_command
 
+from monai_brain.data.splits import LEAKY_SPLITS
 from monai_brain.report.comparison import baseline_label
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "results.md"
@@ -70,6 +71,7 @@ def heading(runs: list[Run]) -> list[str]:
     return [
         "# Results",
         "",
+        *([LEAKY, ""] if datalist["name"] in LEAKY_SPLITS else []),
         f"Split `{datalist['name']}`: {counts}. Grouping: {datalist['grouping']}.",
         f"SHA-256 {runs[0].training['datalist_sha256']}. Python {versions['python']}, torch {versions['torch']}, monai "
         f"{versions['monai']}, {runs[0].training['machine']['cores']} cores. Epochs and schedules were",

@@ -6,6 +6,13 @@ from typing import Any
 
 from monai_brain.report.html import Table
 
+LEAKY = (
+    "> **Leaky split.** Nearly every tumor slice of this test part has a neighbor of the same patient in training, and "
+    "many a mirror image of itself ([audit](audit.md)). These figures compare networks with each other; they do not "
+    "say how well a network does on new patients."
+)
+"""Above figures of a split of `data.splits.LEAKY_SPLITS`."""
+
 ABSOLUTE = re.compile(r"(?<![\w.])/(?:[^\s'\",/\]}]+/)*([^\s'\",/\]}]+)")
 """A path from the root on; its last part is kept."""
 
