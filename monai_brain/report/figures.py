@@ -251,9 +251,7 @@ def draw_bland_altman(
         (agreement.low, "--", f"limits of agreement {agreement.low:.0f}, {agreement.high:.0f}"),
         (agreement.high, "--", None),
     ):
-        axes.axhline(
-            value, color=VALIDATION_COLOR, linestyle=style, linewidth=1, label=words and f"{words} {value:.0f}"
-        )
+        axes.axhline(value, color=VALIDATION_COLOR, linestyle=style, linewidth=1, label=words)
     axes.set(
         title="Areas of slices with tumor", xlabel="mean of both, pixels", ylabel="predicted minus reference, pixels"
     )
