@@ -10,9 +10,10 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from monai_brain.app.exchange import COOKIE, Body, Receive, Refusal, Reply, Scope, Send, headers_of
@@ -43,8 +44,19 @@ UPLOADS_AT_ONCE = 8
 UPLOAD_SECONDS = 300.0
 """That a body may take to arrive."""
 
+EVENT_SECONDS = 10.0
+"""That a body which is no file may take to arrive."""
+
 FAILURES, FAILURE_SECONDS = 10, 60.0
-"""After so many wrong passwords in a row every one waits so long, the right one too."""
+"""After so many wrong passwords in a row from one address, this address waits so long, with the right one too."""
+
+ADDRESSES = 10_000
+"""With wrong passwords that are remembered; beyond, the oldest is forgotten."""
+
+STREAM = re.compile(r"/gradio_api/queue/data/?")
+"""Where a visitor's answers arrive; its `session_hash` belongs to the first cookie that asks for it."""
+
+SESSION = re.compile(r"(?:^|&)session_hash=([^&]*)")
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -88,8 +100,8 @@ class Guard:
         self.upload_seconds = upload_seconds
         self.has_room = has_room
         self.uploading = 0
-        self.failures = 0
-        self.locked_until = 0.0
+        self.failures: dict[str, Failures] = {}
+        self.owners: dict[str, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""
@@ -99,11 +111,12 @@ class Guard:
         if scope["type"] != "http":
             return  # no web sockets: the server refuses what nobody accepts
         reply = Reply(scope, send)
-        body = Body(receive, self._limit(scope), self.upload_seconds)
+        is_upload = scope["path"].startswith(UPLOADS)
+        body = Body(receive, self._limit(scope), self.upload_seconds if is_upload else EVENT_SECONDS)
         try:
             self._check(scope)
             reply.new_token = _visitor(scope)
-            if scope["path"].startswith(UPLOADS):
+            if is_upload:
                 await self._upload(scope, body, reply)
             else:
                 await self._handed_on(scope, body, reply)
@@ -150,12 +163,30 @@ class Guard:
             raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
             raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
-        self._check_password(headers.get("authorization", ""))
+        self._check_password(headers.get("authorization", ""), self._address(scope, headers))
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in PATHS:
             raise Refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Not offered.")
         if not PATHS[method].fullmatch(scope["path"]) or ".." in scope["path"]:
             raise Refusal(HTTPStatus.NOT_FOUND, "Not offered.")
+        self._check_stream(scope, headers.get("cookie", ""))
+
+    def _check_stream(self, scope: Scope, cookies: str) -> None:
+        """Let nobody else read a visitor's answers."""
+        session = SESSION.search(scope.get("query_string", b"").decode("latin-1"))
+        if session is None or not STREAM.fullmatch(scope["path"]):
+            return
+        visitor = visitor_of(cookies) or ""
+        if self.owners.setdefault(session[1], visitor) != visitor:
+            raise Refusal(HTTPStatus.NOT_FOUND, "Not offered.")
+        while len(self.owners) > ADDRESSES:
+            del self.owners[next(iter(self.owners))]
+
+    def _address(self, scope: Scope, headers: Mapping[str, str]) -> str:
+        """Who asks; behind a declared proxy, as the proxy says: the last entry is its own."""
+        own = (scope.get("client") or ("",))[0]
+        forwarded = headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        return forwarded if self.public_name is not None and forwarded else own
 
     def _is_own_origin(self, origin: str, authority: str) -> bool:
         """Whether a page that asks is this one; behind a proxy it may know only the public name."""
@@ -180,26 +211,41 @@ class Guard:
             return True
         return self.host in ("0.0.0.0", "::") and _is_address(name)
 
-    def _check_password(self, authorization: str) -> None:
+    def _check_password(self, authorization: str, address: str) -> None:
         if self.password is None:
             return
         now = asyncio.get_running_loop().time()
-        if now < self.locked_until:
-            seconds = str(int(self.locked_until - now) + 1).encode()
+        earlier = self.failures.get(address, NO_FAILURES)
+        if now < earlier.locked_until:
+            seconds = str(int(earlier.locked_until - now) + 1).encode()
             raise Refusal(
                 HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong passwords; wait a minute.", [(b"retry-after", seconds)]
             )
         given = _password_in(authorization)
         if given is not None and hmac.compare_digest(given.encode(), self.password.encode()):
-            self.failures = 0
+            self.failures.pop(address, None)
             return
         if given is not None:
-            self.failures += 1
-            if self.failures >= FAILURES:
-                self.failures, self.locked_until = 0, now + FAILURE_SECONDS
+            self._note_failure(address, earlier.number + 1, now)
         ask = [(b"www-authenticate", b'Basic realm="MONAI Brain", charset="UTF-8"')]
         raise Refusal(HTTPStatus.UNAUTHORIZED, "The password is needed; the user name does not matter.", ask)
 
+    def _note_failure(self, address: str, number: int, now: float) -> None:
+        is_last = number >= FAILURES
+        self.failures.pop(address, None)
+        self.failures[address] = Failures(0, now + FAILURE_SECONDS) if is_last else Failures(number)
+        if len(self.failures) > ADDRESSES:
+            del self.failures[next(iter(self.failures))]
+
+
+class Failures(NamedTuple):
+    """Wrong passwords from one address."""
+
+    number: int
+    locked_until: float = 0.0
+
+
+NO_FAILURES = Failures(0)
 
 BUSY = ((b"retry-after", b"2"),)
 

@@ -3,25 +3,29 @@
 import contextlib
 import itertools
 import os
+import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
+from monai_brain.app.connections import make_protocol
 from monai_brain.app.exchange import Receive, Scope, Send
 from monai_brain.app.guard import UPLOADS, Guard, check_address
 from monai_brain.inference.apply import REPOSITORY_BUNDLES, NoBundle
 from monai_brain.inference.session import Session
+from monai_brain.io.lock import NAME as LOCK_NAME
+from monai_brain.io.lock import FolderInUse, FolderLock
 from monai_brain.io.weights import UnusableWeights, find_weights
 from monai_brain.optional import require
 
 UPLOADS_KEPT = 16
 """Of the largest size, at once; others are answered with 503."""
 
-CONNECTIONS = 256
-"""At once; further ones are answered with 503 by the server."""
-
 SECONDS_TO_END = 5
+
+PREFIX = "monai-brain-app-"
+"""Of private folders in the system's temporary one."""
 
 
 def serve(
@@ -63,6 +67,7 @@ def serve(
         from monai_brain.app.uploads import Uploads
 
         uvicorn = require("uvicorn", feature="the web page", install=pages.INSTALL)
+        h11_impl = require("uvicorn.protocols.http.h11_impl", feature="the web page", install=pages.INSTALL)
         fastapi = require("fastapi", feature="the web page", install=pages.INSTALL)
         require("gradio", feature="the web page", install=pages.INSTALL)
         sessions: dict[str, Session] = {}
@@ -98,7 +103,7 @@ def serve(
             server_header=False,
             proxy_headers=False,
             ws="none",
-            limit_concurrency=CONNECTIONS,
+            http=make_protocol(h11_impl.H11Protocol),
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
         told(f"http://{_in_address(host)}:{bound.getsockname()[1]}")
@@ -141,11 +146,17 @@ def _free_name(bundle: str, weights: Path | None, taken: Container[str]) -> str:
 
 @contextlib.contextmanager
 def private_folder() -> Iterator[Path]:
-    """A folder that only this user may enter, for everything that is written; gone at the end."""
+    """A folder that only this user may enter, for everything that is written; gone at the end.
+
+    Those of earlier processes that were killed go first: their locks are free.
+    """
     before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="monai-brain-app-", ignore_cleanup_errors=True) as name:
+    remove_abandoned(Path(tempfile.gettempdir()))
+    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o700)
+        lock = FolderLock(folder)
+        lock.acquire()
         (folder / "other").mkdir()
         tempfile.tempdir = str(folder / "other")
         environment = {"GRADIO_TEMP_DIR": str(folder / "gradio"), "TMPDIR": str(folder / "other")}
@@ -154,12 +165,26 @@ def private_folder() -> Iterator[Path]:
         try:
             yield folder
         finally:
+            lock.release()
             tempfile.tempdir = before
             for name, value in earlier.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the private folders of this user's processes that are gone, with the uploads in them."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError, FolderInUse):
+            is_own = not hasattr(os, "getuid") or folder.lstat().st_uid == os.getuid()
+            if not is_own or folder.is_symlink() or not (folder / LOCK_NAME).is_file():
+                continue  # another user's, or one that is just being made
+            lock = FolderLock(folder)
+            lock.acquire()
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -36,7 +36,7 @@ async def swallowing(scope, receive, send):
         await send({"type": "http.response.body", "body": b"oops"})
 
 
-async def request(guard, path="/", method="GET", chunks=(b"",), **headers):
+async def request(guard, path="/", method="GET", chunks=(b"",), query=b"", client="127.0.0.1", **headers):
     headers = {"host": "127.0.0.1:7860", "cookie": f"{COOKIE}={TOKEN}", **headers}
     waiting = [
         {"type": "http.request", "body": chunk, "more_body": number + 1 < len(chunks)}
@@ -51,7 +51,9 @@ async def request(guard, path="/", method="GET", chunks=(b"",), **headers):
         sent.append(message)
 
     listed = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items() if value is not None]
-    scope = {"type": "http", "method": method, "path": path, "headers": listed, "client": ("127.0.0.1", 1)}
+    scope = {"type": "http", "method": method, "path": path, "headers": listed, "client": (client, 1)} | {
+        "query_string": query
+    }
     await guard(scope, receive, send)
     starts = [message for message in sent if message["type"] == "http.response.start"]
     assert len(starts) == 1
@@ -231,3 +233,45 @@ def test_guessing_passwords_is_stopped():
         return (await request(guard, authorization=basic("long enough")))[0]
 
     assert asyncio.run(run()) == 429
+
+
+@pytest.mark.bad_input(83)
+@pytest.mark.parametrize(
+    ("options", "others"),
+    [
+        ({}, {"client": "10.0.0.2"}),
+        ({"public_name": "mri.example"}, {"x_forwarded_for": "1.2.3.4, 10.0.0.2", "host": "mri.example"}),
+    ],
+)
+def test_83_guessing_locks_out_the_address_that_guesses_and_no_other(options, others):
+    async def run():
+        guard = Guard(echo, password="long enough", **options)
+        guesser = {name: value for name, value in others.items() if name == "host"}
+        for _ in range(FAILURES):
+            await request(guard, authorization=basic("wrong one"), **guesser)
+        right = {"authorization": basic("long enough")}
+        return (await request(guard, **right, **guesser))[0], (await request(guard, **right, **others))[0]
+
+    assert asyncio.run(run()) == (429, 200)
+
+
+@pytest.mark.bad_input(83)
+def test_83_without_a_proxy_nobody_names_the_own_address():
+    async def run():
+        guard = Guard(echo, password="long enough")
+        for number in range(FAILURES):
+            await request(guard, authorization=basic("wrong one"), x_forwarded_for=f"10.0.0.{number}")
+        return (await request(guard, authorization=basic("long enough")))[0]
+
+    assert asyncio.run(run()) == 429
+
+
+@pytest.mark.bad_input(84)
+def test_84_answers_belong_to_the_cookie_that_asked_first():
+    async def run():
+        guard = Guard(echo)
+        place = {"path": "/gradio_api/queue/data", "query": b"session_hash=abc"}
+        other = {"cookie": f"{COOKIE}={'b' * 43}"}
+        return [(await request(guard, **place, **cookie))[0] for cookie in ({}, other, {})]
+
+    assert asyncio.run(run()) == [200, 404, 200]
