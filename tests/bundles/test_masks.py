@@ -46,14 +46,17 @@ class Bright(UNetVGG16):
         self.output.bias.data[0] = -40.0 * 1.85  # (0.9 - mean) / deviation
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Of a network that goes by brightness alone, so nothing may be standardized."""
-    path = tmp_path_factory.mktemp("weights") / "bright.safetensors"
+def write_bright(path):
+    """Weights of a network that goes by brightness alone, so nothing may be standardized."""
     names = ("ScaleToUnitd", "NormalizeChannelsd")
     steps = [{"_target_": f"monai_brain.transforms.intensity.{name}", "keys": "image"} for name in names]
     write_weights(Bright(), path, settings={"intensity_transforms": steps})
     return path
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    return write_bright(tmp_path_factory.mktemp("weights") / "bright.safetensors")
 
 
 def predict(folder, output, weights, workers=0, **options):

@@ -17,7 +17,8 @@ from tests.bundles.running import CONFIGS, SMALL, workflow
 pytestmark = pytest.mark.slow
 
 OVERLAYS = sorted(path.stem for path in (CONFIGS / "networks").glob("*.yaml"))
-EPOCHS = 4
+EPOCHS = dict.fromkeys(OVERLAYS, 4) | {"resnet50": 7}
+"""ResNet50 begins with a head alone on random features, and needs some more until its loss falls on any processor."""
 
 
 def parsed(name, *keys):
@@ -58,7 +59,7 @@ def trained(request, data, tmp_path_factory):
     if name.endswith("_scratch"):  # its rate is for thousands of slices and not for twenty steps
         options["phases"] = [{"layers": {"*": 5.0e-5}}]
     run = folder / "run"
-    workflow("train.yaml", f"networks/{name}.yaml", **options, max_epochs=EPOCHS, output_dir=str(run)).run()
+    workflow("train.yaml", f"networks/{name}.yaml", **options, max_epochs=EPOCHS[name], output_dir=str(run)).run()
     yield Trained(name, folder / "start.safetensors", run, weights != "none")
     for path in folder.rglob("*.*"):  # hundreds of megabytes each
         if path.is_file() and path.suffix in (".pt", ".safetensors", ".npy", ".onnx"):
@@ -68,7 +69,7 @@ def trained(request, data, tmp_path_factory):
 def test_loss_falls(trained):
     with (trained.run / "metrics.csv").open() as file:
         losses = [float(row["train_loss"]) for row in csv.DictReader(file)]
-    assert len(losses) == EPOCHS
+    assert len(losses) == EPOCHS[trained.name]
     assert min(losses[1:]) < losses[0]  # a few steps with dropout, on a few slices: the last epoch may be worse
 
 

@@ -11,8 +11,7 @@ import PIL.PngImagePlugin
 import pydicom
 import pytest
 
-from monai_brain.io.weights import write_weights
-from tests.bundles.test_masks import Bright, head
+from tests.bundles.test_masks import head, write_bright
 from tests.conftest import BUNDLE, REPOSITORY, draw_phantom
 from tests.io.dicoms import CANARY, instance, picture, save, save_series
 
@@ -51,7 +50,7 @@ def test_nothing_that_is_written_or_said_holds_what_files_carry_inside(named, tr
     if bundle == "classification":
         options = ["--bundle", str(BUNDLE), "--weights", str(trained), "--explain"]
     else:
-        write_weights(Bright(), tmp_path / "bright.safetensors")
+        write_bright(tmp_path / "bright.safetensors")
         segmenter = BUNDLE.with_name("brain_tumor_segmentation")
         options = ["--bundle", str(segmenter), "--weights", str(tmp_path / "bright.safetensors"), "--overlays"]
         options += ["--deidentify"] if bundle.startswith("deidentified") else []

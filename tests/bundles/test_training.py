@@ -103,7 +103,10 @@ def test_finished_training_is_left_alone(trained, data):
 def test_resume_with_something_else_is_refused(trained, data, phantom_folder, tmp_path, change):
     options = {**data, **SMALL, "max_epochs": 5, "output_dir": str(trained), "resume": True}
     if change == "datalist":
-        write_json(tmp_path / "other.json", index_folder(phantom_folder, workers=1, seed=9).datalist)
+        write_json(
+            tmp_path / "other.json",
+            index_folder(phantom_folder, patient_pattern=r"patient_(\d+)", workers=1, seed=9).datalist,
+        )
         options["datalist"] = str(tmp_path / "other.json")
     else:
         options |= {"network": {"image_size": 64}, "seed": {"seed": 8}, "val_interval": {"val_interval": 2}}[change]

@@ -25,14 +25,15 @@ def images(real_data):
     return real_data / "nickparvar_224" / "Training"
 
 
-def test_frozen_split_fits_its_files_and_its_groups_are_ours(images, frozen_split):
+def test_frozen_split_fits_its_files_and_its_groups_lie_within_ours(images, frozen_split):
     frozen = read_datalist(frozen_split)
     assert check_hashes(frozen, images) == []
     found = index_folder(images)
     assert (found.duplicates.near, found.refused) == (1033, {})
     assert sum(n for n, _ in count_by_class(found.datalist)["all"].values()) == 5708
     ours, theirs = ({i["image"]: i["group"] for p in PARTS for i in d[p]} for d in (found.datalist, frozen))
-    assert len(set(ours.values())) == len(set(theirs.values())) == len({(ours[k], theirs[k]) for k in ours})
+    # ours also join what looks alike when mirrored or turned, which the frozen split did not see
+    assert len(set(ours.values())) < len(set(theirs.values())) == len({(ours[k], theirs[k]) for k in ours})
 
 
 def test_nearest_neighbor_baseline_is_the_known_one(images, frozen_split):

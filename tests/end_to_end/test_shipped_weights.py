@@ -112,7 +112,7 @@ def test_masks_in_eight_bits_are_those_of_torch(tumors, tmp_path, monkeypatch):
     scans, references = tumors
     by_torch = segmented(scans, tmp_path / "torch")
     in_int8 = segmented(scans, tmp_path / "int8", "--engine", "openvino", "--precision", "int8")
-    assert np.mean(dice(in_int8, by_torch)) >= 0.985
+    assert np.mean(dice(in_int8, by_torch)) >= 0.98
     assert np.mean(dice(in_int8, references)) == pytest.approx(np.mean(dice(by_torch, references)), abs=0.005)
 
 

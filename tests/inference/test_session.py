@@ -13,7 +13,7 @@ from monai_brain.io import UnreadableCase
 from monai_brain.io.weights import UnusableWeights
 from tests.bundles.running import table
 from tests.bundles.test_masks import BUNDLE as SEGMENTER
-from tests.bundles.test_masks import Bright, head, save
+from tests.bundles.test_masks import head, save, write_bright
 from tests.conftest import BUNDLE, draw_phantom
 from tests.io.dicoms import save_series
 
@@ -29,11 +29,7 @@ def classifier():
 
 @pytest.fixture(scope="module")
 def bright(tmp_path_factory):
-    from monai_brain.io.weights import write_weights
-
-    path = tmp_path_factory.mktemp("weights") / "bright.safetensors"
-    write_weights(Bright(), path)
-    return path
+    return write_bright(tmp_path_factory.mktemp("weights") / "bright.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,11 @@ def test_dicom_series_gets_the_row_of_a_folder_run_and_a_map_for_every_slice(cla
     predict_folder(scans, tmp_path / "out", bundle=BUNDLE, explain=True, workers=0)
     result = only(classifier, scans, tmp_path)
     (expected,) = table(tmp_path / "out").values()
-    assert {name: str(value) for name, value in result.prediction.row(type_columns()).items()} == expected
+    row = {name: str(value) for name, value in result.prediction.row(type_columns()).items()}
+    for own in (row, expected):  # batches of another size differ in the last digit on some processors
+        for name in [name for name in own if name.startswith("prob_")]:
+            own[name] = pytest.approx(float(own[name]), abs=2e-6) if own is row else float(own[name])
+    assert expected == row
     assert result.kind == "volume"
     assert result.positions[result.first] == int(expected["deciding_slice"])
     for index in range(len(result.positions)):
