@@ -34,7 +34,9 @@ def make_protocol(base: type, connections: int = CONNECTIONS, request_seconds: f
             self.unfinished[self] = None
             self.deadline = self.loop.call_later(request_seconds, self.close_silent)
             if len(self.connections) > connections:
-                next(iter(self.unfinished)).transport.abort()
+                oldest = next(iter(self.unfinished))
+                del self.unfinished[oldest]  # now: several can come before the loop sees that this one is gone
+                oldest.transport.abort()
 
         def connection_lost(self, error: Exception | None) -> None:
             """Forget a connection."""

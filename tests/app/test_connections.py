@@ -68,6 +68,16 @@ def test_82_connections_that_owe_a_request_lock_nobody_out(kind):
         assert ask(port) == b"hello"
 
 
+@pytest.mark.bad_input(82)
+def test_82_no_more_connections_stay_open_than_are_allowed():
+    with serving(connections=20) as port, contextlib.ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10)) for _ in range(60)]
+        assert ask(port) == b"hello"  # so all of them were taken
+        for first in idle[:30]:
+            with contextlib.suppress(ConnectionResetError):
+                assert first.recv(1) == b""
+
+
 def test_visitor_with_a_kept_connection_is_served_on_it():
     with serving(connections=20) as port, contextlib.ExitStack() as stack:
         visitor = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

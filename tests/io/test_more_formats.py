@@ -68,6 +68,14 @@ def test_77_mgh_is_read_as_its_nifti(tmp_path, head, name, dtype):
 
 
 @pytest.mark.bad_input(77)
+def test_77_mgh_without_an_orientation_has_no_affine(tmp_path, head):
+    packed = bytearray(nib.MGHImage(head, np.eye(4, dtype=np.float32)).to_bytes())
+    packed[28:30] = b"\x00\x00"
+    image = read(tmp_path, "a.mgh", bytes(packed))
+    assert (image.warnings, image.spacing_mm) == (("no_affine",), None)
+
+
+@pytest.mark.bad_input(77)
 def test_77_damaged_mgh_is_refused(tmp_path, head):
     packed = nib.MGHImage(head, np.eye(4, dtype=np.float32)).to_bytes()
     huge = packed[:4] + b"\x00\x00\x75\x30" * 3 + packed[16:]
