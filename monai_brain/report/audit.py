@@ -255,7 +255,7 @@ def _provenance(prints: Sequence[Fingerprint]) -> dict[str, Any]:
 
 
 def _shortcuts(entries: Sequence[Entry], prints: Sequence[Fingerprint], pairs: Pairs) -> dict[str, Any]:
-    """How well one gets without looking at tumors; of the last set alone where pairs lie between sets."""
+    """How well one classifies the first set without looking at tumors; empty if too few pictures have a class."""
     place_of = [place for place, entry in enumerate(entries) if entry.label is not None and entry.source == 0]
     labels = np.array([entries[place].label for place in place_of])
     if len(place_of) < 20 or len(set(labels.tolist())) < 2:
