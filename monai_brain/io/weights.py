@@ -176,12 +176,24 @@ def write_weights(
 def encoded_weights(state: Mapping[str, torch.Tensor], settings: Mapping[str, Any] | None = None) -> bytes:
     """A safetensors file's content, with a checksum of its tensors, which the format itself has not.
 
+    The same state and settings give the same bytes.
+
     Args:
         state: contiguous tensors by name, on the CPU.
         settings: plain data to travel inside, see `io.settings`.
     """
     metadata = {CHECKSUM: checksum_of(state)} | ({"settings": json.dumps(settings)} if settings else {})
-    return save(dict(state), metadata=metadata)
+    return _with_sorted_metadata(save(dict(state), metadata=metadata))
+
+
+def _with_sorted_metadata(content: bytes) -> bytes:
+    """The same safetensors file with a fixed order of metadata; the library writes them in a random one."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    sorted_header = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    sorted_header += b" " * (-len(sorted_header) % 8)  # tensors stay aligned
+    return len(sorted_header).to_bytes(8, "little") + sorted_header + content[8 + size :]
 
 
 def checksum_of(state: Mapping[str, torch.Tensor]) -> str:

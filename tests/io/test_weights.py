@@ -157,3 +157,11 @@ def test_80_file_without_a_checksum_is_held_against_the_manifest_or_warned_of(tm
     flip_a_bit(path)
     with pytest.raises(UnusableWeights, match="fail their checksum"):
         load_weights(network(), path)
+
+
+def test_same_weights_and_settings_make_the_same_file(tmp_path):
+    network = torch.nn.Linear(3, 2)
+    for number in range(20):  # metadata come in a random order from the library
+        write_weights(network, tmp_path / f"{number}.safetensors", settings={"a": 1})
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    load_weights(torch.nn.Linear(3, 2), tmp_path / "0.safetensors")
