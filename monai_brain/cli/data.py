@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from rich.table import Table
@@ -52,19 +52,27 @@ def index(
         int | None,
         typer.Option(min=1, help="Fold to test, of a folds file; the next one validates, the others train."),
     ] = None,
+    also: Annotated[
+        list[Path] | None,
+        typer.Option(help="With --fold: another folds file, whose items train and validate too. Lies by its images."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
 ) -> None:
     """Split class folders 70/15/15, stratified, grouped by patient or by near-duplicate cluster."""
-    from monai_brain.data.folds import fold_datalist, read_folds
+    from monai_brain.data.folds import add_items, fold_datalist, read_folds
     from monai_brain.data.index import index_folder
     from monai_brain.data.splits import LEAKY_SPLITS, check_hashes, read_datalist
     from monai_brain.io.write import write_json
 
     if fold is not None and split is None:
         raise typer.BadParameter("--fold needs the folds file, as --split")
+    if also and fold is None:
+        raise typer.BadParameter("--also needs --fold")
     if split is not None:
         datalist = read_datalist(split) if fold is None else fold_datalist(read_folds(split), fold)
+        for place in also or []:
+            add_items(datalist, read_folds(place), cast(int, fold), os.path.relpath(place.parent, folder))
         problems = check_hashes(datalist, folder)
         if problems:
             errors.print("\n".join(problems[:10]), markup=False)
@@ -177,6 +185,37 @@ def index_pairs(
         errors.print(f"left out: {path} ({code})", markup=False)
     if found.refused:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+@app.command("label-slices")
+def label_slices(
+    folder: Annotated[Path, typer.Argument(help="Holds LGG slices (pre-contrast, FLAIR, post-contrast) with masks.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder for class folders and folds.json.")],
+    split: Annotated[Path, typer.Option(help="File with the fold of every patient, and a list test.")],
+    sequence: Annotated[str, typer.Option(help="t1, flair or t1c.")] = "t1c",
+    tumor: Annotated[str, typer.Option(help="Class of slices with tumor.")] = "glioma",
+) -> None:
+    """Label single slices of segmented heads by their masks: a tumor class, or no tumor; to train a classifier on."""
+    from monai_brain.data.pairs import find_pairs, read_split
+    from monai_brain.data.slice_labels import SEQUENCES, count_classes
+    from monai_brain.data.slice_labels import label_slices as label
+    from monai_brain.io.write import write_json
+    from monai_brain.labels import CLASS_NAMES
+
+    if sequence not in SEQUENCES:
+        raise typer.BadParameter(f"sequence {sequence!r}; give one of {', '.join(SEQUENCES)}")
+    if tumor not in CLASS_NAMES:
+        raise typer.BadParameter(f"class {tumor!r}; give one of {', '.join(CLASS_NAMES)}")
+    if output.exists() and any(output.iterdir()):
+        raise FileExistsError(f"{output}: holds files already; give a new folder")
+    found = label(folder, find_pairs(folder).pairs, read_split(split), output, sequence=sequence, tumor=tumor)
+    write_json(output / "folds.json", found.folds)
+    write_json(output / "held_out.json", found.held_out)
+    for name, items in (("folds.json", found.folds["items"]), ("held_out.json", found.held_out["test"])):
+        counts = ", ".join(f"{count} {class_name}" for class_name, count in sorted(count_classes(items).items()))
+        console.print(f"{name}: {counts}, of {len({item['group'] for item in items})} patients", soft_wrap=True)
+    if found.without_sequence:
+        console.print(f"{len(found.without_sequence)} patients have no {sequence}", soft_wrap=True)
 
 
 @app.command()

@@ -60,35 +60,37 @@ def pool(
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figures, table and page.")],
 ) -> None:
-    """Put the folds of a segmenter's cross-validation together: every patient once."""
+    """Put the folds of a cross-validation together: every image, or every patient of a segmenter, once."""
+    from monai_brain.report.comparison import is_classifier
+    from monai_brain.report.evaluation import write_pooled_classes
     from monai_brain.report.segmentation import write_pooled
 
-    metrics = write_pooled(output, runs)
-    table = Table("institution", "patients", "mean Dice", "median Dice")
-    for name, own in {"all": metrics["patients"], **metrics["by_institution"]}.items():
-        low, high = own["mean_interval"]
-        mean = f"{own['mean_dice']:.3f} ({low:.3f} to {high:.3f})"
-        table.add_row(name, str(own["number"]), mean, f"{own['median_dice']:.3f}")
-    console.print(table)
+    if (runs[0] / "evaluation_test" / "predictions.csv").is_file() and is_classifier(runs[0]):
+        console.print(_table_of_classes(write_pooled_classes(output, runs)))
+    else:
+        console.print(_table_of_patients(write_pooled(output, runs)))
     console.print(f"Page: {output / 'report.html'}", soft_wrap=True, markup=False)
 
 
 @app.command()
 def study(
-    plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist, networks, and optionally seeds, options.")],
+    plan: Annotated[
+        Path, typer.Argument(help="YAML: dataset_dir, datalist or folds, networks; seeds, options.")
+    ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
 ) -> None:
-    """Train and evaluate several networks on one datalist; what is finished is skipped when called again."""
+    """Train and evaluate several networks, on one datalist or by cross-validation; skips what is finished."""
     from monai_brain.inference.apply import find_bundle
     from monai_brain.report.comparison import is_classifier, write_comparison
     from monai_brain.training.study import read_study, run_study
 
-    found = run_study(
-        read_study(plan, find_bundle(bundle)), output, told=lambda line: console.print(line, markup=False)
-    )
+    asked = read_study(plan, find_bundle(bundle))
+    found = run_study(asked, output, told=lambda line: console.print(line, markup=False))
     compared = [run for run in found.runs if is_classifier(run)]
-    if compared:
+    if compared and asked.datalists:
+        _pool_folds(compared, output)
+    elif compared:
         write_comparison(output / "comparison", compared)
         console.print(f"Page: {output / 'comparison' / 'comparison.html'}", soft_wrap=True, markup=False)
     if len(compared) < len(found.runs):
@@ -97,6 +99,18 @@ def study(
         errors.print(f"not trained: {failure}", markup=False, highlight=False)
     if found.failures:
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _pool_folds(runs: list[Path], output: Path) -> None:
+    """The folds of each network and seed together."""
+    from monai_brain.report.evaluation import write_pooled_classes
+
+    for network, seed in sorted({(run.parts[-3], run.name) for run in runs}):
+        own = [run for run in runs if (run.parts[-3], run.name) == (network, seed)]
+        folder = output / network / f"pooled_{seed}"
+        console.print(f"{network}, {seed}, {len(own)} folds", markup=False)
+        console.print(_table_of_classes(write_pooled_classes(folder, own)))
+        console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -134,11 +148,13 @@ def _evaluate_masks(
 
 
 def _table_of_classes(metrics: dict[str, Any]) -> Table:
-    table = Table("", "accuracy", "macro-F1", title=f"{metrics['model']['images']} images")
+    table = Table("", "accuracy", "macro-F1", "of slices with tumor", title=f"{metrics['model']['images']} images")
     for name, key in (("model", "model"), ("1-nearest-neighbor", "nearest_neighbor")):
         if key not in metrics:  # of weights that came without what they learned from
             continue
-        table.add_row(name, *(f"{metrics[key][figure]:.4f}" for figure in ("accuracy", "macro_f1")))
+        tumors = metrics["tumor_classes"] if key == "model" else metrics[key]["tumor_classes"]
+        shown = f"{tumors['accuracy']:.4f}" if tumors else ""
+        table.add_row(name, *(f"{metrics[key][figure]:.4f}" for figure in ("accuracy", "macro_f1")), shown)
     return table
 
 

@@ -1,7 +1,7 @@
 """Cross-validation: a file that says which fold each image is in, and the datalist of one of them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,10 @@ from monai_brain.labels import CLASS_NAMES
 
 KEPT = ("image", "label", "group", "fold", "sha256", "source", "sequence", "tumor", "mirrored", "cheng_index")
 """What an item of a folds file hands on to a datalist, where it is there."""
+
+
+LARGEST_GAP = 3
+"""Slices of the Cheng set that are numbered at most this far apart can be of one stack: some are missing."""
 
 
 class UnusableFolds(UnusableDatalist):
@@ -52,7 +56,7 @@ def fold_datalist(folds: Mapping[str, Any], test: int) -> dict[str, Any]:
     Raises:
         UnusableFolds: there is no such fold, or there are fewer than three.
     """
-    items = [item for item in folds["items"] if "copy_of" not in item]
+    items = with_stacks([item for item in folds["items"] if "copy_of" not in item])
     numbers = sorted({item["fold"] for item in items})
     if test not in numbers or len(numbers) < 3:
         raise UnusableFolds(f"fold {test} of folds {numbers}; expected one of them, and at least three")
@@ -67,6 +71,43 @@ def fold_datalist(folds: Mapping[str, Any], test: int) -> dict[str, Any]:
     for item in items:
         datalist[part_of[item["fold"]]].append({key: item[key] for key in KEPT if key in item})
     return datalist
+
+
+def with_stacks(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same items; those of the Cheng set get the stack of their slice as `group`, as far as it is known.
+
+    The set numbers its slices stack by stack: neighbors in that order with one fold and one label, at most
+    `LARGEST_GAP` apart, are taken for slices of one patient. Two patients side by side can be one stack, and a
+    patient can have several: one for each plane.
+    """
+    stacks: dict[int, str] = {}
+    last: Mapping[str, Any] | None = None
+    for item in sorted((item for item in items if "cheng_index" in item), key=lambda item: int(item["cheng_index"])):
+        index = int(item["cheng_index"])
+        same = last is not None and index - last["cheng_index"] <= LARGEST_GAP
+        if same and last is not None and (last["fold"], last["label"]) == (item["fold"], item["label"]):
+            stacks[index] = stacks[int(last["cheng_index"])]
+        else:
+            stacks[index] = f"cheng-stack-{index}"
+        last = item
+    return [
+        {**item, "group": stacks[int(item["cheng_index"])]} if "cheng_index" in item else dict(item) for item in items
+    ]
+
+
+def add_items(datalist: dict[str, Any], folds: Mapping[str, Any], test: int, folder: str) -> None:
+    """Add another set's training and validation items of the same fold; its test items are left out.
+
+    Args:
+        datalist: of `fold_datalist`; changed.
+        folds: of the other set, as read.
+        test: number of the fold.
+        folder: of the other set's images, as seen from the datalist's.
+    """
+    other = fold_datalist(folds, test)
+    datalist["name"] += f"_with_{folds.get('name', 'another_set')}"
+    for part in ("training", "validation"):
+        datalist[part] += [item | {"image": f"{folder}/{item['image']}"} for item in other[part]]
 
 
 def _refuse_divided_groups(items: list[dict[str, Any]], path: Path) -> None:

@@ -1,17 +1,21 @@
 """Write what an evaluation found: metrics.json, figures, and one page."""
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from monai_brain.data.splits import read_datalist
 from monai_brain.evaluation.baselines import nearest_neighbors, thumbnails
 from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
 from monai_brain.evaluation.metrics import classification_metrics, macro_f1
+from monai_brain.evaluation.sources import by_group, by_source, tumor_classes
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
+from monai_brain.report.folds import UnusableFolds, identity_of, refuse_no_fold
 from monai_brain.report.html import Figure, Table, write_page
 
 SEEN_CORRELATION = 0.95
@@ -46,30 +50,91 @@ def write_evaluation(
     Returns:
         What stands in `metrics.json`.
     """
-    folder = Path(folder)
+    guessed = None
+    if references:
+        nearest, similarity = nearest_neighbors(
+            thumbnails([item["image"] for item in references]), thumbnails([item["image"] for item in items])
+        )
+        guessed = np.array([references[index]["label"] for index in nearest])
+    metrics = _score(items, probabilities, guessed, part)
+    if guessed is not None:
+        right = probabilities.argmax(axis=1) == [item["label"] for item in items]
+        metrics[NEIGHBOR]["model_accuracy_by_likeness"] = _by_likeness(right, similarity)
+    rate = {"images_per_second": round(len(items) / seconds, 2)} if seconds else {}
+    _write(Path(folder), items, probabilities, guessed, metrics, manifest("evaluation", options) | {"result": rate})
+    return metrics
+
+
+def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
+    """Put the test parts of a classifier's cross-validation together: every image once.
+
+    Args:
+        folder: gets what `write_evaluation` writes.
+        runs: trained on the folds, each evaluated on its test part.
+
+    Returns:
+        What stands in `metrics.json`.
+
+    Raises:
+        UnusableFolds: as `report.folds.refuse_no_fold`, or an image was tested twice.
+    """
+    items: list[dict[str, Any]] = []
+    rows: list[dict[str, str]] = []
+    seen: set[str] = set()
+    for run in runs:
+        refuse_no_fold(run, "predictions.csv")
+        tested = read_datalist(run / "datalist.json")["test"]
+        with (run / "evaluation_test" / "predictions.csv").open(encoding="utf-8", newline="") as file:
+            rows += csv.DictReader(file)
+        items += tested
+        twice = seen & {item["image"] for item in tested}
+        if twice or len(rows) != len(items):
+            raise UnusableFolds(f"{run}: {min(twice, default='its datalist')} was tested by another run too")
+        seen |= {item["image"] for item in tested}
+    probabilities = np.array([[float(row[f"prob_{name}"]) for name in CLASS_NAMES] for row in rows])
+    guessed = np.array([CLASS_NAMES.index(row[NEIGHBOR]) for row in rows]) if all(r[NEIGHBOR] for r in rows) else None
+    metrics = _score(items, probabilities, guessed, f"test parts of {len(runs)} runs")
+    options = {"runs": [identity_of(run) for run in runs]}
+    _write(Path(folder), items, probabilities, guessed, metrics, manifest("pooling", options))
+    return metrics
+
+
+def _score(
+    items: Sequence[Mapping[str, Any]], probabilities: np.ndarray, guessed: np.ndarray | None, part: str
+) -> dict[str, Any]:
     labels = np.array([item["label"] for item in items])
     groups = [item.get("group", index) for index, item in enumerate(items)]
-    baseline, guessed = {}, None
-    if references:
-        neighbor, guessed = _nearest_neighbor(items, labels, groups, references, probabilities.argmax(axis=1))
-        baseline = {"nearest_neighbor": neighbor}
+    predicted = probabilities.argmax(axis=1)
     metrics: dict[str, Any] = {
         "part": part,
         "groups": len(set(groups)),
         "model": _with_intervals(classification_metrics(labels, probabilities), labels, probabilities, groups),
-        **baseline,
+        "tumor_classes": tumor_classes(labels, predicted, groups),
+        "by_source": by_source(items, predicted),
+        "by_group": by_group(labels, probabilities, groups),
         "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class",
     }
+    if guessed is not None:
+        metrics[NEIGHBOR] = _neighbor_metrics(labels, guessed, groups)
+    return metrics
+
+
+def _write(
+    folder: Path,
+    items: Sequence[Mapping[str, Any]],
+    probabilities: np.ndarray,
+    guessed: np.ndarray | None,
+    metrics: Mapping[str, Any],
+    run: Mapping[str, Any],
+) -> None:
     write_json(folder / "metrics.json", metrics)
-    rate = {"images_per_second": round(len(items) / seconds, 2)} if seconds else {}
-    write_json(folder / "run.json", manifest("evaluation", options) | {"result": rate})
+    write_json(folder / "run.json", run)
     _write_predictions(folder / "predictions.csv", items, probabilities, guessed)
-    model = metrics["model"]
+    model, part = metrics["model"], metrics["part"]
     draw_confusion_matrix(model["confusion_matrix"], folder / "confusion_matrix.png", f"Confusion matrix, {part}")
     auc = {name: figures["auc"] for name, figures in model["per_class"].items()}
-    draw_roc_curves(labels, probabilities, auc, folder / "roc.png")
+    draw_roc_curves(np.array([item["label"] for item in items]), probabilities, auc, folder / "roc.png")
     write_page(folder / "report.html", f"Evaluation on {part}", evaluation_blocks(metrics))
-    return metrics
 
 
 def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Table | Figure]:
@@ -96,9 +161,40 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
             summary,
         ),
         Table("The model, class by class", *_per_class_table(model)),
+        *_source_tables(metrics),
         Figure("Confusion matrix", f"{figures}confusion_matrix.png"),
         Figure("ROC curves", f"{figures}roc.png"),
     ]
+
+
+def _source_tables(metrics: Mapping[str, Any]) -> list[Table]:
+    """Slices with tumor, stacks, and sources: nothing of an older evaluation, or where it is not known."""
+    tables = []
+    tumors, stacks = metrics.get("tumor_classes"), metrics.get("by_group")
+    rows = (
+        [["slices with tumor", str(tumors["images"]), _shown(tumors["accuracy"], tumors["interval"])]] if tumors else []
+    )
+    if stacks:
+        rows.append(["groups of several slices", str(stacks["groups"]), _shown(stacks["accuracy"], stacks["interval"])])
+    if rows:
+        tables.append(Table("Accuracy of", ["", "number", "accuracy"], rows))
+    if metrics.get("by_source"):
+        sources = [
+            [
+                row["source"],
+                row["sequence"],
+                "tumor" if row["tumor"] else "no tumor",
+                str(row["images"]),
+                f"{row['accuracy']:.3f}",
+                f"{row['called_tumor']:.3f}",
+            ]
+            for row in metrics["by_source"]
+        ]
+        columns = ["source", "sequence", "reference", "images", "right class", "called a tumor"]
+        tables.append(
+            Table("By source: a model that tells sources apart instead of tumors shows here", columns, sources)
+        )
+    return tables
 
 
 def _per_class_table(model: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -127,30 +223,24 @@ def _with_intervals(
     return {**metrics, "intervals": {name: list(interval) for name, interval in intervals.items()}}
 
 
-def _nearest_neighbor(
-    items: Sequence[Mapping[str, Any]],
-    labels: np.ndarray,
-    groups: Sequence[Any],
-    references: Sequence[Mapping[str, Any]],
-    predicted: np.ndarray,
-) -> tuple[dict[str, Any], np.ndarray]:
-    """The baseline's own metrics, with how the model does by likeness to the nearest training image; its classes."""
-    nearest, similarity = nearest_neighbors(
-        thumbnails([item["image"] for item in references]), thumbnails([item["image"] for item in items])
-    )
-    guessed = np.array([references[index]["label"] for index in nearest])
+def _neighbor_metrics(labels: np.ndarray, guessed: np.ndarray, groups: Sequence[Any]) -> dict[str, Any]:
+    """The baseline's figures."""
     certain = np.eye(len(CLASS_NAMES))[guessed]
     metrics = _with_intervals(classification_metrics(labels, certain), labels, certain, groups)
+    metrics["tumor_classes"] = tumor_classes(labels, guessed, groups)
     metrics["macro_auc"] = None  # its guesses have no order
     for scores in metrics["per_class"].values():
         scores["auc"] = None
+    return metrics
+
+
+def _by_likeness(right: np.ndarray, similarity: np.ndarray) -> dict[str, Any]:
+    """How the model does by likeness to the nearest training image."""
     seen = similarity >= SEEN_CORRELATION
-    right = predicted == labels
-    metrics["model_accuracy_by_likeness"] = {
+    return {
         f"correlation >= {SEEN_CORRELATION}": {"images": int(seen.sum()), "accuracy": _mean(right[seen])},
         f"correlation < {SEEN_CORRELATION}": {"images": int((~seen).sum()), "accuracy": _mean(right[~seen])},
     }
-    return metrics, guessed
 
 
 def _mean(values: np.ndarray) -> float | None:

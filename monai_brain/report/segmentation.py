@@ -1,7 +1,6 @@
 """Write what an evaluation of a segmenter found: by patient, by slice, by institution; pictures and one page."""
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +19,7 @@ from monai_brain.evaluation.segmentation import (
 )
 from monai_brain.io.read import read_image, read_mask
 from monai_brain.io.write import manifest, write_csv, write_json, write_png
+from monai_brain.report.folds import UnusableFolds, identity_of, refuse_no_fold
 from monai_brain.report.html import Block, Gallery, Table, write_page
 from monai_brain.report.overlays import mask_panel
 from monai_brain.transforms.load import to_8_bits, to_channels
@@ -49,10 +49,6 @@ COUNTS = ("lesions", "lesions_found", "lesions_invented")
 
 SHOWN = 3
 """Patients in each of best, middle and worst."""
-
-
-class UnusableFolds(ValueError):
-    """Runs that do not make up a cross-validation."""
 
 
 class Scored(NamedTuple):
@@ -123,7 +119,7 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
     folder = Path(folder)
     patients: dict[str, dict[str, Any]] = {}
     for run in runs:
-        _refuse_no_fold(run)
+        refuse_no_fold(run, "patients.csv")
         for row in read_patients(run / "evaluation_test" / "patients.csv"):
             if row["patient"] in patients:
                 raise UnusableFolds(f"{run}: {row['patient']} was tested by another run too; give each fold once")
@@ -131,7 +127,7 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
     rows = sorted(patients.values(), key=lambda row: -row["dice"])
     metrics = {"part": f"test parts of {len(runs)} runs", **_by_patient(rows)}
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "run.json", manifest("pooling", {"runs": [_identity(run) for run in runs]}))
+    write_json(folder / "run.json", manifest("pooling", {"runs": [identity_of(run) for run in runs]}))
     write_csv(folder / "patients.csv", (*PATIENT_COLUMNS, "run"), rows)
     write_page(
         folder / "report.html",
@@ -150,27 +146,6 @@ def read_patients(path: Path) -> list[dict[str, Any]]:
             | {key: int(row[key]) for key in COUNTS if row.get(key)}
             for row in csv.DictReader(file)
         ]
-
-
-def _refuse_no_fold(run: Path) -> None:
-    """Stop where a run's scores are not those of its weights on patients that it never saw."""
-    if not (run / "evaluation_test" / "patients.csv").is_file():
-        raise UnusableFolds(f"{run}: has no evaluation_test; run the evaluating workflow on it first")
-    training = json.loads((run / "run.json").read_text(encoding="utf-8"))
-    if "test" in training["options"].get("training_part", "training").split("+"):
-        raise UnusableFolds(f"{run}: was trained on its test part too; pool runs that were trained without it")
-    weights = training.get("result", {}).get("weights_sha256")
-    if weights is None:
-        raise UnusableFolds(f"{run}: is no finished training; go on with --resume true, and evaluate it again")
-    if _identity(run)["weights_sha256"] != weights:
-        raise UnusableFolds(f"{run}: was trained on after its evaluation; evaluate it again")
-
-
-def _identity(run: Path) -> dict[str, Any]:
-    """What a run scored, by hashes."""
-    options = json.loads((run / "evaluation_test" / "run.json").read_text(encoding="utf-8"))["options"]
-    kept = ("threshold", "smallest_pixels", "weights_sha256", "datalist_sha256")
-    return {"run": run.name, **{key: options[key] for key in kept if key in options}}
 
 
 def _by_patient(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

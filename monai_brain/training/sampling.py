@@ -1,5 +1,7 @@
 """Which slices an epoch shows."""
 
+import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -40,6 +42,49 @@ class BalancedSlices(DistributedSampler):
         drawn = np.concatenate(
             [_draw(self.positive, wanted, random), _draw(self.empty, self.total_size - wanted, random)]
         )
+        return iter(random.permutation(drawn)[self.rank : self.total_size : self.num_replicas].tolist())
+
+
+class BalancedSources(DistributedSampler):
+    """As many slices of each class, and within a class of each source by the square root of its size.
+
+    Without it, a set that dominates one class teaches the network to tell sets apart instead of classes. Drawn anew
+    for every epoch, by (seed, epoch) alone.
+
+    Args:
+        dataset: what is trained on.
+        items: its items, with `label` and, where it is known, `source`.
+        slices_per_epoch: of all processes together; None: as many as there are.
+        options: of `torch.utils.data.DistributedSampler`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        items: Sequence[Mapping[str, Any]],
+        slices_per_epoch: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(dataset, **options)
+        per_process = -(-(slices_per_epoch or len(items)) // self.num_replicas)
+        self.num_samples, self.total_size = per_process, per_process * self.num_replicas
+        cells = defaultdict(list)
+        for index, item in enumerate(items):
+            cells[int(item["label"]), item.get("source")].append(index)
+        roots_of_class: dict[int, float] = defaultdict(float)
+        for (label, _), own in cells.items():
+            roots_of_class[label] += math.sqrt(len(own))
+        self.cells = [
+            (np.array(own), math.sqrt(len(own)) / roots_of_class[label] / len(roots_of_class))
+            for (label, _), own in cells.items()
+        ]
+
+    def __iter__(self) -> Iterator[int]:
+        """This process's part of the epoch."""
+        random = np.random.default_rng(np.random.SeedSequence([self.seed, self.epoch]))
+        ends = np.rint(np.cumsum([share for _, share in self.cells]) * self.total_size).astype(int)
+        counts = np.diff(ends, prepend=0)
+        drawn = np.concatenate([_draw(own, count, random) for (own, _), count in zip(self.cells, counts, strict=True)])
         return iter(random.permutation(drawn)[self.rank : self.total_size : self.num_replicas].tolist())
 
 

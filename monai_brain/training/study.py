@@ -1,6 +1,7 @@
-"""Train several networks with several seeds on one datalist, one after the other."""
+"""Train several networks with several seeds, on one datalist or on the folds of a cross-validation, one by one."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +12,10 @@ import torch
 import yaml
 from monai.bundle import ConfigWorkflow
 
+from monai_brain.data.folds import add_items, fold_datalist, read_folds
 from monai_brain.io.write import write_json
 
-KEYS = ("dataset_dir", "datalist", "networks", "seeds", "options")
+KEYS = ("dataset_dir", "datalist", "folds", "also", "networks", "seeds", "options")
 
 BUILT = (
     "training_items",
@@ -41,6 +43,13 @@ class Training(NamedTuple):
     overlay: str
     seed: int
     options: Mapping[str, Any]
+    fold: int | None = None
+    """The one that is tested, of a cross-validation."""
+
+    def place(self, output: Path) -> Path:
+        """Its run folder."""
+        folder = output / self.overlay
+        return (folder if self.fold is None else folder / f"fold_{self.fold}") / f"seed_{self.seed}"
 
 
 class Outcome(NamedTuple):
@@ -58,13 +67,17 @@ class Study(NamedTuple):
     bundle: Path
     dataset_dir: Path
     trainings: Sequence[Training]
+    datalists: Mapping[int, Mapping[str, Any]] = {}
+    """Of the folds, by the one that is tested."""
 
 
 def read_study(path: Path, bundle: Path) -> Study:
     """A study's YAML file.
 
     `dataset_dir` and `datalist` are paths, relative to the file; `networks` a list of overlays' names, or of
-    `{name: {option: value}}`; `seeds` a list ([0] by default); `options` what all trainings share.
+    `{name: {option: value}}`; `seeds` a list ([0] by default); `options` what all trainings share. For a
+    cross-validation, `folds` names a folds file (see `data.folds.read_folds`) instead of `datalist`, and `also` lists
+    folds files of other sets, each beside its images, whose items train and validate too.
 
     Args:
         path: the file.
@@ -79,16 +92,20 @@ def read_study(path: Path, bundle: Path) -> Study:
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise UnusableStudy(f"{path}: not YAML ({error})") from None
-    if not isinstance(plan, dict) or not {"dataset_dir", "datalist", "networks"} <= set(plan):
-        raise UnusableStudy(f"{path}: needs the keys dataset_dir, datalist and networks")
+    if not isinstance(plan, dict) or not {"dataset_dir", "networks"} <= set(plan):
+        raise UnusableStudy(f"{path}: needs the keys dataset_dir, datalist (or folds) and networks")
     unknown = [key for key in plan if key not in KEYS]
     if unknown:
         raise UnusableStudy(f"{path}: unknown key {unknown[0]!r}; it takes {', '.join(KEYS)}")
+    if ("datalist" in plan) == ("folds" in plan):
+        raise UnusableStudy(f"{path}: needs either datalist or folds, one of the two")
+    dataset_dir = (path.parent / plan["dataset_dir"]).resolve()
+    datalists = _datalists_of_folds(plan, path, dataset_dir) if "folds" in plan else {}
     known = {file.stem for file in (bundle / "configs" / "networks").glob("*.yaml")}
     seeds, shared = plan.get("seeds", [0]), plan.get("options") or {}
     if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
         raise UnusableStudy(f"{path}: seeds is {seeds!r}; expected a list of numbers, such as [0, 1, 2]")
-    datalist = str((path.parent / plan["datalist"]).resolve())
+    shown = {"datalist": str((path.parent / plan["datalist"]).resolve())} if "datalist" in plan else {}
     if not isinstance(plan["networks"], list):
         raise UnusableStudy(f"{path}: networks is no list; write one overlay a line, each after a dash")
     trainings: list[Training] = []
@@ -105,9 +122,20 @@ def read_study(path: Path, bundle: Path) -> Study:
         reserved = sorted({"seed", "dataset_dir", "datalist", "output_dir"} & {*shared, *(own or {})})
         if reserved:
             raise UnusableStudy(f"{path}: {reserved[0]} is no option of a network here; the study itself sets it")
-        options = {"datalist": datalist, **shared, **(own or {})}
-        trainings += [Training(name, seed, options) for seed in seeds]
-    return Study(bundle, (path.parent / plan["dataset_dir"]).resolve(), trainings)
+        options = {**shown, **shared, **(own or {})}
+        trainings += [Training(name, seed, options, fold) for fold in datalists or [None] for seed in seeds]
+    return Study(bundle, dataset_dir, trainings, datalists)
+
+
+def _datalists_of_folds(plan: Mapping[str, Any], path: Path, dataset_dir: Path) -> dict[int, dict[str, Any]]:
+    folds = read_folds(path.parent / plan["folds"])
+    datalists = {}
+    for number in sorted({item["fold"] for item in folds["items"]}):
+        datalists[number] = fold_datalist(folds, number)
+        for other in plan.get("also") or []:
+            place = (path.parent / other).resolve()
+            add_items(datalists[number], read_folds(place), number, os.path.relpath(place.parent, dataset_dir))
+    return datalists
 
 
 def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda line: None) -> Outcome:
@@ -127,7 +155,9 @@ def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda l
     Raises:
         UnusableStudy: a run in `output` was begun with other options.
     """
-    places = [(training, output / training.overlay / f"seed_{training.seed}") for training in study.trainings]
+    for number, datalist in study.datalists.items():
+        _keep(output / f"fold_{number}.json", datalist)
+    places = [(_with_datalist(training, output), training.place(output)) for training in study.trainings]
     for training, run in places:
         _keep_options(training, run)
     broken = _broken_overlays(study, [training for training, run in places if not _is_finished(run)])
@@ -138,9 +168,9 @@ def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda l
         if training.overlay in broken and not _is_finished(run):
             continue
         try:
-            _carry_out(
-                study, training, run, f"{number} of {len(places)}: {training.overlay}, seed {training.seed}", told
-            )
+            fold = "" if training.fold is None else f", fold {training.fold}"
+            what = f"{number} of {len(places)}: {training.overlay}{fold}, seed {training.seed}"
+            _carry_out(study, training, run, what, told)
         except StudyFailed as failure:
             told(f"failed: {failure}")
             failures.append(str(failure))
@@ -220,13 +250,23 @@ def is_evaluated(run: Path) -> bool:
     return bool(scored == json.loads((run / "run.json").read_text(encoding="utf-8"))["result"]["weights_sha256"])
 
 
+def _with_datalist(training: Training, output: Path) -> Training:
+    if training.fold is None:
+        return training
+    datalist = str((output / f"fold_{training.fold}.json").resolve())
+    return training._replace(options={"datalist": datalist, **training.options})
+
+
 def _keep_options(training: Training, run: Path) -> None:
-    """Write down what a run is trained with, or check that it is the same as when it began."""
-    path = run.parent / f"{run.name}_options.json"
+    _keep(run.parent / f"{run.name}_options.json", training.options)
+
+
+def _keep(path: Path, content: Mapping[str, Any]) -> None:
+    """Write down what a study goes by, or check that it is the same as when it began."""
     if not path.is_file():
-        write_json(path, dict(training.options))
-    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(dict(training.options))):
-        raise UnusableStudy(f"{run}: was begun with the options in {path}; give those again, or another output folder")
+        write_json(path, dict(content))
+    elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(dict(content))):
+        raise UnusableStudy(f"{path}: the study was begun with other options; give those again, or another output")
 
 
 def _is_finished(run: Path) -> bool:
