@@ -74,9 +74,7 @@ def pool(
 
 @app.command()
 def study(
-    plan: Annotated[
-        Path, typer.Argument(help="YAML: dataset_dir, datalist or folds, networks; seeds, options.")
-    ],
+    plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist or folds, networks; seeds, options.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
+from monai_brain.data.likeness import COPY, alike
 from monai_brain.io.read import read_image
 from monai_brain.transforms.load import to_8_bits, to_channels
 
@@ -36,6 +37,17 @@ def nearest_neighbors(references: np.ndarray, queries: np.ndarray) -> tuple[np.n
     similarity = queries @ references.T
     nearest = similarity.argmax(axis=1)
     return nearest, similarity[np.arange(len(queries)), nearest]
+
+
+def copies_among(references: np.ndarray, queries: np.ndarray) -> int:
+    """Number of queries that are a copy of a reference, in any of eight orientations; see `data.likeness.COPY`.
+
+    Args:
+        references: thumbnails, (M, 1024).
+        queries: thumbnails, (N, 1024).
+    """
+    squares = [rows.reshape(-1, THUMBNAIL_PIXELS, THUMBNAIL_PIXELS) for rows in (queries, references)]
+    return len(np.unique(alike(squares[0], COPY, against=squares[1]).first))
 
 
 def _thumbnail(path: Path) -> np.ndarray:

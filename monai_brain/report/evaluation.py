@@ -1,6 +1,7 @@
 """Write what an evaluation found: metrics.json, figures, and one page."""
 
 import csv
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from monai_brain.data.splits import read_datalist
-from monai_brain.evaluation.baselines import nearest_neighbors, thumbnails
+from monai_brain.evaluation.baselines import copies_among, nearest_neighbors, thumbnails
 from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
 from monai_brain.evaluation.metrics import classification_metrics, macro_f1
 from monai_brain.evaluation.sources import by_group, by_source, tumor_classes
@@ -17,6 +18,8 @@ from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
 from monai_brain.report.folds import UnusableFolds, identity_of, refuse_no_fold
 from monai_brain.report.html import Figure, Table, write_page
+
+logger = logging.getLogger(__name__)
 
 SEEN_CORRELATION = 0.95
 """Thumbnails that correlate this much with a training image are counted as (nearly) seen in training."""
@@ -52,14 +55,15 @@ def write_evaluation(
     """
     guessed = None
     if references:
-        nearest, similarity = nearest_neighbors(
-            thumbnails([item["image"] for item in references]), thumbnails([item["image"] for item in items])
-        )
+        learned, scored = (thumbnails([item["image"] for item in own]) for own in (references, items))
+        nearest, similarity = nearest_neighbors(learned, scored)
         guessed = np.array([references[index]["label"] for index in nearest])
     metrics = _score(items, probabilities, guessed, part)
     if guessed is not None:
         right = probabilities.argmax(axis=1) == [item["label"] for item in items]
         metrics[NEIGHBOR]["model_accuracy_by_likeness"] = _by_likeness(right, similarity)
+        metrics["copies_of_training"] = copies_among(learned, scored)
+        _warn_of_copies(metrics["copies_of_training"], len(items))
     rate = {"images_per_second": round(len(items) / seconds, 2)} if seconds else {}
     _write(Path(folder), items, probabilities, guessed, metrics, manifest("evaluation", options) | {"result": rate})
     return metrics
@@ -97,6 +101,16 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
     options = {"runs": [identity_of(run) for run in runs]}
     _write(Path(folder), items, probabilities, guessed, metrics, manifest("pooling", options))
     return metrics
+
+
+def _warn_of_copies(copies: int, images: int) -> None:
+    if copies:
+        logger.warning(
+            "%d of the %d images are copies or mirror images of training images: the figures measure memory; "
+            "monai-brain audit shows the pairs, and index makes a split without them",
+            copies,
+            images,
+        )
 
 
 def _score(
@@ -153,10 +167,12 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
         for name, source in (("model", model), ("1-nearest-neighbor on thumbnails", metrics.get("nearest_neighbor")))
         if source
     ]
+    copies = metrics.get("copies_of_training")
+    leak = f"; {copies} are copies or mirror images of training images: the figures measure memory" if copies else ""
     absent = f"; no image of {', '.join(model['absent_classes'])}" if model.get("absent_classes") else ""
     return [
         Table(
-            f"{model['images']} images in {metrics['groups']} groups ({metrics['bootstrap']}){absent}",
+            f"{model['images']} images in {metrics['groups']} groups ({metrics['bootstrap']}){absent}{leak}",
             ["", "accuracy", "macro-F1", "macro-AUC"],
             summary,
         ),

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
-from monai_brain.data.folds import UnusableFolds, fold_datalist, read_folds
+from monai_brain.data.folds import UnusableFolds, add_items, fold_datalist, read_folds, with_stacks
 from monai_brain.io.write import sha256_of
 
 
@@ -91,3 +91,21 @@ def test_leaky_split_is_called_leaky(phantom_folder, phantom_datalist, tmp_path)
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0
     assert "classification_v1 is leaky" in result.stderr
+
+
+def test_neighbors_of_the_cheng_set_are_one_stack():
+    slices = [(1, 1, 0), (2, 1, 0), (4, 1, 0), (5, 2, 0), (6, 2, 1), (20, 2, 1), (21, 2, 1)]
+    items = [{"cheng_index": index, "fold": fold, "label": label, "group": "x"} for index, fold, label in slices]
+    other = {"fold": 1, "label": 2, "group": "y"}
+    first, *stacks = [own["group"] for own in with_stacks([other, *items])]
+    assert first == "y"
+    assert stacks == [f"cheng-stack-{start}" for start in (1, 1, 1, 5, 6, 20, 20)]
+
+
+def test_items_of_another_set_train_and_validate_but_are_not_tested(folds):
+    datalist = fold_datalist(read_folds(folds), 1)
+    before = {part: len(datalist[part]) for part in ("training", "validation", "test")}
+    add_items(datalist, read_folds(folds), 1, "../heads")
+    assert {part: len(datalist[part]) for part in before} == {**{p: 2 * n for p, n in before.items()}, "test": 4}
+    assert datalist["training"][-1]["image"].startswith("../heads/")
+    assert datalist["name"] == "toy_fold_1_with_toy"
