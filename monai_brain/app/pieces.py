@@ -21,6 +21,7 @@ WARNINGS = {
     "evidence_outside_head": "Most of the evidence lies outside of the head: do not trust this class.",
     "evidence_empty": "The explanation shows nothing: do not read anything into it.",
     "sequence_not_trained": "The network has not learned from this sequence: the outline means nothing.",
+    "learned_slice": "The network learned from this slice or its mirror image: it may remember the answer.",
     "volume_experimental": "The class of a volume is experimental: no labelled volumes were there to train on.",
     "one_sequence_replicated": "There is one sequence only; the network was trained on three.",
     "missing_sequence_replaced": "A sequence is missing and was replaced by FLAIR.",

@@ -61,7 +61,7 @@ def identify(thumbnails: np.ndarray) -> Sequence[KnownSlice | None]:
     found: list[KnownSlice | None] = []
     for start in range(0, len(thumbnails), ROWS_AT_ONCE):
         rows = thumbnails[start : start + ROWS_AT_ONCE]
-        distances = np.stack([_nearest(sight_hash(oriented(rows, o)), known["hashes"]) for o in (0, MIRRORED)])
+        distances = np.stack([nearest_hash(sight_hash(oriented(rows, o)), known["hashes"]) for o in (0, MIRRORED)])
         mirrored = distances[1, :, 1] < distances[0, :, 1]
         for own, flipped in zip(np.moveaxis(distances, 0, 1), mirrored, strict=True):
             place, bits = own[int(flipped)]
@@ -77,7 +77,7 @@ def _slice(known: dict[str, np.ndarray], place: int, flipped: bool) -> KnownSlic
     )
 
 
-def _nearest(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
+def nearest_hash(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Index and Hamming distance of the nearest known hash, (N, 2)."""
     distance = np.zeros((len(hashes), len(known)), np.uint16)
     ours, theirs = (np.ascontiguousarray(own).view(np.uint64) for own in (hashes, known))

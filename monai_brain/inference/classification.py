@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import as_seen, trust_of, without_hottest
 from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
+from monai_brain.inference.learned import LearnedSlices
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase
@@ -100,6 +101,8 @@ class Seen(NamedTuple):
     """The network's input, of cases that are explained."""
     explained: Explained | None = None
     """For the slice's own class; of volumes it is made at the end, for one slice."""
+    learned: bool = False
+    """The network learned from this slice."""
 
 
 class Classification(Task):
@@ -111,6 +114,7 @@ class Classification(Task):
         method: see `explain.methods`.
         cam_layer: layer that Grad-CAM looks at.
         slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
+        weights: whose slices, learned from, are warned of; None: no warning.
     """
 
     columns = (
@@ -133,6 +137,7 @@ class Classification(Task):
         method: str = "gradcam",
         cam_layer: str | None = None,
         slices: str | None = None,
+        weights: str | None = None,
     ) -> None:
         if slices is not None:
             self.choose = slices_asked_for(slices)
@@ -140,6 +145,7 @@ class Classification(Task):
         self.method = method
         self.cam_layer = cam_layer
         self.explainer: Explainer | None = None
+        self.learned = LearnedSlices(weights) if weights is not None else None
 
     def ready(self, network: nn.Module) -> None:
         """See `Task`.
@@ -154,9 +160,10 @@ class Classification(Task):
     def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
         probabilities = _probabilities(output["pred"])
-        if not self.explain:
-            return [Seen(own) for own in probabilities]
         images = output["image"]
+        learned = self.learned.holds(images).tolist() if self.learned else [False] * len(cases)
+        if not self.explain:
+            return [Seen(own, learned=known) for own, known in zip(probabilities, learned, strict=True)]
         slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
         explained: dict[int, Explained] = {}
         if slices:
@@ -164,7 +171,10 @@ class Classification(Task):
             explained = dict(
                 zip(slices, self._explain(engine, images[slices], labels, probabilities[slices]), strict=True)
             )
-        return [Seen(own, images[place].cpu(), explained.get(place)) for place, own in enumerate(probabilities)]
+        return [
+            Seen(own, images[place].cpu(), explained.get(place), learned[place])
+            for place, own in enumerate(probabilities)
+        ]
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
@@ -181,6 +191,8 @@ class Classification(Task):
             warnings = (*warnings, "volume_experimental")
             agreement = f"{(every.argmax(axis=1) == chosen).mean():.3f}"
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
+        if any(seen.learned for seen in opened.outputs.values()):
+            warnings = (*warnings, "learned_slice")
         overlay = ""
         if self.explain:
             overlay, evidence, noted = self._write_overlay(opened, deciding, chosen, engine)

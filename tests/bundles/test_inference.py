@@ -1,6 +1,7 @@
 """Inference by the shipped configs, run as users run it, on phantoms."""
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from functools import partial
 from urllib.parse import quote
 
+import cv2
 import nibabel as nib
 import numpy as np
 import pytest
@@ -39,6 +41,22 @@ def test_layer_to_explain_can_be_chosen(trained, scans, tmp_path):
         predict_folder(scans, tmp_path / name, weights=str(trained), explain=True, cam_layer=layer)
     a, b = ((tmp_path / name / "overlays" / "0.png.png").read_bytes() for name in "ab")
     assert a != b
+
+
+def test_slices_that_the_weights_learned_from_are_warned_of(trained, scans, tmp_path):
+    weights, datalist = tmp_path / "weights", tmp_path / "learned.json"
+    weights.mkdir()
+    shutil.copy(trained / "model.safetensors", weights)
+    datalist.write_text(json.dumps({"training": [{"image": "0.png", "label": 0}]}))
+    publish = [sys.executable, str(REPOSITORY / "scripts" / "publish_learned.py"), str(BUNDLE), str(datalist)]
+    words = [*publish, str(scans), "--weights", str(weights), "--part", "training"]
+    subprocess.run(words, check=True, capture_output=True)
+    cv2.imwrite(str(scans / "mirrored.png"), cv2.imread(str(scans / "0.png"))[:, ::-1])
+    predict_folder(scans, tmp_path / "out", weights=str(weights))
+    rows = table(tmp_path / "out")
+    warned = {path for path, row in rows.items() if "learned_slice" in row["warnings"]}
+    assert warned == {"0.png", "sub/0.png", "mirrored.png", "'=1+1 <img onerror=x>.png"}
+    assert rows["1.png"]["status"] == "ok"
 
 
 def test_moved_weight_file_is_preprocessed_as_it_was_trained(trained, scans, tmp_path):

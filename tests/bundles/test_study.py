@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,8 +19,10 @@ from typer.testing import CliRunner
 from monai_brain.cli import app
 from monai_brain.io.write import write_json
 from monai_brain.report.comparison import COLUMNS, NotComparable, write_comparison
+from monai_brain.report.folds import UnusableFolds
 from monai_brain.training import study
 from monai_brain.training.study import UnusableStudy, read_study, run_study
+from tests.bundles.running import CONFIGS, workflow
 from tests.conftest import BUNDLE, read
 
 SMALL = {"image_size": 32, "batch_size": 16, "max_epochs": 2}
@@ -111,6 +115,71 @@ def test_study_killed_in_the_middle_of_a_training_ends_as_the_uninterrupted_one(
     assert after[:EPOCHS_KEPT] == before[:EPOCHS_KEPT]  # with their seconds: they were not trained again
     assert len(after) == EPOCHS_UNTIL_KILLED
     assert learned(run) == learned(run_study(read_study(plan, BUNDLE), tmp_path / "through").runs[0])
+
+
+@pytest.fixture
+def folds(data, tmp_path):
+    """The datalist's images in three folds, every class in each."""
+    images = [item for part in read(Path(data["datalist"])).values() if isinstance(part, list) for item in part]
+    images = [item for item in images if isinstance(item, dict)]
+    counts = Counter()
+    for item in images:
+        item["fold"] = counts[item["label"]] % 3 + 1
+        item["group"] = item["image"]
+        counts[item["label"]] += 1
+    write_json(tmp_path / "folds.json", {"name": "toy", "items": images})
+    return tmp_path / "folds.json"
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Trainings and evaluations in this process: each would take seconds to start."""
+
+    def run(what, files, options, log):
+        log.touch()
+        names = [Path(file).relative_to(CONFIGS) for file in files]
+        workflow(
+            *names, **{key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+        ).run()
+
+    monkeypatch.setattr(study, "_bundle", run)
+
+
+@pytest.mark.slow
+def test_folds_of_a_study_score_every_image_once(data, folds, here, tmp_path):
+    another = tmp_path / "another_set"  # the same one
+    shutil.copytree(data["dataset_dir"], another)
+    shutil.copy(folds, another)
+    plan = {"dataset_dir": data["dataset_dir"], "folds": str(folds), "also": [str(another / folds.name)]}
+    options = {**SMALL, "max_epochs": 1}
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump({**plan, "networks": ["ann_baseline"], "options": options}))
+    result = runner.invoke(app, ["study", str(path), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    pooled = tmp_path / "out" / "ann_baseline" / "pooled_seed_0"
+    scored = rows(pooled / "predictions.csv")
+    wanted = {item["image"] for item in read(folds)["items"]}
+    assert len(scored) == len(wanted)
+    assert {row["path"] for row in scored} == wanted
+    metrics = read(pooled / "metrics.json")
+    right = [row["reference"] == row["label"] for row in scored]
+    assert metrics["model"]["accuracy"] == pytest.approx(sum(right) / len(right))
+    assert metrics["nearest_neighbor"]["tumor_classes"]["images"] == metrics["tumor_classes"]["images"]
+    # the other set trains, but for its test fold
+    datalist = read(tmp_path / "out" / "fold_1.json")
+    assert {item["fold"] for item in datalist["training"]} == {3}
+    assert len(datalist["training"]) == 2 * sum(item["fold"] == 3 for item in read(folds)["items"])
+    # one fold twice is no cross-validation
+    run = tmp_path / "out" / "ann_baseline" / "fold_1" / "seed_0"
+    twice = runner.invoke(app, ["pool", str(run), str(run), "-o", str(tmp_path / "twice")])
+    assert isinstance(twice.exception, UnusableFolds)
+
+
+@pytest.mark.parametrize("more", [{}, {"folds": "f.json", "datalist": "d.json"}])
+def test_study_wants_a_datalist_or_folds(more, tmp_path):
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"dataset_dir": ".", "networks": ["cnn"], **more}))
+    with pytest.raises(UnusableStudy, match="either datalist or folds"):
+        read_study(tmp_path / "plan.yaml", BUNDLE)
 
 
 def number_of(checkpoint):
