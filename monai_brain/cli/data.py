@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -52,9 +52,12 @@ def index(
         int | None,
         typer.Option(min=1, help="Fold to test, of a folds file; the next one validates, the others train."),
     ] = None,
+    all_folds: Annotated[
+        bool, typer.Option("--all-folds", help="Of a folds file: train and validate on all, for weights to hand out.")
+    ] = False,
     also: Annotated[
         list[Path] | None,
-        typer.Option(help="With --fold: another folds file, whose items train and validate too. Lies by its images."),
+        typer.Option(help="With folds: another folds file, whose items train and validate too. Lies by its images."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
@@ -65,14 +68,17 @@ def index(
     from monai_brain.data.splits import LEAKY_SPLITS, check_hashes, read_datalist
     from monai_brain.io.write import write_json
 
-    if fold is not None and split is None:
-        raise typer.BadParameter("--fold needs the folds file, as --split")
-    if also and fold is None:
-        raise typer.BadParameter("--also needs --fold")
+    by_fold = fold is not None or all_folds
+    if by_fold and split is None:
+        raise typer.BadParameter("--fold and --all-folds need the folds file, as --split")
+    if fold is not None and all_folds:
+        raise typer.BadParameter("give --fold or --all-folds, one of the two")
+    if also and not by_fold:
+        raise typer.BadParameter("--also needs --fold or --all-folds")
     if split is not None:
-        datalist = read_datalist(split) if fold is None else fold_datalist(read_folds(split), fold)
+        datalist = fold_datalist(read_folds(split), fold) if by_fold else read_datalist(split)
         for place in also or []:
-            add_items(datalist, read_folds(place), cast(int, fold), os.path.relpath(place.parent, folder))
+            add_items(datalist, read_folds(place), fold, os.path.relpath(place.parent, folder))
         problems = check_hashes(datalist, folder)
         if problems:
             errors.print("\n".join(problems[:10]), markup=False)

@@ -44,26 +44,29 @@ def read_folds(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def fold_datalist(folds: Mapping[str, Any], test: int) -> dict[str, Any]:
+def fold_datalist(folds: Mapping[str, Any], test: int | None) -> dict[str, Any]:
     """The datalist that tests one fold, validates on the next one and trains on the others.
 
     Each distinct slice is there once: items with `copy_of` are left out.
 
     Args:
         folds: as read.
-        test: number of the fold, from 1.
+        test: number of the fold, from 1; None: nothing is tested, the first fold validates, for weights to hand out,
+            which train on both parts.
 
     Raises:
         UnusableFolds: there is no such fold, or there are fewer than three.
     """
     items = with_stacks([item for item in folds["items"] if "copy_of" not in item])
     numbers = sorted({item["fold"] for item in items})
-    if test not in numbers or len(numbers) < 3:
+    if (test is not None and test not in numbers) or len(numbers) < 3:
         raise UnusableFolds(f"fold {test} of folds {numbers}; expected one of them, and at least three")
-    validation = numbers[(numbers.index(test) + 1) % len(numbers)]
-    part_of = {number: "training" for number in numbers} | {test: "test", validation: "validation"}
+    part_of = dict.fromkeys(numbers, "training")
+    if test is not None:
+        part_of[test] = "test"
+    part_of[numbers[0] if test is None else numbers[(numbers.index(test) + 1) % len(numbers)]] = "validation"
     datalist: dict[str, Any] = {
-        "name": f"{folds.get('name', 'folds')}_fold_{test}",
+        "name": f"{folds.get('name', 'folds')}_{'all_folds' if test is None else f'fold_{test}'}",
         "class_names": list(CLASS_NAMES),
         "grouping": folds.get("grouping", "by the folds file"),
         **{part: [] for part in ("training", "validation", "test")},
@@ -95,13 +98,13 @@ def with_stacks(items: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def add_items(datalist: dict[str, Any], folds: Mapping[str, Any], test: int, folder: str) -> None:
+def add_items(datalist: dict[str, Any], folds: Mapping[str, Any], test: int | None, folder: str) -> None:
     """Add another set's training and validation items of the same fold; its test items are left out.
 
     Args:
         datalist: of `fold_datalist`; changed.
         folds: of the other set, as read.
-        test: number of the fold.
+        test: number of the fold; None: as `fold_datalist`.
         folder: of the other set's images, as seen from the datalist's.
     """
     other = fold_datalist(folds, test)

@@ -140,6 +140,29 @@ def draw_score_bars(
     _save(figure, path)
 
 
+def draw_optimism(bars: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
+    """Accuracy of a network and of the nearest neighbor by protocol, with intervals.
+
+    Args:
+        bars: by protocol, the accuracy of each with the ends of its interval.
+        path: PNG file.
+    """
+    figure = _figure(7, 1.2 + 0.7 * len(bars))
+    axes = figure.subplots()
+    for place, (name, color) in enumerate((("network", "#0072B2"), ("1-nearest-neighbor", "#E69F00"))):
+        values = [own[place] for own in bars.values()]
+        errors = [[v - low for v, low, _ in values], [high - v for v, _, high in values]]
+        heights = np.arange(len(bars)) + (place - 0.5) * 0.36
+        axes.barh(heights, [v for v, *_ in values], 0.34, xerr=errors, color=color, label=name, ecolor="#444444")
+        for height, (value, _, high) in zip(heights, values, strict=True):
+            axes.text(high + 0.006, height, f"{value:.3f}", va="center", fontsize=9)
+    axes.set_yticks(range(len(bars)), [textwrap.fill(name, NAME_CHARACTERS) for name in bars])
+    axes.invert_yaxis()
+    axes.set(xlabel="accuracy", xlim=(0.5, 1.08))
+    axes.legend(loc="lower left", edgecolor="none", framealpha=1)
+    _save(figure, path)
+
+
 def draw_validation_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], path: Path) -> None:
     """Validation macro-F1 by epoch, a line per run.
 

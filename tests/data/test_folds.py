@@ -109,3 +109,10 @@ def test_items_of_another_set_train_and_validate_but_are_not_tested(folds):
     assert {part: len(datalist[part]) for part in before} == {**{p: 2 * n for p, n in before.items()}, "test": 4}
     assert datalist["training"][-1]["image"].startswith("../heads/")
     assert datalist["name"] == "toy_fold_1_with_toy"
+
+
+def test_all_folds_train_and_validate_for_weights_to_hand_out(folds):
+    datalist = fold_datalist(read_folds(folds), None)
+    parts = {part: {own["fold"] for own in datalist[part]} for part in ("training", "validation", "test")}
+    assert parts == {"training": {2, 3, 4, 5}, "validation": {1}, "test": set()}
+    assert datalist["name"] == "toy_all_folds"
