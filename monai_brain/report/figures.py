@@ -158,8 +158,8 @@ def draw_optimism(bars: Mapping[str, tuple[Sequence[float], Sequence[float]]], p
             axes.text(high + 0.006, height, f"{value:.3f}", va="center", fontsize=9)
     axes.set_yticks(range(len(bars)), [textwrap.fill(name, NAME_CHARACTERS) for name in bars])
     axes.invert_yaxis()
-    axes.set(xlabel="accuracy", xlim=(0.5, 1.08))
-    axes.legend(loc="lower left", edgecolor="none", framealpha=1)
+    axes.set(xlabel="accuracy", xlim=(0, 1.12))
+    figure.legend(frameon=False, loc="outside lower center", ncols=2)
     _save(figure, path)
 
 
