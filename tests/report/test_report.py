@@ -3,6 +3,7 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
+from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.explanations import draw_examples
 from monai_brain.report.figures import (
     ExplainedSlice,
@@ -112,7 +113,7 @@ def test_names_are_escaped_and_nothing_is_fetched(tmp_path):
 def test_figures_are_written(tmp_path):
     row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.1, "val_macro_f1": 0.5, "val_accuracy": 0.6}
     draw_learning_curves([row], tmp_path / "curves.png")
-    draw_confusion_matrix(np.eye(4, dtype=int), tmp_path / "matrix.png", "title")
+    draw_confusion_matrix(np.eye(4, dtype=int), CLASS_NAMES, tmp_path / "matrix.png", "title")
     draw_learning_curves([{"epoch": 1, "train_loss": 1.0}], tmp_path / "not_validated.png")
     for name in ("curves.png", "matrix.png", "not_validated.png"):
         picture = cv2.imread(str(tmp_path / name))
