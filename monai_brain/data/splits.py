@@ -141,12 +141,12 @@ def class_names_of(datalist: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_class_names(path: str | Path) -> list[str]:
-    """The classes of a datalist file.
+    """The classes of a datalist file; the default ones where there is no file, so that networks are built without data.
 
     Raises:
         UnusableDatalist: as `read_datalist`.
     """
-    return list(class_names_of(read_datalist(path)))
+    return list(class_names_of(read_datalist(path)) if Path(path).is_file() else CLASS_NAMES)
 
 
 def refuse_other_classes(class_names: Sequence[str], path: str | Path) -> None:
@@ -159,8 +159,8 @@ def refuse_other_classes(class_names: Sequence[str], path: str | Path) -> None:
     Raises:
         OtherClasses: naming both.
     """
-    theirs = read_class_names(path)
-    if theirs != list(class_names):
+    theirs = class_names_of(read_datalist(path))
+    if theirs != tuple(class_names):
         raise OtherClasses(
             f"{path}: its classes are {', '.join(theirs)}, those of the weights {', '.join(class_names)}; give weights "
             "and a datalist with the same classes in the same order"

@@ -30,9 +30,14 @@ NAME_CHARACTERS = 32
 SHORT_NAME_CHARACTERS = 14
 """Of a class, up to which names of four fit side by side."""
 
-INCHES_PER_CLASS = 0.55
+INCHES_PER_CLASS, INCHES_PER_CHARACTER = 0.55, 0.07
+MANY = 10
+"""Classes beyond which empty cells of a confusion matrix stay without a number: there are hundreds."""
+
 MOST_INSIDE, MOST_IN_COLUMN = 6, 12
 """Lines of a legend inside the axes, and of one column beside them."""
+
+LINE_CHARACTERS, INCHES_PER_COLUMN = 50, 3.4
 
 LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -189,8 +194,7 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
         auc: area per class name, in the classes' order, None where it is undefined.
         path: PNG file.
     """
-    more = _more(list(auc))
-    figure = _figure(5.2 + more, 4.6 + more)
+    figure = _figure(5.2 + _beside(len(auc)), 4.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
     colors = colors_of(list(auc))
@@ -203,7 +207,7 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
             sensitivity,
             color=colors[name],
             linestyle=LINE_STYLES[index // len(MORE_COLORS) % len(LINE_STYLES)],
-            label=f"{name} (AUC {area:.3f})",
+            label=textwrap.fill(f"{name} (AUC {area:.3f})", LINE_CHARACTERS),
         )
     axes.set(
         title="ROC, each class against the rest",
@@ -223,7 +227,7 @@ def draw_class_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence
         class_names: K names.
         path: PNG file.
     """
-    figure = _figure(6.4 + 2 * _more(class_names), 3.6)
+    figure = _figure(6.4 + _more(class_names), 3.6 + _of_names(class_names))
     axes = figure.subplots()
     width = 0.8 / len(counts)
     for number, (part, values) in enumerate(counts.items()):
@@ -244,13 +248,15 @@ def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Pat
         label: of the horizontal axis.
         path: PNG file.
     """
-    figure = _figure(6.4, 3.4)
+    figure = _figure(6.4 + _beside(len(values)), 3.4)
     axes = figure.subplots()
     everything = np.concatenate([np.asarray(own, float) for own in values.values()])
     bins = np.histogram_bin_edges(everything, bins=40).tolist()
     colors = colors_of(list(values))
     for name, own in values.items():
-        axes.hist(own, bins, histtype="step", linewidth=1.6, color=colors[name], label=name)
+        axes.hist(
+            own, bins, histtype="step", linewidth=1.6, color=colors[name], label=textwrap.fill(name, LINE_CHARACTERS)
+        )
     axes.set(xlabel=label, ylabel="images")
     _name_lines(axes, len(values))
     _save(figure, path)
@@ -369,8 +375,14 @@ def draw_explanations(
 
 
 def _more(class_names: Sequence[str]) -> float:
-    """Inches that a figure needs beyond those for four classes."""
-    return INCHES_PER_CLASS * max(0, len(class_names) - 4)
+    """Inches that a figure needs beyond those for four classes of short names."""
+    return INCHES_PER_CLASS * max(0, len(class_names) - 4) + _of_names(class_names)
+
+
+def _of_names(class_names: Sequence[str]) -> float:
+    """Inches that long names need."""
+    longest = min(NAME_CHARACTERS, max(len(name) for name in class_names))
+    return INCHES_PER_CHARACTER * max(0, longest - SHORT_NAME_CHARACTERS)
 
 
 def _name_classes(axis: Any, class_names: Sequence[str], rotation: int = 0) -> None:
@@ -382,10 +394,18 @@ def _name_classes(axis: Any, class_names: Sequence[str], rotation: int = 0) -> N
     )
 
 
+def _beside(number: int) -> float:
+    """Inches that the legend of so many lines needs beside the axes."""
+    return INCHES_PER_COLUMN * -(-number // MOST_IN_COLUMN) if number > MOST_INSIDE else 0
+
+
 def _name_lines(axes: Any, number: int, **few: Any) -> None:
     """The legend of lines for classes: beside the axes where they are many."""
-    many = {"loc": "center left", "bbox_to_anchor": (1, 0.5), "fontsize": 7, "ncols": -(-number // MOST_IN_COLUMN)}
-    axes.legend(frameon=False, **(many if number > MOST_INSIDE else few))
+    if number > MOST_INSIDE:
+        columns = -(-number // MOST_IN_COLUMN)
+        axes.figure.legend(frameon=False, loc="outside right center", fontsize=7, ncols=columns)
+    else:
+        axes.legend(frameon=False, **few)
 
 
 def _matrix(axes: Any, matrix: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> Any:
@@ -393,6 +413,8 @@ def _matrix(axes: Any, matrix: Sequence[Sequence[int]], class_names: Sequence[st
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
+        if not count and len(class_names) > MANY:
+            continue
         color = "white" if share[row, column] > 0.55 else "black"
         text = f"{count}\n{share[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)

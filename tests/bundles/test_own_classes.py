@@ -194,6 +194,16 @@ def test_classes_named_beside_the_weights_may_not_contradict_them(own, names, sc
     assert "class_names" in str(cause(caught.value))
 
 
+def test_run_of_before_classes_were_recorded_goes_on(own, tmp_path):
+    run = shutil.copytree(own / "run", tmp_path / "run")
+    manifest = read(run / "run.json")
+    del manifest["settings"]["class_names"]
+    write_json(run / "run.json", manifest)
+    options = {"dataset_dir": str(own / "images"), "datalist": str(own / "datalist.json"), "output_dir": str(run)}
+    workflow("train.yaml", "networks/cnn.yaml", **options, **SMALL, max_epochs=2, resume=True).run()
+    assert len(rows(run / "metrics.csv")) == 2
+
+
 def test_run_does_not_go_on_with_other_classes(own, names, tmp_path):
     datalist = read(own / "datalist.json")
     write_json(tmp_path / "renamed.json", datalist | {"class_names": [*names[:-1], "renamed"]})
