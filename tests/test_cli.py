@@ -153,6 +153,7 @@ def test_index_warns_of_groups_in_two_parts_of_the_split_that_it_keeps(tmp_path,
     assert result.exit_code == 0, result.output
     assert "1 group(s) are in two parts" in result.stderr
     assert [item["image"] for item in read(tmp_path / "d.json")["test"]] == ["Testing/glioma/patient_00_0.png"]
-    mixed = CliRunner().invoke(app, [*words, "--overwrite", "--split", str(tmp_path / "d.json"), "--classes", "a,b"])
+    words += ["--overwrite", "--split", str(tmp_path / "d.json"), "--classes", "a,b"]
+    mixed = CliRunner().invoke(app, words, env={"COLUMNS": "300"})
     assert mixed.exit_code == 2
     assert "leave out --keep-split, --classes" in mixed.output

@@ -262,7 +262,9 @@ def slices(
     from rich.progress import Progress
 
     from monai_brain.data.volumes import find_volume_pairs, write_slices
+    from monai_brain.io.write import refuse_existing
 
+    refuse_existing(output, overwrite=overwrite)
     found = find_volume_pairs(volumes)
     with Progress(console=errors) as progress:
         task = progress.add_task("taking apart", total=len(found.pairs))

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 import shutil
-from html import unescape
+from html import escape, unescape
 
 import cv2
 import pytest
@@ -167,6 +167,7 @@ def test_page_shows_and_saves_the_own_classes(own, names, scans, tmp_path):
     shown = answer(result)
     bars = re.findall(r'<div class="mb-bar"><span>([^<]*)</span>.*?background: (#\w+)', shown)
     assert [(unescape(name), color) for name, color in bars] == list(colors_of(names).items())
+    assert all(escape(name) in shown for name in names)
     row = json.loads(result_as_json(result, session.columns))
     assert [key for key in row if key.startswith("prob_")] == [f"prob_{name}" for name in names]
     assert row["label"] in names
