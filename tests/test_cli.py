@@ -103,3 +103,57 @@ def test_demo_data_is_made(tmp_path):
     result = monai_brain("demo-data", tmp_path / "demo", "--patients", 4, "--slices", 1, "--workers", 1)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "demo").rglob("*.png"))) == 4
+
+
+WRITING = {
+    "demo-data": (["demo-data", "OUT"], "folder"),
+    "index": (["index", "IN", "-o", "OUT"], "file"),
+    "audit": (["audit", "IN", "-o", "OUT"], "folder"),
+    "audit's split": (["audit", "IN", "-o", "FREE", "--split-to", "OUT"], "file"),
+    "index-pairs": (["index-pairs", "IN", "-o", "OUT"], "file"),
+    "label-slices": (["label-slices", "IN", "-o", "OUT", "--split", "IN"], "folder"),
+    "slices": (["slices", "IN", "-o", "OUT"], "folder"),
+    "explore": (["explore", "IN", "-o", "OUT", "--dataset-dir", "IN"], "folder"),
+    "pool": (["pool", "IN", "-o", "OUT"], "folder"),
+    "compare": (["compare", "IN", "-o", "OUT"], "folder"),
+    "agree": (["agree", "IN", "-o", "OUT"], "file"),
+}
+
+
+@pytest.mark.parametrize("command", WRITING)
+def test_nothing_is_replaced_unasked(command, tmp_path):
+    words, kind = WRITING[command]
+    output = tmp_path / "out"
+    kept = output if kind == "file" else output / "thesis.tex"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("x")
+    (tmp_path / "in").mkdir()
+    places = {"OUT": str(output), "IN": str(tmp_path / "in"), "FREE": str(tmp_path / "free")}
+    words = [places.get(word, word) for word in words]
+    result = CliRunner().invoke(app, words)
+    assert isinstance(result.exception, FileExistsError), result.exception
+    assert "--overwrite" in str(result.exception)
+    assert kept.read_text() == "x"
+    assert not (tmp_path / "free").exists()
+    # with it, the command goes on to what is wrong with its input, or to work
+    if command != "demo-data":
+        assert not isinstance(CliRunner().invoke(app, [*words, "--overwrite"]).exception, FileExistsError)
+
+
+def test_index_warns_of_groups_in_two_parts_of_the_split_that_it_keeps(tmp_path, phantom_folder):
+    for path in sorted(phantom_folder.rglob("*.png")):
+        for part in ("Training", "Testing") if path.name == "patient_00_0.png" else ("Training",):
+            target = tmp_path / "set" / part / path.parent.name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, target)
+    words = ["index", str(tmp_path / "set"), "-o", str(tmp_path / "d.json"), "--patient-pattern", r"patient_(\d+)"]
+    refused = CliRunner().invoke(app, words)
+    assert "--keep-split" in str(refused.exception)
+    result = CliRunner().invoke(app, [*words, "--keep-split", "--workers", "1"])
+    assert result.exit_code == 0, result.output
+    assert "1 group(s) are in two parts" in result.stderr
+    assert [item["image"] for item in read(tmp_path / "d.json")["test"]] == ["Testing/glioma/patient_00_0.png"]
+    words += ["--overwrite", "--split", str(tmp_path / "d.json"), "--classes", "a,b"]
+    mixed = CliRunner().invoke(app, words, env={"COLUMNS": "300"})
+    assert mixed.exit_code == 2
+    assert "leave out --keep-split, --classes" in mixed.output

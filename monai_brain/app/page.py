@@ -246,16 +246,12 @@ class _Handlers:
         return pieces.figure(result, index, self._layer(wanted, result, index), caption)
 
     def _saving(self, wanted: Wanted, result: Result, index: int) -> str:
-        from monai_brain.inference.classification import Classification
-        from monai_brain.inference.segmentation import Segmentation
-
         gray, layer = result.grays[index], self._layer(wanted, result, index)
         share = layer[..., 3:] / 255 * 0.6
         blended = (gray[..., None] * (1 - share) + layer[..., :3] * share).round().astype("uint8")
         number = f"_{result.positions[index]:03d}" if result.kind == "volume" else ""
         links = [pieces.download(f"overlay{number}.png", "image/png", encoded_png(blended), "Overlay (PNG)")]
-        columns = (Classification if result.inputs else Segmentation).columns
-        content = result_as_json(result, columns).encode()
+        content = result_as_json(result, self.desk.sessions[wanted.bundle].columns).encode()
         links.append(pieces.download("result.json", "application/json", content, "Result (JSON)"))
         if mask := result.prediction.values.get("mask"):
             name = "mask.png" if result.kind == "slice" else "mask.nii.gz"

@@ -9,7 +9,7 @@ import numpy as np
 
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
-from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
+from monai_brain.labels import colors_of
 from monai_brain.report.explanations import METHOD_NAMES
 
 NOTICE = "Research use only; not a medical device."
@@ -159,12 +159,13 @@ def readable(label: str) -> str:
 
 def _bars(values: Any) -> str:
     rows = []
-    for name in CLASS_NAMES:
-        share = float(values[f"prob_{name}"])
-        words = readable(name)
+    shares = {key.removeprefix("prob_"): float(own) for key, own in values.items() if key.startswith("prob_")}
+    colors = colors_of(list(shares))
+    for name, share in shares.items():
+        words = escape(readable(name))
         rows.append(
             f'<div class="mb-bar"><span>{words}</span><span class="mb-track"><span style="width: {share:.2%}; '
-            f'background: {CLASS_COLORS[name]}"></span></span><span class="mb-share">{share:.1%}</span></div>'
+            f'background: {colors[name]}"></span></span><span class="mb-share">{share:.1%}</span></div>'
         )
     return f'<div class="mb-bars" aria-label="Probability of each class">{"".join(rows)}</div>'
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, app, console, errors
+from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, errors
 
 
 @app.command("demo-data")
@@ -20,6 +20,7 @@ def demo_data(
     ] = "classes",
     seed: Annotated[int, typer.Option(help="Of everything: the same seed gives the same pixels.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Make synthetic MR: class folders of slices, or heads in three sequences with masks; without any download."""
     from rich.progress import Progress
@@ -29,6 +30,7 @@ def demo_data(
     with Progress(console=errors) as progress:
         task = progress.add_task("rendering patients", total=patients)
         options: dict[str, Any] = {"patients": patients, "seed": seed, "workers": workers or os.cpu_count() or 1}
+        options["overwrite"] = overwrite
         options["told"] = lambda: progress.advance(task)
         if layout == "classes":
             count = write_demo_slices(output, slices_per_patient=slices, **options)
@@ -39,7 +41,7 @@ def demo_data(
 
 @app.command()
 def index(
-    folder: Annotated[Path, typer.Argument(help="Holds one folder per class.")],
+    folder: Annotated[Path, typer.Argument(help="Holds one folder per class, or Training and Testing with these.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.")],
     patient_pattern: Annotated[
         str | None,
@@ -59,15 +61,27 @@ def index(
         list[Path] | None,
         typer.Option(help="With folds: another folds file, whose items train and validate too. Lies by its images."),
     ] = None,
+    keep_split: Annotated[
+        bool, typer.Option("--keep-split", help="Keep the split of folders such as Training and Testing.")
+    ] = False,
+    classes: Annotated[
+        str | None,
+        typer.Option(help="Other classes than the four: names of the folders with commas between, or a file of lines."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Split class folders 70/15/15, stratified, grouped by patient or by near-duplicate cluster."""
     from monai_brain.data.folds import add_items, fold_datalist, read_folds
-    from monai_brain.data.index import index_folder
+    from monai_brain.data.index import OTHER_CLASS, index_folder
     from monai_brain.data.splits import LEAKY_SPLITS, check_hashes, read_datalist
-    from monai_brain.io.write import write_json
+    from monai_brain.io.write import refuse_existing, write_json
+    from monai_brain.labels import class_names_from
 
+    refuse_existing(output, overwrite=overwrite)
+    if split is not None and (keep_split or classes is not None):
+        raise typer.BadParameter("--split names a file that says split and classes; leave out --keep-split, --classes")
     by_fold = fold is not None or all_folds
     if by_fold and split is None:
         raise typer.BadParameter("--fold and --all-folds need the folds file, as --split")
@@ -89,7 +103,14 @@ def index(
         if datalist.get("name") in LEAKY_SPLITS:
             errors.print(f"warning: {datalist['name']} is leaky: {LEAKY_SPLITS[datalist['name']]}", soft_wrap=True)
         return
-    found = index_folder(folder, patient_pattern=patient_pattern, seed=seed, workers=workers or os.cpu_count() or 1)
+    found = index_folder(
+        folder,
+        patient_pattern=patient_pattern,
+        class_names=class_names_from(classes) if classes is not None else None,
+        keep_split=keep_split,
+        seed=seed,
+        workers=workers or os.cpu_count() or 1,
+    )
     write_json(output, found.datalist)
     console.print(_table_of_parts(found.datalist))
     twins = found.duplicates
@@ -98,9 +119,15 @@ def index(
         f"{twins.near_of_other_class} with another label on the copy"
     )
     console.print(f"groups: {found.datalist['grouping']}", soft_wrap=True, markup=False)
+    if found.divided_groups:
+        errors.print(
+            f"warning: {found.divided_groups} group(s) are in two parts of the split that was kept: figures on its "
+            f"test part will be too high; for a new split: monai-brain audit {folder} -o AUDIT --split-to DATALIST",
+            markup=False,
+        )
     for path, code in found.refused.items():
         errors.print(f"left out: {path} ({code})", markup=False)
-    if any(code != "sidecar" for code in found.refused.values()):
+    if any(code not in ("sidecar", OTHER_CLASS) for code in found.refused.values()):
         raise typer.Exit(EXIT_FINDINGS)
 
 
@@ -115,15 +142,20 @@ def audit(
     split_to: Annotated[
         Path | None, typer.Option(help="Datalist to write: copies left out, look-alikes and known patients together.")
     ] = None,
+    classes: Annotated[str | None, typer.Option(help="Of folders, other classes than the four; see index.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Find copies (also mirrored and turned), leaks between parts, label conflicts, and slices of public sets."""
-    from monai_brain.io.write import write_json
+    from monai_brain.io.write import refuse_existing, write_json
+    from monai_brain.labels import CLASS_NAMES, class_names_from
     from monai_brain.report.audit import audit as audit_sets
     from monai_brain.report.audit import grouped_split, read_set
 
+    refuse_existing(output, split_to, overwrite=overwrite)
+    names = class_names_from(classes) if classes is not None else CLASS_NAMES
     places = [*sets, against] if against is not None else sets
-    entries = [entry for number, place in enumerate(places) for entry in read_set(place, number, dataset_dir)]
+    entries = [entry for number, place in enumerate(places) for entry in read_set(place, number, dataset_dir, names)]
     processes = workers or os.cpu_count() or 1
     found = audit_sets(entries, output, workers=processes, against=against is not None)
     _print_audit(found)
@@ -173,11 +205,13 @@ def index_pairs(
         str | None, typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the folds and of the patients who validate.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Pair slices with masks and split them by patient: one fold, one institution, or who is held out is tested."""
     from monai_brain.data.pairs import count_by_part, find_pairs, split_pairs
-    from monai_brain.io.write import write_json
+    from monai_brain.io.write import refuse_existing, write_json
 
+    refuse_existing(output, overwrite=overwrite)
     found = find_pairs(folder, patient_pattern=patient_pattern)
     datalist = split_pairs(
         found.pairs, fold=fold, folds=folds, split=split, held_out=held_out, institution=leave_out, seed=seed
@@ -200,20 +234,20 @@ def label_slices(
     split: Annotated[Path, typer.Option(help="File with the fold of every patient, and a list test.")],
     sequence: Annotated[str, typer.Option(help="t1, flair or t1c.")] = "t1c",
     tumor: Annotated[str, typer.Option(help="Class of slices with tumor.")] = "glioma",
+    overwrite: Overwrite = False,
 ) -> None:
     """Label single slices of segmented heads by their masks: a tumor class, or no tumor; to train a classifier on."""
     from monai_brain.data.pairs import find_pairs, read_split
     from monai_brain.data.slice_labels import SEQUENCES, count_classes
     from monai_brain.data.slice_labels import label_slices as label
-    from monai_brain.io.write import write_json
+    from monai_brain.io.write import refuse_existing, write_json
     from monai_brain.labels import CLASS_NAMES
 
+    refuse_existing(output, overwrite=overwrite)
     if sequence not in SEQUENCES:
         raise typer.BadParameter(f"sequence {sequence!r}; give one of {', '.join(SEQUENCES)}")
     if tumor not in CLASS_NAMES:
         raise typer.BadParameter(f"class {tumor!r}; give one of {', '.join(CLASS_NAMES)}")
-    if output.exists() and any(output.iterdir()):
-        raise FileExistsError(f"{output}: holds files already; give a new folder")
     found = label(folder, find_pairs(folder).pairs, read_split(split), output, sequence=sequence, tumor=tumor)
     write_json(output / "folds.json", found.folds)
     write_json(output / "held_out.json", found.held_out)
@@ -228,16 +262,19 @@ def label_slices(
 def slices(
     volumes: Annotated[Path, typer.Argument(help="Folder of volumes with their masks; or a table, cases.csv.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="New folder for the slices.")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Take volumes with masks apart into slices with masks, to train a segmenter on; index-pairs comes next."""
     from rich.progress import Progress
 
     from monai_brain.data.volumes import find_volume_pairs, write_slices
+    from monai_brain.io.write import refuse_existing
 
+    refuse_existing(output, overwrite=overwrite)
     found = find_volume_pairs(volumes)
     with Progress(console=errors) as progress:
         task = progress.add_task("taking apart", total=len(found.pairs))
-        refused = write_slices(found.pairs, output, lambda: progress.advance(task))
+        refused = write_slices(found.pairs, output, lambda: progress.advance(task), overwrite=overwrite)
     console.print(f"{len(found.pairs) - len(refused)} volumes in slices in {output}", soft_wrap=True, markup=False)
     for path, reason in {**found.skipped, **refused}.items():
         errors.print(f"left out: {path}: {reason}", markup=False)
@@ -255,11 +292,14 @@ def explore(
     network: Annotated[str | None, typer.Option(help="Overlay whose preprocessing is shown, such as cnn.")] = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Draw what is in a data set: classes, examples, sizes, intensities, preprocessing and augmentation."""
     from monai_brain.inference.apply import find_bundle
+    from monai_brain.io.write import refuse_existing
     from monai_brain.report.exploration import write_exploration
 
+    refuse_existing(output, overwrite=overwrite)
     configs = find_bundle(bundle) / "configs"
     files = [configs / "train.yaml"]
     if network is not None:

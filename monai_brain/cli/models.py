@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, app, console, errors
+from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, errors
 
 
 @app.command()
@@ -34,12 +34,13 @@ def evaluate(
         Path | None, typer.Option(help="Of masks: another output of this command, for a paired comparison.")
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Score a trained run on its own split or another data set; a classifier beside a nearest-neighbor baseline."""
     from monai_brain.inference.apply import evaluate_run
 
     if (run / "predictions.csv").is_file():
-        _evaluate_masks(run, dataset_dir, part, datalist, output, against)
+        _evaluate_masks(run, dataset_dir, part, datalist, output, against, overwrite)
         return
     if external_dir is not None and external is None:
         raise typer.BadParameter("name the other data set's datalist with --external")
@@ -47,7 +48,7 @@ def evaluate(
         raise typer.BadParameter(f"{run} has a datalist; score it on other data with --external and --external-dir")
     optional = {"datalist": datalist, "external": external, "external_dir": external_dir, "output_dir": output}
     named = {key: str(value) for key, value in optional.items() if value is not None}
-    folder = evaluate_run(run, dataset_dir, bundle=bundle, part=part, **named)
+    folder = evaluate_run(run, dataset_dir, bundle=bundle, overwrite=overwrite, part=part, **named)
     metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     console.print(_table_of_classes(metrics) if "model" in metrics else _table_of_patients(metrics))
     console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
@@ -59,12 +60,15 @@ def pool(
         list[Path], typer.Argument(help="Folders of trainings on the folds, evaluated on their test parts.")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figures, table and page.")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Put the folds of a cross-validation together: every image, or every patient of a segmenter, once."""
+    from monai_brain.io.write import refuse_existing
     from monai_brain.report.comparison import is_classifier
     from monai_brain.report.evaluation import write_pooled_classes
     from monai_brain.report.segmentation import write_pooled
 
+    refuse_existing(output, overwrite=overwrite)
     if (runs[0] / "evaluation_test" / "predictions.csv").is_file() and is_classifier(runs[0]):
         console.print(_table_of_classes(write_pooled_classes(output, runs)))
     else:
@@ -115,22 +119,33 @@ def _pool_folds(runs: list[Path], output: Path) -> None:
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Folders of trainings that were evaluated on their test part.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and figures.")],
+    overwrite: Overwrite = False,
 ) -> None:
     """Put trained and evaluated runs into one table, with a paired test for each two."""
+    from monai_brain.io.write import refuse_existing
     from monai_brain.report.comparison import write_comparison
 
+    refuse_existing(output, overwrite=overwrite)
     write_comparison(output, runs)
     console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
 
 
 def _evaluate_masks(
-    run: Path, dataset_dir: Path, part: str, datalist: Path | None, output: Path | None, against: Path | None
+    run: Path,
+    dataset_dir: Path,
+    part: str,
+    datalist: Path | None,
+    output: Path | None,
+    against: Path | None,
+    overwrite: bool,
 ) -> None:
+    from monai_brain.io.write import refuse_existing
     from monai_brain.report.predicted_masks import score_predictions
 
     if datalist is None:
         raise typer.BadParameter(f"{run} has masks: name the datalist with their references, with --datalist")
     folder = output or run / f"evaluation_{part}"
+    refuse_existing(folder, overwrite=overwrite)
     metrics = score_predictions(run, datalist, dataset_dir, folder, part=part, against=against)
     console.print(_table_of_patients(metrics))
     if "paired" in metrics:

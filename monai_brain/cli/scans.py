@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, app, console
+from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console
 
 
 @app.command()
@@ -215,11 +215,13 @@ def serve_page(
 def agree(
     reviews: Annotated[list[Path], typer.Argument(help="CSV files exported from a review page, one for each reader.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV of the cases they differ in.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Agreement and Cohen's kappa between readers and model, with 95 % intervals."""
     from monai_brain.evaluation.agreement import agreements, read_review
-    from monai_brain.io.write import write_csv
+    from monai_brain.io.write import refuse_existing, write_csv
 
+    refuse_existing(output, overwrite=overwrite)
     pairs = agreements([read_review(path) for path in reviews])
     table = Table("first", "second", "cases", "of them blinded", "agreement", "Cohen's kappa")
     for pair in pairs:

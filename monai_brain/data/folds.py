@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_brain.data.splits import UnusableDatalist
-from monai_brain.labels import CLASS_NAMES
+from monai_brain.data.splits import OtherClasses, UnusableDatalist, class_names_of
+from monai_brain.labels import UnusableClasses
 
 KEPT = ("image", "label", "group", "fold", "sha256", "source", "sequence", "tumor", "mirrored", "cheng_index")
 """What an item of a folds file hands on to a datalist, where it is there."""
@@ -26,7 +26,7 @@ def read_folds(path: str | Path) -> dict[str, Any]:
     Folds count from 1. Items with `copy_of`, copies or mirror images of another item, may be among them.
 
     Raises:
-        UnusableFolds: it is missing, no such file, has other classes, or a group is in two folds.
+        UnusableFolds: it is missing, no such file, its classes cannot be, or a group is in two folds.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,8 +38,10 @@ def read_folds(path: str | Path) -> dict[str, Any]:
     items = content.get("items") if isinstance(content, dict) else None
     if not isinstance(items, list) or not all({"image", "label", "group", "fold"} <= set(item) for item in items):
         raise UnusableFolds(f"{path}: expected a list `items`, each with image, label, group and fold")
-    if tuple(content.get("class_names", CLASS_NAMES)) != CLASS_NAMES:
-        raise UnusableFolds(f"{path}: classes are {content['class_names']}; expected {list(CLASS_NAMES)} in this order")
+    try:
+        class_names_of(content)
+    except UnusableClasses as error:
+        raise UnusableFolds(f"{path}: {error}") from None
     _refuse_divided_groups(items, path)
     return content
 
@@ -67,7 +69,7 @@ def fold_datalist(folds: Mapping[str, Any], test: int | None) -> dict[str, Any]:
     part_of[numbers[0] if test is None else numbers[(numbers.index(test) + 1) % len(numbers)]] = "validation"
     datalist: dict[str, Any] = {
         "name": f"{folds.get('name', 'folds')}_{'all_folds' if test is None else f'fold_{test}'}",
-        "class_names": list(CLASS_NAMES),
+        "class_names": list(class_names_of(folds)),
         "grouping": folds.get("grouping", "by the folds file"),
         **{part: [] for part in ("training", "validation", "test")},
     }
@@ -106,8 +108,14 @@ def add_items(datalist: dict[str, Any], folds: Mapping[str, Any], test: int | No
         folds: of the other set, as read.
         test: number of the fold; None: as `fold_datalist`.
         folder: of the other set's images, as seen from the datalist's.
+
+    Raises:
+        OtherClasses: the other set has other classes.
     """
     other = fold_datalist(folds, test)
+    if other["class_names"] != datalist["class_names"]:
+        mine, theirs = (", ".join(one["class_names"]) for one in (datalist, other))
+        raise OtherClasses(f"{folds.get('name', folder)}: its classes are {theirs}, those of the first set {mine}")
     datalist["name"] += f"_with_{folds.get('name', 'another_set')}"
     for part in ("training", "validation"):
         datalist[part] += [item | {"image": f"{folder}/{item['image']}"} for item in other[part]]

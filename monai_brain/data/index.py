@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,10 +18,23 @@ from monai_brain.data.duplicates import (
     pairs_within,
 )
 from monai_brain.data.likeness import NEIGHBOR
-from monai_brain.data.splits import DEFAULT_FRACTIONS, PARTS, split_groups
+from monai_brain.data.splits import DEFAULT_FRACTIONS, PART_FOLDERS, PARTS, class_names_of, split_groups
 from monai_brain.io import Case, Skipped, find_cases
 from monai_brain.io.cases import is_litter
-from monai_brain.labels import CLASS_NAMES, FOLDER_NAMES, class_of_folder
+from monai_brain.labels import CLASS_NAMES, FOLDER_NAMES, check_class_names, class_of_folder
+
+OTHER_CLASS = "other_class"
+"""Code of folders that are left out because their class is none of those that were asked for."""
+
+VALIDATION_SHARE = 0.15
+"""Of training, where a split that is kept has no validation part."""
+
+KNOWN_NAMES = "; ".join(f"{name}: {', '.join(known)}" for name, known in FOLDER_NAMES.items())
+WAYS_OUT = (
+    "Rename or move folders, or name your own classes, which are those of the folders, with --classes A,B,...; without "
+    f"it, known names are {KNOWN_NAMES}"
+)
+"""Where folders do not fit the classes."""
 
 
 class UnusableFolder(ValueError):
@@ -36,6 +49,8 @@ class Index(NamedTuple):
     refused: dict[str, str]
     """Relative path of each file that is in no part: its code."""
     duplicates: "Duplicates"
+    divided_groups: int = 0
+    """Groups that a split which was kept has in more than one part."""
 
 
 class Duplicates(NamedTuple):
@@ -53,66 +68,134 @@ def index_folder(
     folder: Path,
     *,
     patient_pattern: str | None = None,
+    class_names: Sequence[str] | None = None,
+    keep_split: bool = False,
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
     seed: int = 0,
     workers: int = 2,
 ) -> Index:
-    """Index class folders and split them 70/15/15, grouped and stratified.
+    """Index class folders and split them 70/15/15, grouped and stratified; or keep the split that they have.
 
     Args:
-        folder: holds one folder per class, under any of the public sets' names (`labels.FOLDER_NAMES`).
+        folder: holds one folder per class, see `labels.class_of_folder`; or folders such as `Training` and `Testing`
+            that hold these.
         patient_pattern: regular expression on the path relative to `folder`; its first group (or the whole
             match) is the patient. Without it, groups are clusters of slices that look alike.
+        class_names: other classes than the default ones; folders of none of them are left out.
+        keep_split: the folder's own split. Where it has no validation part, some groups of training become it.
         fractions: of training, validation and test.
         seed: of the split.
         workers: processes that read the images.
 
     Raises:
-        UnusableFolder: a class folder is missing, empty or unknown; or a path has no patient.
+        UnusableFolder: a class folder is missing, empty or unknown; a path has no patient; or the folder has a split
+            and it is not to be kept, or the other way round.
     """
-    cases, labels, refused = _cases_by_class(folder, class_folders(folder))
+    names = check_class_names(class_names or CLASS_NAMES)
+    part_of = part_folders(folder, keep_split)
+    labels_of: dict[Path, int] = {}
+    refused: dict[str, str] = {}
+    for place in part_of or [folder]:
+        found, others = class_folders(place, names, leave_out=class_names is not None)
+        labels_of |= found
+        refused |= {f"{path.relative_to(folder).as_posix()}/": OTHER_CLASS for path in others}
+    _refuse_missing(labels_of, names, folder, part_of)
+    cases, labels, skipped = _cases_by_class(folder, labels_of)
+    refused |= skipped
     prints = fingerprints(cases, workers)
-    for case, found in zip(cases, prints, strict=True):
-        if found.refusal:
-            refused[case.id] = found.refusal.code
-    readable = [i for i, found in enumerate(prints) if found.refusal is None]
+    for case, own in zip(cases, prints, strict=True):
+        if own.refusal:
+            refused[case.id] = own.refusal.code
+    readable = [i for i, own in enumerate(prints) if own.refusal is None]
     cases, labels = [cases[i] for i in readable], [labels[i] for i in readable]
     prints = [prints[i] for i in readable]
-    _refuse_empty(labels, folder)
+    parts = [part_of.get(folder / PurePosixPath(case.id).parts[0], "training") for case in cases]
+    _refuse_empty(labels, parts, names, folder)
     groups, grouping = _groups(cases, prints, patient_pattern)
-    parts = split_groups(labels, groups, fractions=fractions, seed=seed)
+    divided = sum(count > 1 for count in Counter(group for group, _ in set(zip(groups, parts, strict=True))).values())
+    if not part_of:
+        parts = split_groups(labels, groups, fractions=fractions, seed=seed, class_names=names)
+    elif "validation" not in parts:
+        _draw_validation(parts, labels, groups, seed, names)
     datalist: dict[str, Any] = {
         "name": folder.resolve().name,
-        "class_names": list(CLASS_NAMES),
+        "class_names": list(names),
         "grouping": grouping,
+        **({"split": f"kept, of the folders {', '.join(path.name for path in part_of)}"} if part_of else {}),
         "seed": seed,
         **{part: [] for part in PARTS},
     }
-    for case, label, group, found, part in zip(cases, labels, groups, prints, parts, strict=True):
-        datalist[part].append({"image": case.id, "label": label, "group": group, "sha256": found.sha256})
-    return Index(datalist, refused, count_duplicates(prints, labels))
+    for case, label, group, own, part in zip(cases, labels, groups, prints, parts, strict=True):
+        datalist[part].append({"image": case.id, "label": label, "group": group, "sha256": own.sha256})
+    return Index(datalist, refused, count_duplicates(prints, labels), divided)
 
 
-def class_folders(folder: Path) -> dict[Path, int]:
-    """The class folders inside `folder`, with their class index.
+def part_folders(folder: Path, keep_split: bool) -> dict[Path, str]:
+    """The folders inside `folder` that are parts of a split, with their part; none where it has no split.
 
     Raises:
-        UnusableFolder: `folder` is missing, or a class folder is missing or unknown.
+        UnusableFolder: `folder` is missing; or it has a split, whole or not, that is not what was asked for.
     """
     if not folder.is_dir():
         raise UnusableFolder(f"{folder}: no such folder; give the one that holds the class folders")
-    inside = sorted(
+    inside = _folders_inside(folder)
+    found = {path: PART_FOLDERS[path.name.lower()] for path in inside if path.name.lower() in PART_FOLDERS}
+    names = ", ".join(path.name for path in found)
+    if found and not keep_split:
+        raise UnusableFolder(
+            f"{folder}: holds {names}, which is a split; give --keep-split to keep it, or make a new one without "
+            f"copies in two parts: monai-brain audit {folder} -o AUDIT --split-to DATALIST"
+        )
+    if keep_split and not {"training", "test"} <= set(found.values()):
+        raise UnusableFolder(
+            f"{folder}: --keep-split needs folders for training and test, such as Training and Testing, with the class "
+            f"folders inside; there is {names or 'none'}"
+        )
+    if found and (strange := [path.name for path in inside if path not in found]):
+        raise UnusableFolder(f"{folder}: holds {', '.join(strange)} beside {names}; move it away, or into one of them")
+    return found
+
+
+def class_folders(
+    folder: Path, class_names: Sequence[str] = CLASS_NAMES, *, leave_out: bool = False
+) -> tuple[dict[Path, int], list[Path]]:
+    """The class folders inside `folder`, with their class index; and the folders that are left out.
+
+    Args:
+        folder: holds them.
+        class_names: classes that there are.
+        leave_out: leave out folders of other classes, instead of refusing them.
+
+    Raises:
+        UnusableFolder: a class folder is unknown.
+    """
+    found = {path: class_of_folder(path.name, class_names) for path in _folders_inside(folder)}
+    unknown = [path for path, name in found.items() if name is None]
+    if unknown and not leave_out:
+        raise UnusableFolder(f"{folder}: unknown class folder {', '.join(path.name for path in unknown)}. {WAYS_OUT}")
+    return {path: class_names.index(name) for path, name in found.items() if name is not None}, unknown
+
+
+def _folders_inside(folder: Path) -> list[Path]:
+    return sorted(
         path for path in folder.iterdir() if path.is_dir() and not (path.name.startswith(".") or is_litter(path.name))
     )
-    found = {path: class_of_folder(path.name) for path in inside}
-    unknown = [path.name for path, name in found.items() if name is None]
-    missing = [name for name in CLASS_NAMES if name not in found.values()]
-    if unknown or missing:
-        known = "; ".join(f"{name}: {', '.join(FOLDER_NAMES[name])}" for name in CLASS_NAMES)
-        said = [f"unknown class folder {', '.join(unknown)}"] if unknown else []
-        said += [f"no folder of class {', '.join(missing)}"] if missing else []
-        raise UnusableFolder(f"{folder}: {'; '.join(said)}. Rename or move folders; known names are {known}")
-    return {path: CLASS_NAMES.index(name) for path, name in found.items() if name is not None}
+
+
+def _draw_validation(
+    parts: list[str], labels: Sequence[int], groups: Sequence[Any], seed: int, class_names: Sequence[str]
+) -> None:
+    """Make some groups of training the validation part, stratified by class."""
+    own = [place for place, part in enumerate(parts) if part == "training"]
+    drawn = split_groups(
+        [labels[place] for place in own],
+        [groups[place] for place in own],
+        fractions=(1 - VALIDATION_SHARE, VALIDATION_SHARE, 0),
+        seed=seed,
+        class_names=class_names,
+    )
+    for place, part in zip(own, drawn, strict=True):
+        parts[place] = part
 
 
 def count_duplicates(prints: Sequence[Fingerprint], labels: Sequence[int]) -> Duplicates:
@@ -137,7 +220,7 @@ def count_by_class(datalist: Mapping[str, Any]) -> dict[str, dict[str, tuple[int
                 sum(item["label"] == index for item in items),
                 len({item.get("group") for item in items if item["label"] == index}),
             )
-            for index, name in enumerate(CLASS_NAMES)
+            for index, name in enumerate(class_names_of(datalist))
         }
     return table
 
@@ -157,8 +240,20 @@ def _cases_by_class(folder: Path, folders: Mapping[Path, int]) -> tuple[list[Cas
     return cases, labels, skipped
 
 
-def _refuse_empty(labels: Sequence[int], folder: Path) -> None:
-    empty = [name for index, name in enumerate(CLASS_NAMES) if index not in labels]
+def _refuse_missing(
+    labels_of: Mapping[Path, int], class_names: Sequence[str], folder: Path, part_of: Mapping[Path, str]
+) -> None:
+    """Refuse classes that no folder is there for, in training if there are parts."""
+    there = {label for path, label in labels_of.items() if part_of.get(path.parent, "training") == "training"}
+    missing = [name for index, name in enumerate(class_names) if index not in there]
+    if missing:
+        where = " for training" if part_of else ""
+        raise UnusableFolder(f"{folder}: no folder of class {', '.join(missing)}{where}. {WAYS_OUT}")
+
+
+def _refuse_empty(labels: Sequence[int], parts: Sequence[str], class_names: Sequence[str], folder: Path) -> None:
+    there = {label for label, part in zip(labels, parts, strict=True) if part == "training"}
+    empty = [name for index, name in enumerate(class_names) if index not in there]
     if empty:
         raise UnusableFolder(
             f"{folder}: no readable image of class {', '.join(empty)}; fill the folder or fix its files"

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 
 from monai_brain.io.write import sha256_of
-from monai_brain.labels import CLASS_NAMES
+from monai_brain.labels import CLASS_NAMES, UnusableClasses, check_class_names
 
 PARTS = ("training", "validation", "test")
 DEFAULT_FRACTIONS = (0.70, 0.15, 0.15)
+
+PART_FOLDERS = {"train": "training", "val": "validation", "valid": "validation", "testing": "test"} | {
+    part: part for part in PARTS
+}
+"""Folder names that stand for a part of a split, in lower case."""
 
 LEAKY_SPLITS = {
     "classification_v1": "nearly every tumor slice of its test part has a neighbor of the same patient in training; "
@@ -30,6 +35,10 @@ class UnusableDatalist(ValueError):
     """A datalist that does not fit the data or the classes."""
 
 
+class OtherClasses(UnusableDatalist):
+    """A datalist whose classes are not those of the weights, or of another datalist."""
+
+
 class UnusableSplit(ValueError):
     """The split that was asked for cannot be made."""
 
@@ -40,6 +49,7 @@ def split_groups(
     *,
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
     seed: int = 0,
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> list[str]:
     """A part for every image: stratified by class, no group in two parts.
 
@@ -51,6 +61,7 @@ def split_groups(
         groups: group per image, (N,), hashable.
         fractions: share of the images in training, validation and test; they add up to 1.
         seed: of the order.
+        class_names: for messages.
 
     Returns:
         One of `PARTS` per image, (N,).
@@ -68,17 +79,18 @@ def split_groups(
     for class_index in sorted(set(labels)):
         own = [group for group, classes in members.items() if Counter(classes).most_common(1)[0][0] == class_index]
         order = sorted(random.permutation(len(own)), key=lambda i: -len(members[own[i]]))
-        part_of_group |= _fill([own[i] for i in order], members, fractions, class_index)
+        part_of_group |= _fill([own[i] for i in order], members, fractions, class_names[class_index])
     return [part_of_group[group] for group in groups]
 
 
 def _fill(
-    groups: Sequence[Any], members: Mapping[Any, Sequence[int]], fractions: Sequence[float], class_index: int
+    groups: Sequence[Any], members: Mapping[Any, Sequence[int]], fractions: Sequence[float], class_name: str
 ) -> dict[Any, str]:
     wanted = sum(fraction > 0 for fraction in fractions)
     if len(groups) < wanted:
-        name = CLASS_NAMES[class_index] if class_index < len(CLASS_NAMES) else class_index
-        raise UnusableSplit(f"class {name}: {len(groups)} group(s) for {wanted} parts; add patients of this class")
+        raise UnusableSplit(
+            f"class {class_name}: {len(groups)} group(s) for {wanted} parts; add patients of this class"
+        )
     total = sum(len(members[group]) for group in groups)
     targets = np.array(fractions) * total
     filled = np.zeros(len(fractions))
@@ -96,7 +108,7 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     """A datalist file, checked for its form.
 
     Raises:
-        UnusableDatalist: missing, no JSON, without parts, or with classes in another order than ours.
+        UnusableDatalist: missing, no JSON, without parts, or with classes or labels that cannot be.
     """
     path = Path(path)
     if not path.is_file():
@@ -109,10 +121,50 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
         raise UnusableDatalist(f"{path}: not JSON ({error}); make it again with monai-brain index") from None
     if not isinstance(datalist, dict) or not any(isinstance(datalist.get(part), list) for part in PARTS):
         raise UnusableDatalist(f"{path}: has none of {', '.join(PARTS)}; is it a MONAI datalist?")
-    names = datalist.get("class_names")
-    if names is not None and tuple(names) != CLASS_NAMES:
-        raise UnusableDatalist(f"{path}: classes are {names}; expected {list(CLASS_NAMES)} in this order")
+    try:
+        names = class_names_of(datalist)
+    except UnusableClasses as error:
+        raise UnusableDatalist(f"{path}: {error}") from None
+    labels = {item["label"] for part in PARTS for item in datalist.get(part, []) if isinstance(item.get("label"), int)}
+    if unknown := labels - set(range(len(names))):
+        raise UnusableDatalist(f"{path}: label {min(unknown)} is no index of its classes, {', '.join(names)}")
     return datalist
+
+
+def class_names_of(datalist: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes of a datalist or folds file, in their order; the default ones where it does not say.
+
+    Raises:
+        UnusableClasses: they cannot be.
+    """
+    return check_class_names(datalist.get("class_names", CLASS_NAMES))
+
+
+def read_class_names(path: str | Path) -> list[str]:
+    """The classes of a datalist file; the default ones where there is no file, so that networks are built without data.
+
+    Raises:
+        UnusableDatalist: as `read_datalist`.
+    """
+    return list(class_names_of(read_datalist(path)) if Path(path).is_file() else CLASS_NAMES)
+
+
+def refuse_other_classes(class_names: Sequence[str], path: str | Path) -> None:
+    """Stop where a datalist has other classes than the weights that are applied to it.
+
+    Args:
+        class_names: of the weights.
+        path: of the datalist.
+
+    Raises:
+        OtherClasses: naming both.
+    """
+    theirs = class_names_of(read_datalist(path))
+    if theirs != tuple(class_names):
+        raise OtherClasses(
+            f"{path}: its classes are {', '.join(theirs)}, those of the weights {', '.join(class_names)}; give weights "
+            "and a datalist with the same classes in the same order"
+        )
 
 
 def load_datalist(path: str | Path, dataset_dir: str | Path, part: str) -> list[dict[str, Any]]:
@@ -196,14 +248,14 @@ def check_hashes(datalist: Mapping[str, Any], dataset_dir: Path) -> list[str]:
     return problems
 
 
-def class_weights(items: Sequence[Mapping[str, Any]], num_classes: int = len(CLASS_NAMES)) -> list[float]:
+def class_weights(items: Sequence[Mapping[str, Any]], class_names: Sequence[str] = CLASS_NAMES) -> list[float]:
     """Weights of the loss that make every class count the same: N / (classes x images of the class).
 
     Raises:
         UnusableDatalist: a class has no image.
     """
     counts = Counter(int(item["label"]) for item in items)
-    missing = [index for index in range(num_classes) if not counts[index]]
+    missing = [name for index, name in enumerate(class_names) if not counts[index]]
     if missing:
-        raise UnusableDatalist(f"no training image of class {', '.join(CLASS_NAMES[i] for i in missing)}")
-    return [len(items) / (num_classes * counts[index]) for index in range(num_classes)]
+        raise UnusableDatalist(f"no training image of class {', '.join(missing)}")
+    return [len(items) / (len(class_names) * counts[index]) for index in range(len(class_names))]

@@ -11,7 +11,7 @@ from monai_brain.data.places import UnusablePairs, by_place, is_mask, listed, pl
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases, read_case
 from monai_brain.io.read import read_volume_mask
 from monai_brain.io.sequences import SUFFIX, masks_of_table
-from monai_brain.io.write import write_png
+from monai_brain.io.write import refuse_existing, write_png
 from monai_brain.transforms.load import as_8_bits, slices_of, slices_with_signal, to_network_channels
 
 READ_THREADS = 2
@@ -89,7 +89,9 @@ def find_volume_pairs(place: Path) -> VolumePairs:
     return VolumePairs(pairs, skipped)
 
 
-def write_slices(pairs: list[VolumePair], output: Path, told: Callable[[], None] = lambda: None) -> dict[str, str]:
+def write_slices(
+    pairs: list[VolumePair], output: Path, told: Callable[[], None] = lambda: None, *, overwrite: bool = False
+) -> dict[str, str]:
     """Write the slices that hold something, and their masks, as PNG: three channels of 8 bits, in `SEQUENCES`' order.
 
     `OUTPUT/PATIENT/NAME_7.png` and `_mask.png`, 0 or 255, are the eighth slice of a volume as `predict` counts them.
@@ -99,6 +101,7 @@ def write_slices(pairs: list[VolumePair], output: Path, told: Callable[[], None]
         pairs: as found.
         output: empty or missing.
         told: called after each volume.
+        overwrite: see `io.write.refuse_existing`.
 
     Returns:
         Why volumes were left out, by id.
@@ -106,8 +109,7 @@ def write_slices(pairs: list[VolumePair], output: Path, told: Callable[[], None]
     Raises:
         FileExistsError: the folder holds something already.
     """
-    if output.exists() and any(output.iterdir()):
-        raise FileExistsError(f"{output}: not empty; give a new folder for the slices")
+    refuse_existing(output, overwrite=overwrite)
     refused = {}
     with ThreadPoolExecutor(READ_THREADS) as pool:
         for pair, refusal in zip(pairs, pool.map(lambda pair: _write(pair, output), pairs), strict=True):

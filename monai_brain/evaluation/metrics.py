@@ -43,21 +43,19 @@ def classification_metrics(
     }
 
 
-def macro_f1(labels: np.ndarray, predicted: np.ndarray, num_classes: int = len(CLASS_NAMES)) -> float:
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
     """Mean of F1 over the classes that the reference holds.
 
     Args:
         labels: class indices, (N,).
         predicted: class indices, (N,).
-        num_classes: K.
     """
-    present = [index for index in range(num_classes) if (np.asarray(labels) == index).any()]
-    return float(sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0))
+    return float(sk.f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0))
 
 
 def macro_f1_of_logits(logits: torch.Tensor, labels: torch.Tensor) -> float:
     """`macro_f1` as ignite's `EpochMetric` calls it: logits (N, K), labels (N,)."""
-    return macro_f1(labels.cpu().numpy(), logits.argmax(dim=1).cpu().numpy(), logits.shape[1])
+    return macro_f1(labels.cpu().numpy(), logits.argmax(dim=1).cpu().numpy())
 
 
 def accuracy_of_logits(logits: torch.Tensor, labels: torch.Tensor) -> float:

@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 
 from monai_brain.evaluation.intervals import group_bootstrap
-from monai_brain.labels import CLASS_NAMES
-
-NO_TUMOR = CLASS_NAMES.index("notumor")
 
 
-def by_source(items: Sequence[Mapping[str, Any]], predicted: np.ndarray) -> list[dict[str, Any]]:
-    """One row for each source, sequence, and tumor or not; none where no item says its source.
+def by_source(items: Sequence[Mapping[str, Any]], predicted: np.ndarray, no_tumor: int | None) -> list[dict[str, Any]]:
+    """One row for each source, sequence, and tumor or not; none where no item says its source, or no class no tumor.
 
     A classifier that tells sources apart instead of tumors shows here: it calls the slices of one source "no tumor",
     with tumor or without.
@@ -21,15 +18,16 @@ def by_source(items: Sequence[Mapping[str, Any]], predicted: np.ndarray) -> list
     Args:
         items: with `label`, and `source` and `sequence` where they are known, N of them.
         predicted: class index per item, (N,).
+        no_tumor: index of the class without tumor; None: there is none.
 
     Returns:
         Rows with `source`, `sequence`, `tumor`, `images`, `accuracy` and `called_tumor` (shares of the images).
     """
-    if not any("source" in item for item in items):
+    if no_tumor is None or not any("source" in item for item in items):
         return []
     cells: dict[tuple[str, str, bool], list[int]] = defaultdict(list)
     for index, item in enumerate(items):
-        cells[item.get("source", ""), item.get("sequence", ""), item["label"] != NO_TUMOR].append(index)
+        cells[item.get("source", ""), item.get("sequence", ""), item["label"] != no_tumor].append(index)
     labels = np.array([item["label"] for item in items])
     return [
         {
@@ -38,25 +36,28 @@ def by_source(items: Sequence[Mapping[str, Any]], predicted: np.ndarray) -> list
             "tumor": tumor,
             "images": len(own),
             "accuracy": float((predicted[own] == labels[own]).mean()),
-            "called_tumor": float((predicted[own] != NO_TUMOR).mean()),
+            "called_tumor": float((predicted[own] != no_tumor).mean()),
         }
         for (source, sequence, tumor), own in sorted(cells.items())
     ]
 
 
-def tumor_classes(labels: np.ndarray, predicted: np.ndarray, groups: Sequence[Any]) -> dict[str, Any] | None:
-    """Accuracy on the slices with tumor, among all classes; None where there is none.
+def tumor_classes(
+    labels: np.ndarray, predicted: np.ndarray, groups: Sequence[Any], no_tumor: int | None
+) -> dict[str, Any] | None:
+    """Accuracy on the slices with tumor, among all classes; None where there is none, or no class without tumor.
 
     Args:
         labels: class indices, (N,).
         predicted: class indices, (N,).
         groups: group per slice, (N,).
+        no_tumor: index of the class without tumor; None: there is none.
 
     Returns:
         `images`, `accuracy` and its `interval`, resampled by groups within their class.
     """
-    tumor = np.flatnonzero(labels != NO_TUMOR)
-    if not len(tumor):
+    tumor = np.flatnonzero(labels != no_tumor)
+    if no_tumor is None or not len(tumor):
         return None
     right = predicted[tumor] == labels[tumor]
     own = [groups[index] for index in tumor.tolist()]

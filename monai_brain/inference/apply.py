@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_brain.io.write import refuse_existing
 from monai_brain.workflow import keep_overrides
 
 REPOSITORY_BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
@@ -39,17 +40,23 @@ def fast_weights(place: Path | None) -> Path:
     return folder
 
 
-def evaluate_run(run: Path, dataset_dir: Path, *, bundle: Path | None = None, **overrides: Any) -> Path:
+def evaluate_run(
+    run: Path, dataset_dir: Path, *, bundle: Path | None = None, overwrite: bool = False, **overrides: Any
+) -> Path:
     """Score a trained run by a bundle's evaluation workflow.
 
     Args:
         run: folder of the training.
         dataset_dir: folder of the images that it was trained on; the baseline looks its neighbors up there.
         bundle: its folder; by default the repository's classifier.
+        overwrite: replace an earlier evaluation.
         overrides: keys of the bundle's evaluate.yaml; None leaves a key as it is.
 
     Returns:
         The folder with metrics, figures and page.
+
+    Raises:
+        FileExistsError: the folder holds an earlier one.
     """
     configs = find_bundle(bundle) / "configs"
     workflow = start_workflow(
@@ -59,8 +66,10 @@ def evaluate_run(run: Path, dataset_dir: Path, *, bundle: Path | None = None, **
         dataset_dir=str(dataset_dir),
         **overrides,
     )
+    output = Path(workflow.parser.get_parsed_content("output_dir"))
+    refuse_existing(output, overwrite=overwrite)
     workflow.run()
-    return Path(workflow.parser.get_parsed_content("output_dir"))
+    return output
 
 
 def predict_folder(folder: Path, output_dir: Path, *, bundle: Path | None = None, **overrides: Any) -> int:

@@ -115,19 +115,11 @@ class Classification(Task):
         cam_layer: layer that Grad-CAM looks at.
         slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
         weights: whose slices, learned from, are warned of; None: no warning.
+        class_names: of the network's logits.
     """
 
-    columns = (
-        *(f"prob_{name}" for name in CLASS_NAMES),
-        "slices",
-        "agreement",
-        "deciding_slice",
-        *EVIDENCE,
-        EVIDENCE_DROP,
-    )
     on_page = ("agreement", *EVIDENCE, EVIDENCE_DROP)
     folders = ("overlays",)
-    labels = CLASS_NAMES
     verb = "classifying"
     choose: Chooser = staticmethod(slices_with_head)
 
@@ -138,7 +130,11 @@ class Classification(Task):
         cam_layer: str | None = None,
         slices: str | None = None,
         weights: str | None = None,
+        class_names: Sequence[str] = CLASS_NAMES,
     ) -> None:
+        self.labels = tuple(class_names)
+        probabilities = (f"prob_{name}" for name in class_names)
+        self.columns = (*probabilities, "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
         if slices is not None:
             self.choose = slices_asked_for(slices)
         self.explain = self.asks_again = explain
@@ -186,7 +182,7 @@ class Classification(Task):
         mean = every.mean(axis=0)
         chosen = int(mean.argmax())
         deciding = order[int(every[:, chosen].argmax())]
-        values: dict[str, Any] = {f"prob_{name}": f"{value:.6f}" for name, value in zip(CLASS_NAMES, mean, strict=True)}
+        values: dict[str, Any] = {f"prob_{name}": f"{value:.6f}" for name, value in zip(self.labels, mean, strict=True)}
         if opened.image.kind == "volume":
             warnings = (*warnings, "volume_experimental")
             agreement = f"{(every.argmax(axis=1) == chosen).mean():.3f}"
@@ -197,7 +193,7 @@ class Classification(Task):
         if self.explain:
             overlay, evidence, noted = self._write_overlay(opened, deciding, chosen, engine)
             values, warnings = values | evidence, (*warnings, *noted)
-        return Prediction(case.id, "ok", "", CLASS_NAMES[chosen], float(mean[chosen]), values, warnings, overlay)
+        return Prediction(case.id, "ok", "", self.labels[chosen], float(mean[chosen]), values, warnings, overlay)
 
     def close(self) -> None:
         """Take everything off the network."""
@@ -231,7 +227,7 @@ class Classification(Task):
             (explained,) = self._explain(engine, image, np.array([label]), seen.probabilities[None])
         gray = as_seen(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
-        caption = f"{METHOD_NAMES[self.method]} for {CLASS_NAMES[label]}"
+        caption = f"{METHOD_NAMES[self.method]} for {self.labels[label]}"
         write_png(self.output / name, explanation_panel(gray, explained.heat, caption))
         trust = trust_of(explained.heat, gray)
         drop = {} if explained.drop is None else {EVIDENCE_DROP: f"{explained.drop:.3f}"}

@@ -193,7 +193,8 @@ class FolderRun:
                 (self.output / name).unlink(missing_ok=True)
             for name in (*self.task.folders, THUMBNAILS):
                 shutil.rmtree(self.output / name, ignore_errors=True)
-        self.manifest = {**manifest(KIND, options), **identity, "task": type(self.task).__name__.lower()}
+        task = {"task": type(self.task).__name__.lower(), "labels": list(self.task.labels)}
+        self.manifest = {**manifest(KIND, options), **identity, **task}
         self.manifest |= {"engine_trial": self.engine.trial} if isinstance(self.engine, AutoEngine) else {}
         write_json(self.output / MANIFEST, self.manifest)
         for row in self.journal.begin(keep=earlier is not None):

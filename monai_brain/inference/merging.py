@@ -16,9 +16,7 @@ from monai_brain.inference.segmentation import Segmentation
 from monai_brain.inference.task import Task
 from monai_brain.inference.thumbnails import THUMBNAILS
 from monai_brain.io.write import write_json
-
-TASKS: dict[str, type[Task]] = {"classification": Classification, "segmentation": Segmentation}
-"""By what a run's manifest calls them."""
+from monai_brain.labels import CLASS_NAMES
 
 
 def merge_parts(output: Path) -> dict[str, Any]:
@@ -49,13 +47,20 @@ def merge_parts(output: Path) -> dict[str, Any]:
         raise UnusableOutput(f"{output}: {', '.join(other)} ran with other options or weights than {folders[0].name}")
     tables = [list(_rows(folder)) for folder in folders]
     rows = [row for group in zip_longest(*tables) for row in group if row is not None]
-    task = TASKS[manifests[0]["task"]]
+    task = _task(manifests[0])
     for folder in folders:
         _move_files(folder, output, (*task.folders, THUMBNAILS))
     review = any((folder / REVIEW).is_file() for folder in folders)
     counts = write_results(output, lambda: _all_marked(rows), task, review=review)
     write_json(output / MANIFEST, {**manifests[0], "counts": counts, "parts": count})
     return counts
+
+
+def _task(run: Mapping[str, Any]) -> Task | type[Task]:
+    """What the run was for, by its manifest; runs of before there were other classes do not name them."""
+    if run["task"] == "segmentation":
+        return Segmentation
+    return Classification(class_names=run.get("labels", CLASS_NAMES))
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def write_pages(
     failures = heapq.nsmallest(cases, (row for row in rows() if row.status != "ok"), key=lambda row: row.status)
     results = heapq.nsmallest(cases, (row for row in rows() if row.status == "ok"), key=lambda row: row.certainty)
     shown = [_on_page(folder, row, task) for row in (*failures, *results)]
-    write_worklist(folder / REPORT, "Predictions", shown, counts, counts["cases"], task.on_page)
+    write_worklist(folder / REPORT, "Predictions", shown, counts, counts["cases"], task.on_page, task.labels)
     if review:
         own = [case for case in shown if case.thumbnail]
         write_review(folder / REVIEW, "Review", own, task.labels, counts["status"].get("ok", 0))

@@ -90,6 +90,7 @@ class Session:
     Attributes:
         name: of the bundle's folder.
         kind: `classification` or `segmentation`.
+        columns: of its results' rows.
         methods: of `explain.methods.METHODS`, those that this network can be explained by; none of a segmenter.
 
     Raises:
@@ -115,6 +116,7 @@ class Session:
         self.network = parsed("network").eval()
         self.stream = parsed("dataset")
         self.kind = "classification" if isinstance(parsed("task"), Classification) else "segmentation"
+        self.columns = tuple(parsed("task").columns)
         self.layer = parsed("cam_layer") if "cam_layer" in self.workflow.parser else None
         self.methods = tuple(name for name in METHODS if self._is_explained_by(name))
         self.lock = threading.Lock()

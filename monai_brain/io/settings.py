@@ -13,9 +13,17 @@ from typing import Any
 from monai_brain import workflow
 from monai_brain.io.weights import find_weights, read_settings
 from monai_brain.io.write import sha256_of, write_json
+from monai_brain.labels import CLASS_NAMES, UnusableClasses, check_class_names
 
-RECORDED_KEYS = ("image_size", "network_def", "cam_layer", "deterministic_transforms", "intensity_transforms")
-"""What weights were trained with."""
+RECORDED_KEYS = (
+    "class_names",
+    "image_size",
+    "network_def",
+    "cam_layer",
+    "deterministic_transforms",
+    "intensity_transforms",
+)
+"""What weights were trained with. A segmenter's have no classes."""
 
 CHOSEN_KEYS = ("threshold",)
 """What evaluations chose to apply weights with; kept beside weights, and inside those that are published."""
@@ -105,6 +113,11 @@ def read(place: Path) -> dict[str, Any] | None:
     check(found, str(where))
     if not isinstance(found, dict):
         raise UnsafeSettings(f"{where}: the recorded settings are no dictionary; train again, or use another run")
+    if "class_names" in found:  # which become columns, and parts of file names and pages
+        try:
+            check_class_names(found["class_names"])
+        except UnusableClasses as error:
+            raise UnsafeSettings(f"{where}: {error}") from None
     return {key: found[key] for key in (*RECORDED_KEYS, *CHOSEN_KEYS) if key in found}
 
 
@@ -186,6 +199,8 @@ def adopt(place: str | Path, *, as_chosen: bool = True) -> None:
     if settings is None:
         logger.warning("%s: no settings recorded with these weights; network and preprocessing are the config's", place)
         return
+    if "class_names" in running.parser and "class_names" not in settings:  # recorded when there were no others
+        settings["class_names"] = list(CLASS_NAMES)
     if as_chosen and (chosen := read_chosen(Path(place))):
         logger.info("%s: as chosen in the run's evaluation: %s", place, chosen)
         settings |= chosen

@@ -54,6 +54,25 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
+def refuse_existing(*places: Path | None, overwrite: bool) -> None:
+    """Stop before anything takes time where a result would replace what is there.
+
+    Args:
+        places: files and folders that will be written; a folder may exist if it is empty.
+        overwrite: replace files of the same names; others stay.
+
+    Raises:
+        FileExistsError: naming the place, and the way out.
+    """
+    for place in places:
+        if overwrite or place is None or not place.exists():
+            continue
+        if not place.is_dir():
+            raise FileExistsError(f"{place}: exists; give another name, or --overwrite to replace it")
+        if any(place.iterdir()):
+            raise FileExistsError(f"{place}: not empty; give a new folder, or --overwrite to replace files in it")
+
+
 def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
     """Indented JSON in ASCII, so that any file name survives.
 

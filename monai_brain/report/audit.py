@@ -11,7 +11,7 @@ import numpy as np
 from monai_brain.data.duplicates import Fingerprint, fingerprints
 from monai_brain.data.likeness import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, ORIENTATIONS, Pairs, alike, clusters_of
 from monai_brain.data.provenance import CHENG, identify
-from monai_brain.data.splits import PARTS, read_datalist, split_groups
+from monai_brain.data.splits import PART_FOLDERS, PARTS, class_names_of, read_datalist, split_groups
 from monai_brain.evaluation.shortcuts import shortcut_baselines
 from monai_brain.io import Case, Skipped, find_cases
 from monai_brain.io.read import read_image
@@ -20,11 +20,6 @@ from monai_brain.labels import CLASS_NAMES, class_of_folder
 from monai_brain.report.html import Block, Gallery, Table, write_page
 from monai_brain.transforms.load import to_8_bits, to_channels
 from monai_brain.transforms.spatial import resize
-
-PART_FOLDERS = {"train": "training", "val": "validation", "valid": "validation", "testing": "test"} | {
-    part: part for part in PARTS
-}
-"""Folder names that stand for a part of a split, in lower case."""
 
 SHOWN = 40
 """Pairs of each kind on the page."""
@@ -46,9 +41,18 @@ class Entry(NamedTuple):
     """Number of the set, from 0."""
     label: int | None
     part: str | None
+    class_names: tuple[str, ...] = CLASS_NAMES
+    """Of its set."""
+
+    @property
+    def class_name(self) -> str | None:
+        """Its class, which sets may count differently."""
+        return None if self.label is None else self.class_names[self.label]
 
 
-def read_set(place: Path, source: int, dataset_dir: Path | None = None) -> list[Entry]:
+def read_set(
+    place: Path, source: int, dataset_dir: Path | None = None, class_names: tuple[str, ...] = CLASS_NAMES
+) -> list[Entry]:
     """The pictures of a folder or of a datalist.
 
     In a folder, the names above a picture say its class and its part, where they are known ones.
@@ -57,6 +61,7 @@ def read_set(place: Path, source: int, dataset_dir: Path | None = None) -> list[
         place: folder, or datalist (`.json`).
         source: number of the set.
         dataset_dir: folder that a datalist's paths are relative to; None: the one that the datalist lies in.
+        class_names: of a folder; a datalist says its own.
 
     Raises:
         UnusableSet: there is no picture.
@@ -72,13 +77,14 @@ def read_set(place: Path, source: int, dataset_dir: Path | None = None) -> list[
                 source,
                 item["label"] if isinstance(item.get("label"), int) else None,
                 part,
+                class_names_of(datalist),
             )
             for part in PARTS
             for item in datalist.get(part, [])
         ]
     else:
         found = [case for case in find_cases(place) if not isinstance(case, Skipped) and case.kind == "slice"]
-        entries = [_entry(case, place, source) for case in found]
+        entries = [_entry(case, place, source, class_names) for case in found]
     if not entries:
         raise UnusableSet(f"{place}: no picture here; give a folder of slices or a datalist")
     return entries
@@ -150,10 +156,11 @@ def grouped_split(entries: Sequence[Entry], workers: int, seed: int = 0) -> dict
     distinct = [place for place in range(len(kept)) if copies[place] == place]
     labels = [entries[kept[place]].label or 0 for place in distinct]
     own_groups = [int(groups[place]) for place in distinct]
-    parts = split_groups(labels, own_groups, seed=seed)
+    class_names = entries[0].class_names
+    parts = split_groups(labels, own_groups, seed=seed, class_names=class_names)
     datalist: dict[str, Any] = {
         "name": "audited",
-        "class_names": list(CLASS_NAMES),
+        "class_names": list(class_names),
         "grouping": "patients' folds where they are known, else likeness in eight orientations; copies left out",
         "seed": seed,
         **{part: [] for part in PARTS},
@@ -164,12 +171,12 @@ def grouped_split(entries: Sequence[Entry], workers: int, seed: int = 0) -> dict
     return datalist
 
 
-def _entry(case: Case, place: Path, source: int) -> Entry:
+def _entry(case: Case, place: Path, source: int, class_names: tuple[str, ...]) -> Entry:
     folders = PurePosixPath(case.id).parts[:-1]
-    classes = [name for name in map(class_of_folder, folders) if name is not None]
+    classes = [name for folder in folders if (name := class_of_folder(folder, class_names)) is not None]
     parts = [PART_FOLDERS[name.lower()] for name in folders if name.lower() in PART_FOLDERS]
-    label = CLASS_NAMES.index(classes[-1]) if classes else None
-    return Entry(case, f"{place.name}/{case.id}", source, label, parts[0] if parts else None)
+    label = class_names.index(classes[-1]) if classes else None
+    return Entry(case, f"{place.name}/{case.id}", source, label, parts[0] if parts else None, class_names)
 
 
 def _pairs(entries: Sequence[Entry], thumbnails: np.ndarray, against: bool) -> Pairs:
@@ -227,9 +234,8 @@ def _conflicts(entries: Sequence[Entry], copies: Pairs) -> list[dict[str, Any]]:
     """Copies under two classes."""
     found = []
     for first, second, correlation in zip(copies.first, copies.second, copies.correlation, strict=True):
-        labels = entries[first].label, entries[second].label
-        if None not in labels and labels[0] != labels[1]:
-            names = [CLASS_NAMES[label] for label in labels if label is not None]
+        names = [entries[first].class_name, entries[second].class_name]
+        if None not in names and names[0] != names[1]:
             found.append(
                 {
                     "first": entries[first].name,
@@ -308,7 +314,7 @@ def _galleries(output: Path, entries: Sequence[Entry], pairs: Pairs) -> list[Gal
     """The most telling pairs side by side: conflicts, then leaks, then the least alike copies."""
     near = pairs.at_least(NEAR_COPY)
     number = len(near.first)
-    conflict = np.array([_differ(entries, near, place, "label") for place in range(number)], bool)
+    conflict = np.array([_differ(entries, near, place, "class_name") for place in range(number)], bool)
     leak = np.array(
         [_differ(entries, near, place, "part") or _differ(entries, near, place, "source") for place in range(number)],
         bool,

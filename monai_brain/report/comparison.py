@@ -111,6 +111,7 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
         draw_validation_curves(histories, folder / "validation.png")
     draw_confusion_matrices(
         [(label(run), run.metrics["model"]["confusion_matrix"]) for run in _firsts(read)],
+        list(read[0].metrics["model"]["per_class"]),
         folder / "confusion_matrices.png",
     )
     tables = comparison_tables(read)

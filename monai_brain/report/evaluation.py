@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from monai_brain.data.splits import read_datalist
+from monai_brain.data.splits import read_class_names, read_datalist, refuse_other_classes
 from monai_brain.evaluation.baselines import copies_among, nearest_neighbors, thumbnails
 from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
 from monai_brain.evaluation.metrics import classification_metrics, macro_f1
 from monai_brain.evaluation.sources import by_group, by_source, tumor_classes
 from monai_brain.io.write import manifest, write_csv, write_json
-from monai_brain.labels import CLASS_NAMES
+from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
 from monai_brain.report.folds import UnusableFolds, identity_of, refuse_no_fold
 from monai_brain.report.html import Figure, Table, write_page
@@ -37,6 +37,7 @@ def write_evaluation(
     part: str,
     options: Mapping[str, Any],
     seconds: float = 0.0,
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> dict[str, Any]:
     """Score a model and the nearest-neighbor baseline on the same images; write everything into `folder`.
 
@@ -49,6 +50,7 @@ def write_evaluation(
         part: name of the evaluated part.
         options: for the manifest.
         seconds: that the network took for all, from files to probabilities; 0: not measured.
+        class_names: K names.
 
     Returns:
         What stands in `metrics.json`.
@@ -58,7 +60,7 @@ def write_evaluation(
         learned, scored = (thumbnails([item["image"] for item in own]) for own in (references, items))
         nearest, similarity = nearest_neighbors(learned, scored)
         guessed = np.array([references[index]["label"] for index in nearest])
-    metrics = _score(items, probabilities, guessed, part)
+    metrics = _score(items, probabilities, guessed, part, class_names)
     if guessed is not None:
         right = probabilities.argmax(axis=1) == [item["label"] for item in items]
         metrics[NEIGHBOR]["model_accuracy_by_likeness"] = _by_likeness(right, similarity)
@@ -82,11 +84,13 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
     Raises:
         UnusableFolds: as `report.folds.refuse_no_fold`, or an image was tested twice.
     """
+    class_names = read_class_names(runs[0] / "datalist.json")
     items: list[dict[str, Any]] = []
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
     for run in runs:
         refuse_no_fold(run, "predictions.csv")
+        refuse_other_classes(class_names, run / "datalist.json")
         tested = read_datalist(run / "datalist.json")["test"]
         with (run / "evaluation_test" / "predictions.csv").open(encoding="utf-8", newline="") as file:
             rows += csv.DictReader(file)
@@ -95,9 +99,9 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
         if twice or len(rows) != len(items):
             raise UnusableFolds(f"{run}: {min(twice, default='its datalist')} was tested by another run too")
         seen |= {item["image"] for item in tested}
-    probabilities = np.array([[float(row[f"prob_{name}"]) for name in CLASS_NAMES] for row in rows])
-    guessed = np.array([CLASS_NAMES.index(row[NEIGHBOR]) for row in rows]) if all(r[NEIGHBOR] for r in rows) else None
-    metrics = _score(items, probabilities, guessed, f"test parts of {len(runs)} runs")
+    probabilities = np.array([[float(row[f"prob_{name}"]) for name in class_names] for row in rows])
+    guessed = np.array([class_names.index(row[NEIGHBOR]) for row in rows]) if all(r[NEIGHBOR] for r in rows) else None
+    metrics = _score(items, probabilities, guessed, f"test parts of {len(runs)} runs", class_names)
     options = {"runs": [identity_of(run) for run in runs]}
     _write(Path(folder), items, probabilities, guessed, metrics, manifest("pooling", options))
     return metrics
@@ -114,22 +118,27 @@ def _warn_of_copies(copies: int, images: int) -> None:
 
 
 def _score(
-    items: Sequence[Mapping[str, Any]], probabilities: np.ndarray, guessed: np.ndarray | None, part: str
+    items: Sequence[Mapping[str, Any]],
+    probabilities: np.ndarray,
+    guessed: np.ndarray | None,
+    part: str,
+    class_names: Sequence[str],
 ) -> dict[str, Any]:
     labels = np.array([item["label"] for item in items])
     groups = [item.get("group", index) for index, item in enumerate(items)]
     predicted = probabilities.argmax(axis=1)
+    no_tumor = index_of_no_tumor(class_names)
     metrics: dict[str, Any] = {
         "part": part,
         "groups": len(set(groups)),
-        "model": _with_intervals(classification_metrics(labels, probabilities), labels, probabilities, groups),
-        "tumor_classes": tumor_classes(labels, predicted, groups),
-        "by_source": by_source(items, predicted),
+        "model": _with_intervals(labels, probabilities, groups, class_names),
+        "tumor_classes": tumor_classes(labels, predicted, groups, no_tumor),
+        "by_source": by_source(items, predicted, no_tumor),
         "by_group": by_group(labels, probabilities, groups),
         "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class",
     }
     if guessed is not None:
-        metrics[NEIGHBOR] = _neighbor_metrics(labels, guessed, groups)
+        metrics[NEIGHBOR] = _neighbor_metrics(labels, guessed, groups, class_names)
     return metrics
 
 
@@ -143,9 +152,11 @@ def _write(
 ) -> None:
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "run.json", run)
-    _write_predictions(folder / "predictions.csv", items, probabilities, guessed)
     model, part = metrics["model"], metrics["part"]
-    draw_confusion_matrix(model["confusion_matrix"], folder / "confusion_matrix.png", f"Confusion matrix, {part}")
+    names = list(model["per_class"])
+    _write_predictions(folder / "predictions.csv", items, probabilities, guessed, names)
+    title = f"Confusion matrix, {part}"
+    draw_confusion_matrix(model["confusion_matrix"], names, folder / "confusion_matrix.png", title)
     auc = {name: figures["auc"] for name, figures in model["per_class"].items()}
     draw_roc_curves(np.array([item["label"] for item in items]), probabilities, auc, folder / "roc.png")
     write_page(folder / "report.html", f"Evaluation on {part}", evaluation_blocks(metrics))
@@ -229,8 +240,9 @@ def _shown(value: float | None, interval: Sequence[float] | None = None) -> str:
 
 
 def _with_intervals(
-    metrics: dict[str, Any], labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[Any]
+    labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[Any], class_names: Sequence[str]
 ) -> dict[str, Any]:
+    metrics = classification_metrics(labels, probabilities, class_names)
     predicted, strata = probabilities.argmax(axis=1), labels.tolist()
     intervals = {
         "accuracy": group_bootstrap(lambda i: float((predicted[i] == labels[i]).mean()), groups, strata=strata),
@@ -239,11 +251,12 @@ def _with_intervals(
     return {**metrics, "intervals": {name: list(interval) for name, interval in intervals.items()}}
 
 
-def _neighbor_metrics(labels: np.ndarray, guessed: np.ndarray, groups: Sequence[Any]) -> dict[str, Any]:
+def _neighbor_metrics(
+    labels: np.ndarray, guessed: np.ndarray, groups: Sequence[Any], class_names: Sequence[str]
+) -> dict[str, Any]:
     """The baseline's figures."""
-    certain = np.eye(len(CLASS_NAMES))[guessed]
-    metrics = _with_intervals(classification_metrics(labels, certain), labels, certain, groups)
-    metrics["tumor_classes"] = tumor_classes(labels, guessed, groups)
+    metrics = _with_intervals(labels, np.eye(len(class_names))[guessed], groups, class_names)
+    metrics["tumor_classes"] = tumor_classes(labels, guessed, groups, index_of_no_tumor(class_names))
     metrics["macro_auc"] = None  # its guesses have no order
     for scores in metrics["per_class"].values():
         scores["auc"] = None
@@ -264,16 +277,20 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _write_predictions(
-    path: Path, items: Sequence[Mapping[str, Any]], probabilities: np.ndarray, guessed: np.ndarray | None
+    path: Path,
+    items: Sequence[Mapping[str, Any]],
+    probabilities: np.ndarray,
+    guessed: np.ndarray | None,
+    class_names: Sequence[str],
 ) -> None:
     rows = (
         {
             "path": item["image"],
-            "reference": CLASS_NAMES[item["label"]],
-            "label": CLASS_NAMES[int(row.argmax())],
-            **{f"prob_{name}": f"{value:.6f}" for name, value in zip(CLASS_NAMES, row, strict=True)},
-            NEIGHBOR: "" if guessed is None else CLASS_NAMES[int(guessed[place])],
+            "reference": class_names[item["label"]],
+            "label": class_names[int(row.argmax())],
+            **{f"prob_{name}": f"{value:.6f}" for name, value in zip(class_names, row, strict=True)},
+            NEIGHBOR: "" if guessed is None else class_names[int(guessed[place])],
         }
         for place, (item, row) in enumerate(zip(items, probabilities, strict=True))
     )
-    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in CLASS_NAMES), NEIGHBOR], rows)
+    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in class_names), NEIGHBOR], rows)

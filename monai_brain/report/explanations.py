@@ -32,6 +32,7 @@ def write_explanations(
     *,
     picture: Callable[[int], ExplainedSlice],
     options: Mapping[str, Any],
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> dict[str, Any]:
     """Write what was measured.
 
@@ -44,13 +45,14 @@ def write_explanations(
         shuffled: rank correlations with the maps of a network with shuffled weights; likewise.
         picture: of one of the images, by its index.
         options: for the manifest; with `method`.
+        class_names: that labels are indices of.
 
     Returns:
         What stands in `explanations.json`.
     """
     folder = Path(folder)
     by_class = {
-        name: _figures([row for row in rows if row["predicted"] == index]) for index, name in enumerate(CLASS_NAMES)
+        name: _figures([row for row in rows if row["predicted"] == index]) for index, name in enumerate(class_names)
     }
     right = [row["predicted"] == item["label"] for row, item in zip(rows, items, strict=True)]
     parts = {
@@ -72,8 +74,8 @@ def write_explanations(
         (
             {
                 "path": item["image"],
-                "reference": CLASS_NAMES[item["label"]],
-                "predicted": CLASS_NAMES[row["predicted"]],
+                "reference": class_names[item["label"]],
+                "predicted": class_names[row["predicted"]],
                 **{name: "" if row[name] is None else f"{row[name]:.4f}" for name in ("probability", *FIGURES)},
             }
             for item, row in zip(items, rows, strict=True)
@@ -85,11 +87,12 @@ def write_explanations(
         "inside_head",
         "evidence inside the head",
         lambda index: (
-            f"reference {CLASS_NAMES[items[index]['label']]}\n{rows[index]['inside_head']:.0%} inside the head\n"
+            f"reference {class_names[items[index]['label']]}\n{rows[index]['inside_head']:.0%} inside the head\n"
             f"drop without it {rows[index]['removal_drop']:.2f}"
         ),
         picture,
         options["method"],
+        class_names,
     )
     write_page(folder / "explanations.html", "Explanations", [explanation_table(found), *figures])
     return found
@@ -103,6 +106,7 @@ def draw_examples(
     caption: Callable[[int], str],
     picture: Callable[[int], ExplainedSlice],
     method: str,
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> list[Figure]:
     """For each class that was given, the slices with the most and the least of a figure, as PNG and SVG.
 
@@ -114,12 +118,13 @@ def draw_examples(
         caption: further lines for one of the slices, by its index.
         picture: likewise what is drawn.
         method: of `METHOD_NAMES`.
+        class_names: that labels are indices of.
 
     Returns:
         The figures, for a page in the same folder.
     """
     figures = []
-    for label, name in enumerate(CLASS_NAMES):
+    for label, name in enumerate(class_names):
         own = [index for index, row in enumerate(rows) if row["predicted"] == label and row[figure] is not None]
         order = sorted(own, key=lambda index: -rows[index][figure])
         half = -(-len(order) // 2)  # a class of few has no slice on both sides

@@ -11,9 +11,8 @@ from monai.data import set_track_meta
 from monai.transforms import Compose
 from monai.transforms.transform import Transform
 
-from monai_brain.data.splits import PARTS, UnusableDatalist, load_datalist, read_datalist
+from monai_brain.data.splits import PARTS, UnusableDatalist, load_datalist, read_class_names, read_datalist
 from monai_brain.io.read import read_image
-from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.figures import draw_class_counts, draw_histograms, draw_picture_grid
 from monai_brain.report.html import Block, Figure, Table, write_page
 from monai_brain.transforms.load import to_8_bits, to_channels
@@ -49,18 +48,19 @@ def write_exploration(folder: Path, datalist: Path, dataset_dir: Path, configs: 
     """
     set_track_meta(False)
     parts = {part: load_datalist(datalist, dataset_dir, part) for part in PARTS if read_datalist(datalist).get(part)}
+    names = read_class_names(datalist)
     items = [item for part in parts.values() for item in part]
-    if not all(isinstance(item.get("label"), int) and item["label"] < len(CLASS_NAMES) for item in items):
+    if not all(isinstance(item.get("label"), int) for item in items):
         raise UnusableDatalist(f"{datalist}: has items without a label; exploring needs one for each image")
     random = np.random.default_rng(seed)
     counts = {
-        part: [sum(item["label"] == index for item in own) for index in range(len(CLASS_NAMES))]
+        part: [sum(item["label"] == index for item in own) for index in range(len(names))]
         for part, own in parts.items()
     }
-    draw_class_counts(counts, folder / "classes.png")
-    draw_picture_grid(_examples(items, random), folder / "examples.png")
-    measured = [_measure(items[i]) for i in random.permutation(len(items))[:MEASURED]]
-    by_class = {name: [m for m in measured if m.class_name == name] for name in CLASS_NAMES}
+    draw_class_counts(counts, names, folder / "classes.png")
+    draw_picture_grid(_examples(items, names, random), folder / "examples.png")
+    measured = [_measure(items[i], names) for i in random.permutation(len(items))[:MEASURED]]
+    by_class = {name: [m for m in measured if m.class_name == name] for name in names}
     draw_histograms(
         {n: [m.mean for m in own] for n, own in by_class.items()}, "mean intensity, 0 to 255", folder / "means.png"
     )
@@ -69,12 +69,15 @@ def write_exploration(folder: Path, datalist: Path, dataset_dir: Path, configs: 
     )
     deterministic, augmentation = _transforms(configs)
     draw_picture_grid(_steps(items, deterministic, random), folder / "preprocessing.png")
-    draw_picture_grid(_augmented(items, deterministic, augmentation, random, seed), folder / "augmentation.png")
-    write_page(folder / "exploration.html", f"Data of {datalist.name}", _blocks(counts, measured, augmentation))
+    draw_picture_grid(_augmented(items, names, deterministic, augmentation, random, seed), folder / "augmentation.png")
+    write_page(folder / "exploration.html", f"Data of {datalist.name}", _blocks(counts, names, measured, augmentation))
 
 
 def _blocks(
-    counts: Mapping[str, Sequence[int]], measured: Sequence[Measured], augmentation: Sequence[Any]
+    counts: Mapping[str, Sequence[int]],
+    class_names: Sequence[str],
+    measured: Sequence[Measured],
+    augmentation: Sequence[Any],
 ) -> list[Block]:
     rows = [[part, *map(str, own), str(sum(own))] for part, own in counts.items()]
     sizes: dict[tuple[int, int], int] = {}
@@ -82,7 +85,7 @@ def _blocks(
         sizes[slice_.height, slice_.width] = sizes.get((slice_.height, slice_.width), 0) + 1
     common = sorted(sizes.items(), key=lambda pair: -pair[1])[:8]
     blocks: list[Block] = [
-        Table("Images per part and class", ["part", *CLASS_NAMES, "all"], rows),
+        Table("Images per part and class", ["part", *class_names, "all"], rows),
         Figure("Class distribution", "classes.png"),
         Figure("Examples of every class", "examples.png"),
         Table(
@@ -99,18 +102,20 @@ def _blocks(
     return blocks
 
 
-def _examples(items: Sequence[Mapping[str, Any]], random: np.random.Generator) -> list[list[tuple[str, np.ndarray]]]:
+def _examples(
+    items: Sequence[Mapping[str, Any]], class_names: Sequence[str], random: np.random.Generator
+) -> list[list[tuple[str, np.ndarray]]]:
     rows = []
-    for index, name in enumerate(CLASS_NAMES):
+    for index, name in enumerate(class_names):
         own = [item for item in items if item["label"] == index]
         chosen = [own[i] for i in random.permutation(len(own))[:EXAMPLES]]
         rows.append([(name if not number else "", _gray(item)) for number, item in enumerate(chosen)])
     return [row for row in rows if row]
 
 
-def _measure(item: Mapping[str, Any]) -> Measured:
+def _measure(item: Mapping[str, Any], class_names: Sequence[str]) -> Measured:
     gray = _gray(item)
-    return Measured(CLASS_NAMES[item["label"]], gray.shape[0], gray.shape[1], float(gray.mean()))
+    return Measured(class_names[item["label"]], gray.shape[0], gray.shape[1], float(gray.mean()))
 
 
 def _gray(item: Mapping[str, Any]) -> np.ndarray:
@@ -142,6 +147,7 @@ def _steps(
 
 def _augmented(
     items: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
     deterministic: Sequence[Transform],
     augmentation: Sequence[Any],
     random: np.random.Generator,
@@ -151,16 +157,17 @@ def _augmented(
     rows = []
     for item in _one_of_each(items, random):
         prepared = first(dict(item))
-        row = [(f"{CLASS_NAMES[item['label']]}, as it is", _shown(prepared["image"]))]
+        row = [(f"{class_names[item['label']]}, as it is", _shown(prepared["image"]))]
         row += [("", _shown(augment(dict(prepared))["image"])) for _ in range(EXAMPLES - 1)]
         rows.append(row)
     return rows
 
 
 def _one_of_each(items: Sequence[Mapping[str, Any]], random: np.random.Generator) -> list[Mapping[str, Any]]:
-    shuffled = [items[i] for i in random.permutation(len(items))]
-    firsts = (next((item for item in shuffled if item["label"] == index), None) for index in range(len(CLASS_NAMES)))
-    return [item for item in firsts if item is not None]
+    firsts: dict[int, Mapping[str, Any]] = {}
+    for place in random.permutation(len(items)):
+        firsts.setdefault(items[place]["label"], items[place])
+    return [firsts[label] for label in sorted(firsts)]
 
 
 def _shown(image: Any) -> np.ndarray:

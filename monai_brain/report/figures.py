@@ -17,7 +17,7 @@ from sklearn.metrics import roc_curve
 
 from monai_brain.evaluation.areas import AreaAgreement
 from monai_brain.io.write import atomic
-from monai_brain.labels import CLASS_COLORS, CLASS_NAMES
+from monai_brain.labels import MORE_COLORS, colors_of
 from monai_brain.report.overlays import MASK_COLOR, overlay
 
 DOTS_PER_INCH = 150
@@ -26,6 +26,20 @@ LETTERS_PER_INCH = 12
 
 NAME_CHARACTERS = 32
 """After which a name goes on in a second line."""
+
+SHORT_NAME_CHARACTERS = 14
+"""Of a class, up to which names of four fit side by side."""
+
+INCHES_PER_CLASS, INCHES_PER_CHARACTER = 0.55, 0.07
+MANY = 10
+"""Classes beyond which empty cells of a confusion matrix stay without a number: there are hundreds."""
+
+MOST_INSIDE, MOST_IN_COLUMN = 6, 12
+"""Lines of a legend inside the axes, and of one column beside them."""
+
+LINE_CHARACTERS, INCHES_PER_COLUMN = 50, 3.4
+
+LINE_STYLES = ("-", "--", ":", "-.")
 
 FIGURE_OPACITY = 0.7
 """Of maps in figures that are printed: more than on the screen, where the plain slice is as large beside it."""
@@ -75,34 +89,40 @@ def _readable(metric: str) -> str:
     return metric.removeprefix("val_").replace("_", " ").replace("macro f1", "macro-F1")
 
 
-def draw_confusion_matrix(matrix: Sequence[Sequence[int]], path: Path, title: str) -> None:
+def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence[str], path: Path, title: str) -> None:
     """Counts, with the share of each reference class as shade.
 
     Args:
         matrix: (K, K), rows are the reference.
+        class_names: K names.
         path: PNG file.
         title: above it.
     """
-    figure = _figure(5.2, 4.6)
+    more = _more(class_names)
+    figure = _figure(5.2 + more, 4.6 + more)
     axes = figure.subplots()
-    shades = _matrix(axes, matrix, title)
+    shades = _matrix(axes, matrix, class_names, title)
     figure.colorbar(shades, ax=axes, label="share of the reference class", shrink=0.85)
     _save(figure, path)
 
 
-def draw_confusion_matrices(matrices: Sequence[tuple[str, Sequence[Sequence[int]]]], path: Path) -> None:
+def draw_confusion_matrices(
+    matrices: Sequence[tuple[str, Sequence[Sequence[int]]]], class_names: Sequence[str], path: Path
+) -> None:
     """Several confusion matrices side by side, three in a row.
 
     Args:
         matrices: title and (K, K) counts, rows are the reference.
+        class_names: K names.
         path: PNG file.
     """
     columns = min(3, len(matrices))
     rows = -(-len(matrices) // columns)
-    figure = _figure(4.2 * columns, 4 * rows)
+    more = _more(class_names)
+    figure = _figure((4.2 + more) * columns, (4 + more) * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (title, matrix) in zip(grid, matrices, strict=False):
-        _matrix(axes, matrix, textwrap.fill(title, NAME_CHARACTERS))
+        _matrix(axes, matrix, class_names, textwrap.fill(title, NAME_CHARACTERS))
     for axes in grid[len(matrices) :]:
         axes.remove()
     _save(figure, path)
@@ -178,7 +198,7 @@ def draw_validation_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]
             [int(row["epoch"]) for row in validated],
             [float(row["val_macro_f1"]) for row in validated],
             color=LINE_COLORS[number % len(LINE_COLORS)],
-            linestyle=("-", "--", ":", "-.")[number // len(LINE_COLORS) % 4],
+            linestyle=LINE_STYLES[number // len(LINE_COLORS) % len(LINE_STYLES)],
             marker="o" if len(validated) < 2 else None,
             label=name,
         )
@@ -194,42 +214,50 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
     Args:
         labels: class indices, (N,).
         probabilities: (N, K).
-        auc: area per class name, None where it is undefined.
+        auc: area per class name, in the classes' order, None where it is undefined.
         path: PNG file.
     """
-    figure = _figure(5.2, 4.6)
+    figure = _figure(5.2 + _beside(len(auc)), 4.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
-    for index, name in enumerate(CLASS_NAMES):
-        if auc[name] is None:
+    colors = colors_of(list(auc))
+    for index, (name, area) in enumerate(auc.items()):
+        if area is None:
             continue
         false_positive_rate, sensitivity, _ = roc_curve(labels == index, probabilities[:, index])
-        axes.plot(false_positive_rate, sensitivity, color=CLASS_COLORS[name], label=f"{name} (AUC {auc[name]:.3f})")
+        axes.plot(
+            false_positive_rate,
+            sensitivity,
+            color=colors[name],
+            linestyle=LINE_STYLES[index // len(MORE_COLORS) % len(LINE_STYLES)],
+            label=textwrap.fill(f"{name} (AUC {area:.3f})", LINE_CHARACTERS),
+        )
     axes.set(
         title="ROC, each class against the rest",
         xlabel="1 - specificity",
         ylabel="sensitivity",
         aspect="equal",
     )
-    axes.legend(frameon=False, loc="lower right")
+    _name_lines(axes, len(auc), loc="lower right")
     _save(figure, path)
 
 
-def draw_class_counts(counts: Mapping[str, Sequence[int]], path: Path) -> None:
+def draw_class_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str], path: Path) -> None:
     """Images per class, a bar for each part.
 
     Args:
         counts: K numbers by the part's name.
+        class_names: K names.
         path: PNG file.
     """
-    figure = _figure(6.4, 3.6)
+    figure = _figure(6.4 + _more(class_names), 3.6 + _of_names(class_names))
     axes = figure.subplots()
     width = 0.8 / len(counts)
     for number, (part, values) in enumerate(counts.items()):
-        place = np.arange(len(CLASS_NAMES)) + (number - (len(counts) - 1) / 2) * width
+        place = np.arange(len(class_names)) + (number - (len(counts) - 1) / 2) * width
         color = (TRAINING_COLOR, VALIDATION_COLOR, ACCURACY_COLOR)[number % 3]
         axes.bar_label(axes.bar(place, values, width * 0.95, label=part, color=color), fontsize=7)
-    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    _name_classes(axes.xaxis, class_names)
     axes.set(ylabel="images")
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))
     _save(figure, path)
@@ -243,14 +271,17 @@ def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Pat
         label: of the horizontal axis.
         path: PNG file.
     """
-    figure = _figure(6.4, 3.4)
+    figure = _figure(6.4 + _beside(len(values)), 3.4)
     axes = figure.subplots()
     everything = np.concatenate([np.asarray(own, float) for own in values.values()])
     bins = np.histogram_bin_edges(everything, bins=40).tolist()
+    colors = colors_of(list(values))
     for name, own in values.items():
-        axes.hist(own, bins, histtype="step", linewidth=1.6, color=CLASS_COLORS[name], label=name)
+        axes.hist(
+            own, bins, histtype="step", linewidth=1.6, color=colors[name], label=textwrap.fill(name, LINE_CHARACTERS)
+        )
     axes.set(xlabel=label, ylabel="images")
-    axes.legend(frameon=False)
+    _name_lines(axes, len(values))
     _save(figure, path)
 
 
@@ -366,16 +397,52 @@ def draw_explanations(
         _save(figure, path.with_suffix(suffix))
 
 
-def _matrix(axes: Any, matrix: Sequence[Sequence[int]], title: str) -> Any:
+def _more(class_names: Sequence[str]) -> float:
+    """Inches that a figure needs beyond those for four classes of short names."""
+    return INCHES_PER_CLASS * max(0, len(class_names) - 4) + _of_names(class_names)
+
+
+def _of_names(class_names: Sequence[str]) -> float:
+    """Inches that long names need."""
+    longest = min(NAME_CHARACTERS, max(len(name) for name in class_names))
+    return INCHES_PER_CHARACTER * max(0, longest - SHORT_NAME_CHARACTERS)
+
+
+def _name_classes(axis: Any, class_names: Sequence[str], rotation: int = 0) -> None:
+    """Short names as they are; long ones, or many, in lines and turned."""
+    if len(class_names) > 4 or any(len(name) > SHORT_NAME_CHARACTERS for name in class_names):
+        rotation = 90 if axis.axis_name == "x" else 0
+    axis.set_ticks(
+        range(len(class_names)), [textwrap.fill(name, NAME_CHARACTERS) for name in class_names], rotation=rotation
+    )
+
+
+def _beside(number: int) -> float:
+    """Inches that the legend of so many lines needs beside the axes."""
+    return INCHES_PER_COLUMN * -(-number // MOST_IN_COLUMN) if number > MOST_INSIDE else 0
+
+
+def _name_lines(axes: Any, number: int, **few: Any) -> None:
+    """The legend of lines for classes: beside the axes where they are many."""
+    if number > MOST_INSIDE:
+        columns = -(-number // MOST_IN_COLUMN)
+        axes.figure.legend(frameon=False, loc="outside right center", fontsize=7, ncols=columns)
+    else:
+        axes.legend(frameon=False, **few)
+
+
+def _matrix(axes: Any, matrix: Sequence[Sequence[int]], class_names: Sequence[str], title: str) -> Any:
     counts = np.asarray(matrix)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     shades = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
+        if not count and len(class_names) > MANY:
+            continue
         color = "white" if share[row, column] > 0.55 else "black"
         text = f"{count}\n{share[row, column]:.1%}"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=9)
-    axes.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=20)
-    axes.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
+    _name_classes(axes.xaxis, class_names, rotation=20)
+    _name_classes(axes.yaxis, class_names)
     axes.set(title=title, xlabel="predicted", ylabel="reference")
     axes.spines[:].set_visible(False)
     return shades

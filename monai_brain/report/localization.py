@@ -8,7 +8,7 @@ import numpy as np
 
 from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
 from monai_brain.io.write import manifest, write_csv, write_json
-from monai_brain.labels import CLASS_NAMES
+from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.explanations import draw_examples
 from monai_brain.report.figures import ExplainedSlice
 from monai_brain.report.html import Table, write_page
@@ -16,7 +16,7 @@ from monai_brain.report.html import Table, write_page
 COLUMNS = ("path", "patient", "predicted", "probability", "inside_head", "inside_mask", "peak_in_mask", "mask_of_head")
 
 TUMORS = "any tumor"
-"""Answers of all classes but `notumor`."""
+"""Answers of all classes but the one without a tumor; where there is such a one."""
 
 
 def write_localization(
@@ -26,6 +26,7 @@ def write_localization(
     *,
     picture: Callable[[int], ExplainedSlice],
     options: Mapping[str, Any],
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> dict[str, Any]:
     """Write what was measured.
 
@@ -38,14 +39,16 @@ def write_localization(
             `mask_of_head`, the share of the head that the mask takes (None where there is no head).
         picture: of one of the slices, by its index.
         options: for the manifest; with `method`.
+        class_names: that `predicted` is an index of.
 
     Returns:
         What stands in `localization.json`.
     """
     folder = Path(folder)
     patients = [item["group"] for item in items]
-    answers = {name: [row["predicted"] == label for row in rows] for label, name in enumerate(CLASS_NAMES)}
-    answers[TUMORS] = [not own for own in answers["notumor"]]
+    answers = {name: [row["predicted"] == label for row in rows] for label, name in enumerate(class_names)}
+    if (no_tumor := index_of_no_tumor(class_names)) is not None:
+        answers[TUMORS] = [row["predicted"] != no_tumor for row in rows]
     answers["all"] = [True] * len(rows)
     found = {
         "by_answer": {name: _figures(rows, patients, np.flatnonzero(own)) for name, own in answers.items()},
@@ -61,7 +64,7 @@ def write_localization(
                 **{name: "" if row[name] is None else f"{row[name]:.4f}" for name in COLUMNS[3:]},
                 "path": item["image"],
                 "patient": item["group"],
-                "predicted": CLASS_NAMES[row["predicted"]],
+                "predicted": class_names[row["predicted"]],
                 "peak_in_mask": "" if row["peak_in_mask"] is None else int(row["peak_in_mask"]),
             }
             for item, row in zip(items, rows, strict=True)
@@ -75,6 +78,7 @@ def write_localization(
         lambda index: f"{rows[index]['inside_mask']:.0%} inside the mask",
         picture,
         options["method"],
+        class_names,
     )
     write_page(folder / "localization.html", "Evidence inside reference masks", [localization_table(found), *figures])
     return found

@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from monai_brain.labels import CLASS_COLORS
+from monai_brain.labels import colors_of
 from monai_brain.report.html import address, write_from_template
-
-OTHER_COLORS = {"tumor": "#D55E00", "no tumor": "#009E73"}
-"""Of the segmenter's answers, as those of the classes."""
 
 
 class Case(NamedTuple):
@@ -38,6 +35,7 @@ def write_worklist(
     counts: Mapping[str, Mapping[str, int]],
     total: int,
     more: Sequence[str],
+    labels: Sequence[str],
 ) -> None:
     """Write the page of a folder run: sorted, filtered and searched in the browser, readable without a script.
 
@@ -48,8 +46,10 @@ def write_worklist(
         counts: number of cases by status and by label, of all.
         total: number of all cases.
         more: names of the columns that `Case.more` fills; those that no case fills are left out.
+        labels: that answers are from, in their order.
     """
-    known = [(name, number, _color(name)) for name, number in counts["label"].items()]
+    colors = colors_of(labels)
+    known = [(name, counts["label"][name], colors[name]) for name in labels if name in counts["label"]]
     number = f"{total} files"
     if len(cases) < total:
         number = f"{len(cases)} of {total} files: failures, and the least certain answers"
@@ -98,10 +98,6 @@ def write_review(path: Path, title: str, cases: Sequence[Case], labels: Sequence
         script="review.js",
         title=title,
         note=f"The {len(cases)} least certain of {total} results." if len(cases) < total else f"All {total} results.",
-        labels=[(name, _color(name)) for name in labels],
+        labels=list(colors_of(labels).items()),
         data={"run": run.hexdigest()[:16], "cases": content, "labels": list(labels)},
     )
-
-
-def _color(label: str) -> str:
-    return {**CLASS_COLORS, **OTHER_COLORS}[label]

@@ -147,6 +147,9 @@ class TrainingRun:
 
     def _refuse_other_run(self, trainer: Engine) -> None:
         before = json.loads((self.folder / "run.json").read_text(encoding="utf-8"))
+        # older runs do not record the classes, which are the datalist's
+        classes = {key: value for key, value in self.manifest["settings"].items() if key == "class_names"}
+        before["settings"] = classes | before.get("settings", {})
         for key, what in (("datalist_sha256", "datalist"), ("settings", "network or preprocessing")):
             if before.get(key) != self.manifest[key]:
                 raise CannotResume(

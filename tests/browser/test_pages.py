@@ -17,6 +17,7 @@ CASES = [
     Case("a9.png", "ok", "", "glioma", 0.61, ["0.8", ""], [], "thumbnails/a.jpg", ""),
     Case(MARKUP, "ok", "", "glioma", 0.99, ["0.7", ""], [], "thumbnails/a.jpg", "overlays/a.png"),
 ]
+MORE = ["evidence_in_head", "agreement"]
 COUNTS = {"status": {"error": 1, "ok": 3}, "label": {"glioma": 2, "pituitary": 1}}
 
 
@@ -30,7 +31,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def worklist(folder, page):
-    write_worklist(folder / "report.html", "Predictions", CASES, COUNTS, 4, ["evidence_in_head", "agreement"])
+    write_worklist(folder / "report.html", "Predictions", CASES, COUNTS, 4, MORE, CLASS_NAMES)
     page.goto((folder / "report.html").as_uri())
     return page
 
@@ -79,7 +80,7 @@ def test_name_with_markup_is_text_and_pictures_are_there(worklist):
 
 def test_script_from_elsewhere_is_refused(folder, page):
     """What the policy lets through is the page's own script alone."""
-    write_worklist(folder / "report.html", "Predictions", CASES, COUNTS, 4, ["evidence_in_head", "agreement"])
+    write_worklist(folder / "report.html", "Predictions", CASES, COUNTS, 4, MORE, CLASS_NAMES)
     text = (folder / "report.html").read_text()
     (folder / "report.html").write_text(text.replace("<h1>", "<script>document.title = 'taken over'</script><h1>"))
     page.goto((folder / "report.html").as_uri())

@@ -12,6 +12,8 @@ from torch import nn
 from monai_brain.data.pairs import find_pairs, segmentation_datalist
 from monai_brain.io.write import sha256_of, write_json
 from monai_brain.labels import CLASS_NAMES
+from monai_brain.report.figures import ExplainedSlice
+from monai_brain.report.localization import write_localization
 from monai_brain.training.explaining import CollectExplanations, CollectLocalization
 from monai_brain.transforms.spatial import PadToSquared, ResizeSliced
 from tests.bundles.running import cause, workflow
@@ -161,6 +163,18 @@ def test_evidence_is_compared_with_reference_masks_by_patient(trained, pairs, tm
     tumors = [row for row in explained if row["predicted"] != "notumor"]
     assert found["any tumor"]["slices"] == len(tumors)
     assert "examples_" in (tmp_path / "localization.html").read_text()
+
+
+def test_evidence_of_own_classes_is_measured_by_their_names(pairs, tmp_path):
+    items = [{"image": f"{number}.png", "group": str(number)} for number in range(3)]
+    own = {"probability": 0.9, "inside_head": 1.0, "inside_mask": 0.5, "peak_in_mask": True, "mask_of_head": 0.1}
+    rows = [{**own, "predicted": label} for label in (1, 0, 1)]
+    picture = ExplainedSlice(np.zeros((8, 8), np.uint8), np.zeros((8, 8)))
+    options = {"picture": lambda _: picture, "options": {"method": "gradcam"}}
+    found = write_localization(tmp_path / "a", items, rows, class_names=("healthy", "b"), **options)["by_answer"]
+    assert {name: own["slices"] for name, own in found.items()} == {"healthy": 1, "b": 2, "any tumor": 2, "all": 3}
+    found = write_localization(tmp_path / "b", items, rows, class_names=("a", "b"), **options)["by_answer"]
+    assert set(found) == {"a", "b", "all"}
 
 
 def test_slices_without_masks_are_refused(trained, data, tmp_path):

@@ -5,6 +5,7 @@ from typer.testing import CliRunner
 
 from monai_brain.cli import app
 from monai_brain.data.folds import UnusableFolds, add_items, fold_datalist, read_folds, with_stacks
+from monai_brain.data.splits import OtherClasses
 from monai_brain.io.write import sha256_of
 
 
@@ -116,3 +117,18 @@ def test_all_folds_train_and_validate_for_weights_to_hand_out(folds):
     parts = {part: {own["fold"] for own in datalist[part]} for part in ("training", "validation", "test")}
     assert parts == {"training": {2, 3, 4, 5}, "validation": {1}, "test": set()}
     assert datalist["name"] == "toy_all_folds"
+
+
+def test_folds_of_own_classes_hand_them_on_and_mix_with_no_others(folds, tmp_path):
+    own = write(tmp_path / "own.json", [item(number, number % 3 + 1, label=number % 2) for number in range(6)])
+    content = read_folds(own) | {"class_names": ["tumor", "no tumor"]}
+    datalist = fold_datalist(content, 1)
+    assert datalist["class_names"] == ["tumor", "no tumor"]
+    with pytest.raises(OtherClasses, match=r"glioma.*those of the first set tumor, no tumor"):
+        add_items(datalist, read_folds(folds), 1, "../heads")
+
+
+def test_folds_whose_labels_say_nothing_are_refused(folds):
+    write(folds, read_folds(folds)["items"], class_names=["1", "2", "3"])
+    with pytest.raises(UnusableFolds, match="'1' does not say what it stands for"):
+        read_folds(folds)

@@ -274,6 +274,7 @@ def test_command_writes_the_datalist_and_tells_what_was_left_out(lgg):
     assert len(read(lgg / "d.json")["test"]) == 4
     black = next(p for p in sorted(lgg.rglob("*.tif")) if "mask" not in p.name)
     draw(black, 0, np.zeros((40, 48, 3), np.uint8))
-    result = CliRunner().invoke(app, words)
+    assert isinstance(CliRunner().invoke(app, words).exception, FileExistsError)
+    result = CliRunner().invoke(app, [*words, "--overwrite"])
     assert result.exit_code == 3
     assert "(no_signal)" in result.output

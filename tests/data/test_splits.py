@@ -6,13 +6,17 @@ import pytest
 
 from monai_brain.data.splits import (
     PARTS,
+    OtherClasses,
     UnusableDatalist,
     check_hashes,
     class_weights,
     load_datalist,
+    read_class_names,
     read_datalist,
+    refuse_other_classes,
     split_groups,
 )
+from monai_brain.io.write import write_json
 from monai_brain.labels import CLASS_NAMES
 
 
@@ -69,12 +73,35 @@ def test_missing_datalist_says_how_to_make_one(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "not JSON"), ("[]", "has none of"), (json.dumps({"training": [], "class_names": ["a"]}), "expected")],
+    [
+        ("{", "not JSON"),
+        ("[]", "has none of"),
+        (json.dumps({"training": [], "class_names": ["a"]}), "expected at least two names"),
+        (json.dumps({"training": [], "class_names": ["1", "2"]}), "does not say what it stands for"),
+        (json.dumps({"training": [{"image": "a", "label": 2}], "class_names": ["a", "b"]}), "label 2 is no index"),
+        (json.dumps({"test": [{"image": "a", "label": -1}]}), "label -1 is no index"),
+    ],
 )
 def test_wrong_datalist_is_refused(tmp_path, content, message):
     (tmp_path / "d.json").write_text(content)
     with pytest.raises(UnusableDatalist, match=message):
         read_datalist(tmp_path / "d.json")
+
+
+def test_classes_are_the_datalists_or_without_a_file_the_default_ones(tmp_path):
+    write_json(tmp_path / "own.json", {"test": [], "class_names": ["b", "a"]})
+    write_json(tmp_path / "older.json", {"test": []})
+    assert read_class_names(tmp_path / "own.json") == ["b", "a"]
+    assert read_class_names(tmp_path / "older.json") == read_class_names(tmp_path / "none") == list(CLASS_NAMES)
+
+
+def test_datalist_of_other_classes_is_refused_with_both(tmp_path):
+    write_json(tmp_path / "own.json", {"test": [], "class_names": ["b", "a"]})
+    refuse_other_classes(["b", "a"], tmp_path / "own.json")
+    with pytest.raises(OtherClasses, match=r"classes are b, a, those of the weights a, b"):
+        refuse_other_classes(["a", "b"], tmp_path / "own.json")
+    with pytest.raises(UnusableDatalist, match="no such datalist"):
+        refuse_other_classes(CLASS_NAMES, tmp_path / "none.json")
 
 
 def test_parts_can_be_joined_and_missing_ones_are_named(phantom_datalist, phantom_folder):

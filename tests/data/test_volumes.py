@@ -135,6 +135,8 @@ def test_volumes_that_cannot_be_used_are_left_out_with_the_reason_and_the_rest_i
     assert len(list((tmp_path / "out").glob("*/*_mask.png"))) == 10
     again = CliRunner().invoke(app, ["slices", str(tmp_path / "in"), "-o", str(tmp_path / "out")])
     assert isinstance(again.exception, FileExistsError)
+    again = CliRunner().invoke(app, ["slices", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--overwrite"])
+    assert again.exit_code == 3
 
 
 def test_volumes_become_a_datalist_by_two_commands_and_the_first_is_named_where_it_is_missing(tmp_path):

@@ -55,15 +55,9 @@ def test_slice_gets_the_row_of_a_folder_run(classifier, scans, tmp_path):
     cv2.imwrite(str(scans / "one.jpg"), draw_phantom(0, 1, size=200))
     predict_folder(scans, tmp_path / "out", bundle=BUNDLE, explain=True, workers=0)
     result = only(classifier, scans, tmp_path)
-    row = {name: str(value) for name, value in result.prediction.row(type_columns()).items()}
+    row = {name: str(value) for name, value in result.prediction.row(classifier.columns).items()}
     assert row == table(tmp_path / "out")["one.jpg"]
     assert (tmp_path / "results" / row["overlay"]).read_bytes() == (tmp_path / "out" / row["overlay"]).read_bytes()
-
-
-def type_columns():
-    from monai_brain.inference.classification import Classification
-
-    return Classification.columns
 
 
 def test_dicom_series_gets_the_row_of_a_folder_run_and_a_map_for_every_slice(classifier, scans, tmp_path):
@@ -71,7 +65,7 @@ def test_dicom_series_gets_the_row_of_a_folder_run_and_a_map_for_every_slice(cla
     predict_folder(scans, tmp_path / "out", bundle=BUNDLE, explain=True, workers=0)
     result = only(classifier, scans, tmp_path)
     (expected,) = table(tmp_path / "out").values()
-    row = {name: str(value) for name, value in result.prediction.row(type_columns()).items()}
+    row = {name: str(value) for name, value in result.prediction.row(classifier.columns).items()}
     for own in (row, expected):  # batches of another size differ in the last digit on some processors
         for name in [name for name in own if name.startswith("prob_")]:
             own[name] = pytest.approx(float(own[name]), abs=2e-6) if own is row else float(own[name])

@@ -63,6 +63,9 @@ def test_folder_without_a_run_has_no_settings(tmp_path):
         {"deterministic_transforms": [{"_target_": "monai_brain.transforms.load.LoadSliced", "keys": ["@run"]}]},
         {"network_def": {"_target_": "torch.nn.Flatten", "_disabled_": "$1"}},
         {"network_def": {"_target_": ["os.system"]}},
+        {"class_names": ["../../up", "b"]},
+        {"class_names": ["<script>", "b"]},
+        {"class_names": "ab"},
     ],
 )
 def test_code_in_recorded_settings_is_refused(tmp_path, evil):

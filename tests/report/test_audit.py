@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -101,3 +102,34 @@ def test_folder_without_pictures_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     result = CliRunner().invoke(app, ["audit", str(tmp_path / "empty"), "-o", str(tmp_path / "out")])
     assert "no picture here" in str(result.exception)
+
+
+@pytest.fixture
+def own_layout(public_layout):
+    """The same pictures in folders of other classes."""
+    for part in ("Training", "Testing"):
+        for old, new in (("glioma", "b"), ("meningioma", "a")):
+            (public_layout / part / old).rename(public_layout / part / new)
+    return public_layout
+
+
+def test_own_classes_are_split_in_their_order(own_layout, tmp_path):
+    for name in ("notumor", "pituitary"):
+        for part in ("Training", "Testing"):
+            shutil.rmtree(own_layout / part / name)
+    run(own_layout, "--classes", "b,a", "-o", tmp_path / "out", "--split-to", tmp_path / "split.json")
+    split = json.loads((tmp_path / "split.json").read_text(encoding="utf-8"))
+    assert split["class_names"] == ["b", "a"]
+    labels = {(item["image"].split("/")[1], item["label"]) for part in PARTS for item in split[part]}
+    assert labels == {("b", 0), ("a", 1)}
+
+
+def test_copies_under_two_classes_are_known_by_name_and_not_by_index(own_layout, tmp_path):
+    for name, class_names in (("one", ["b", "a"]), ("other", ["a", "b"])):
+        items = [{"image": "Training/b/0.png", "label": class_names.index("b")}]
+        items += [{"image": "Training/a/0.png", "label": 0}]
+        content = {"class_names": class_names, "training": items}
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    words = [tmp_path / "one.json", "--against", tmp_path / "other.json", "--dataset-dir", own_layout]
+    run(*words, "-o", tmp_path / "out")
+    assert [sorted(own["classes"]) for own in read(tmp_path / "out")["conflicts"]] == [["a", "b"]]

@@ -44,4 +44,4 @@ def test_unknown_network_and_datalist_without_labels_are_refused(phantom_folder,
     datalist = read(phantom_datalist)
     del datalist["test"][0]["label"]
     write_json(tmp_path / "d.json", datalist)
-    assert "without a label" in str(explore(tmp_path / "d.json", phantom_folder, tmp_path).exception)
+    assert "without a label" in str(explore(tmp_path / "d.json", phantom_folder, tmp_path / "out").exception)

@@ -2,13 +2,18 @@ from xml.etree import ElementTree
 
 import cv2
 import numpy as np
+import pytest
 
+from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.explanations import draw_examples
 from monai_brain.report.figures import (
     ExplainedSlice,
+    draw_class_counts,
     draw_confusion_matrix,
     draw_explanations,
+    draw_histograms,
     draw_learning_curves,
+    draw_roc_curves,
 )
 from monai_brain.report.html import Gallery, Table, write_page
 from monai_brain.report.overlays import MASK_COLOR, explanation_panel, overlay
@@ -112,9 +117,28 @@ def test_names_are_escaped_and_nothing_is_fetched(tmp_path):
 def test_figures_are_written(tmp_path):
     row = {"epoch": 1, "train_loss": 1.0, "val_loss": 1.1, "val_macro_f1": 0.5, "val_accuracy": 0.6}
     draw_learning_curves([row], tmp_path / "curves.png")
-    draw_confusion_matrix(np.eye(4, dtype=int), tmp_path / "matrix.png", "title")
+    draw_confusion_matrix(np.eye(4, dtype=int), CLASS_NAMES, tmp_path / "matrix.png", "title")
     draw_learning_curves([{"epoch": 1, "train_loss": 1.0}], tmp_path / "not_validated.png")
     for name in ("curves.png", "matrix.png", "not_validated.png"):
         picture = cv2.imread(str(tmp_path / name))
         assert picture is not None
         assert picture.std() > 5
+
+
+@pytest.mark.parametrize("number", [2, 5, 20])
+def test_figures_have_room_for_every_class(tmp_path, number):
+    """A curve for each class, and no cell smaller than its two lines of text."""
+    names = [f"Class of a long name, number {index}" for index in range(number)]
+    labels = np.arange(number).repeat(3)
+    probabilities = np.random.default_rng(0).dirichlet(np.ones(number), len(labels))
+    draw_roc_curves(labels, probabilities, dict.fromkeys(names, 0.5), tmp_path / "roc.png")
+    draw_confusion_matrix(np.eye(number, dtype=int), names, tmp_path / "matrix.png", "title")
+    draw_class_counts({"training": range(number), "test": range(number)}, names, tmp_path / "counts.png")
+    draw_histograms({name: [index, index + 1] for index, name in enumerate(names)}, "x", tmp_path / "values.png")
+    for name in ("roc", "matrix", "counts", "values"):
+        picture = cv2.imread(str(tmp_path / f"{name}.png"))
+        assert picture.std() > 5
+        assert (picture[:, [0, 1, -2, -1]] == 255).all(), name  # nothing is cut off
+        assert (picture[[0, 1, -2, -1]] == 255).all(), name
+    matrix = cv2.imread(str(tmp_path / "matrix.png"))
+    assert min(matrix.shape[:2]) > 60 * number  # pixels; two lines of nine points take 38

@@ -16,7 +16,7 @@ import torch
 from monai_brain.data.demo.acquisition import BRIGHT_PERCENTILE, PLANES, DemoVolume, acquire_slice, acquire_volume
 from monai_brain.data.demo.anatomy import Draw
 from monai_brain.data.demo.lesions import LESIONS, Head, Lesion
-from monai_brain.io.write import atomic
+from monai_brain.io.write import atomic, refuse_existing
 from monai_brain.labels import CLASS_NAMES
 
 SLICES_PER_PATIENT = 10
@@ -61,6 +61,7 @@ def write_demo_slices(
     slices_per_patient: int = SLICES_PER_PATIENT,
     workers: int = 2,
     told: Callable[[], None] = lambda: None,
+    overwrite: bool = False,
 ) -> int:
     """Write `patients` synthetic patients, the classes in turn, as 8-bit PNG slices of 256x256.
 
@@ -73,6 +74,7 @@ def write_demo_slices(
         slices_per_patient: in planes and positions drawn at random.
         workers: processes.
         told: called after each patient.
+        overwrite: see `io.write.refuse_existing`.
 
     Returns:
         Number of slices.
@@ -80,8 +82,7 @@ def write_demo_slices(
     Raises:
         FileExistsError: the folder holds something already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: not empty; give a new folder for the demo data")
+    refuse_existing(folder, overwrite=overwrite)
     jobs = [
         _Patient(folder, number, CLASS_NAMES[number % len(CLASS_NAMES)], _seed(seed, number), slices_per_patient)
         for number in range(patients)
@@ -108,6 +109,7 @@ def write_demo_volumes(
     size: int = 128,
     workers: int = 2,
     told: Callable[[], None] = lambda: None,
+    overwrite: bool = False,
 ) -> int:
     """Write `patients` synthetic patients with a glioma, T1, FLAIR and T1 with contrast, and what is tumor.
 
@@ -121,6 +123,7 @@ def write_demo_volumes(
         size: pixels per side of a slice.
         workers: processes.
         told: called after each patient.
+        overwrite: see `io.write.refuse_existing`.
 
     Returns:
         Number of slices.
@@ -131,8 +134,7 @@ def write_demo_volumes(
     """
     if layout not in VOLUME_WRITERS:
         raise UnknownLayout(f"layout {layout!r} is none of classes, {', '.join(VOLUME_WRITERS)}")
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder}: not empty; give a new folder for the demo data")
+    refuse_existing(folder, overwrite=overwrite)
     jobs = [_Volume(folder, number, _seed(seed, number), layout, size) for number in range(patients)]
     with atomic(folder / "README.txt") as file:
         file.write(f"{NOTICE}\nSeed {seed}, {patients} patients with a glioma.\n")
