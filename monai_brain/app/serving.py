@@ -108,6 +108,7 @@ def serve(
             http=make_protocol(h11_impl.H11Protocol),
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
+        bound.listen()  # so that whoever is told can ask at once
         told(f"http://{_in_address(host)}:{bound.getsockname()[1]}")
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[bound])
