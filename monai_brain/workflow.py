@@ -6,11 +6,12 @@ found on the call stack.
 """
 
 import difflib
+import errno
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
 
 RESERVED_KEYS = ("_meta_", "initialize", "run", "finalize")
 """Top-level keys that MONAI itself reads or adds."""
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""What the system says of a full disk, a quota that is used up, and a limit on the size of files. Of these a run ends,
+and goes on when called again."""
+
+EXIT_ENVIRONMENT = 5
 
 
 class UnknownKey(ValueError):
@@ -84,6 +91,8 @@ def refuse_unknown() -> None:
     workflow = current()
     if workflow is None:
         return
+    if _given_to_monai(workflow) is not None:
+        sys.excepthook = _without_space
     unknown = unknown_keys(workflow.parser.config, declared_keys(workflow.config_root_path))
     if unknown:
         lines = [f"  {key}" + (f" (did you mean {near}?)" if near else "") for key, near in unknown.items()]
@@ -120,6 +129,23 @@ def exit_with(status: int) -> None:
     """
     if status:
         raise SystemExit(status)
+
+
+def innermost(error: BaseException) -> BaseException:
+    """What an error was first, before others were raised from it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _without_space(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """For `python -m monai.bundle run`: a full disk is no fault of a program, and gets a line and an exit code."""
+    first = innermost(error)
+    if not isinstance(first, OSError) or first.errno not in NO_SPACE:
+        sys.__excepthook__(kind, error, trace)
+        return
+    sys.stderr.write(f"error: {first}; what was done is kept, call again to go on (a training with --resume true)\n")
+    raise SystemExit(EXIT_ENVIRONMENT)
 
 
 def _inside(key: str, parents: dict[str, str | None]) -> bool:

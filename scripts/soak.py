@@ -2,8 +2,10 @@
 
 python scripts/soak.py training [--kills 50] [--seed 0]
 python scripts/soak.py folder [--cases 100000] [--kills 10] [--seed 0]
+python scripts/soak.py faults
+python scripts/soak.py page
 
-training: see scripts/soaks/training.py; folder: scripts/soaks/folder.py. Results of the long forms: docs/soak.md.
+Each is described in the file of its name in scripts/soaks/. Results of the long forms: docs/soak.md.
 """
 
 import argparse
@@ -13,13 +15,15 @@ import sys
 import tempfile
 from pathlib import Path
 
+from soaks.faults import soak_faults
 from soaks.folder import soak_folder
+from soaks.page import soak_page
 from soaks.training import soak_training
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["training", "folder"])
+    parser.add_argument("what", choices=["training", "folder", "faults", "page"])
     parser.add_argument("--kills", type=int, help="50 of a training, 10 of a folder run")
     parser.add_argument("--cases", type=int, default=100_000, help="of a folder run")
     parser.add_argument("--seed", type=int, default=0)
@@ -30,6 +34,10 @@ def main() -> int:
     try:
         if options.what == "training":
             return soak_training(folder, 50 if options.kills is None else options.kills, draw)
+        if options.what == "faults":
+            return soak_faults(folder)
+        if options.what == "page":
+            return soak_page(folder)
         return soak_folder(folder, options.cases, 10 if options.kills is None else options.kills, draw)
     finally:
         if options.folder is None:

@@ -4,6 +4,7 @@ import functools
 import json
 import logging
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from monai_brain.app import pieces
 from monai_brain.app.guard import visitor_of
 from monai_brain.app.looking import Desk, Example, Wanted, place_example
+from monai_brain.app.orders import Check, is_number
 from monai_brain.inference.session import Result, result_as_json
 from monai_brain.io import UnreadableCase
 from monai_brain.io.write import encoded_png
@@ -20,6 +22,9 @@ from monai_brain.report.overlays import heat_layer, mask_layer
 logger = logging.getLogger(__name__)
 
 INSTALL = "pip install 'monai-brain[app]'"
+GROUP = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Name of an upload."""
+
 CASES_LISTED = 500
 EVENTS_WAITING = 32
 """Further ones are answered with 503."""
@@ -41,6 +46,8 @@ def build_page(desk: Desk, examples: Sequence[Example], max_upload_mb: int) -> A
         max_upload_mb: said to visitors.
     """
     gr = require("gradio", feature="the web page", install=INSTALL)
+    # a value that no choice has is its sender's fault, and leaves no traceback
+    gr.Error.print_exception = property(lambda error: False, lambda error, value: None)
     handlers = _Handlers(gr, desk, examples)
     # gradio's own HTML component compiles scripts out of text, which the guard's policy forbids
     html = functools.partial(gr.Markdown, sanitize_html=False, latex_delimiters=[], container=False)
@@ -117,6 +124,33 @@ def mount(app: Any, page: Any, host: str) -> Any:
         css=_text("page.css"),
         head=f"<script>{_text('page.js')}</script>",
     )
+
+
+def checks_of(page: Any) -> dict[int, tuple[Check, ...]]:
+    """What the inputs of each of the page's functions may be, by the function's index."""
+    return {number: tuple(_check_of(own) for own in function.inputs) for number, function in page.fns.items()}
+
+
+def _check_of(component: Any) -> Check:
+    kind = type(component).__name__
+    if kind == "Radio":
+        names = {name for _, name in component.choices}
+        return lambda value: value is None or (isinstance(value, str) and value in names)
+    if kind == "Dropdown":
+        return lambda value: value is None or (isinstance(value, int) and is_number(value))
+    return {"State": lambda value: value is None, "Textbox": is_order, "Slider": is_number}[kind]
+
+
+def is_order(text: Any) -> bool:
+    """Whether this names an upload or an example."""
+    try:
+        asked = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    if not isinstance(asked, dict):
+        return False
+    upload = asked.get("upload")
+    return is_number(asked.get("example")) or (isinstance(upload, str) and GROUP.fullmatch(upload) is not None)
 
 
 class _Handlers:

@@ -12,6 +12,7 @@ from pathlib import Path
 from monai_brain.app.connections import make_protocol
 from monai_brain.app.exchange import Receive, Scope, Send
 from monai_brain.app.guard import UPLOADS, Guard, check_address
+from monai_brain.app.orders import Orders
 from monai_brain.inference.apply import REPOSITORY_BUNDLES, NoBundle
 from monai_brain.inference.session import Session
 from monai_brain.io.lock import NAME as LOCK_NAME
@@ -80,7 +81,8 @@ def serve(
         segments = any(session.kind == "segmentation" for session in sessions.values())
         examples = make_examples(folder / "examples", volume=segments)
         page = pages.build_page(Desk(sessions, uploads), examples, max_upload_mb)
-        inner = pages.mount(fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None), page, host)
+        empty = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        inner = Orders(pages.mount(empty, page, host), pages.checks_of(page))
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["path"].startswith(UPLOADS):
@@ -106,6 +108,7 @@ def serve(
             http=make_protocol(h11_impl.H11Protocol),
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
+        bound.listen()  # so that whoever is told can ask at once
         told(f"http://{_in_address(host)}:{bound.getsockname()[1]}")
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[bound])

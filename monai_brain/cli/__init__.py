@@ -1,6 +1,8 @@
 """The command line: parses, calls, prints. What a command does lives elsewhere, and is imported when it runs."""
 
 import errno
+import getpass
+import os
 import signal
 import sys
 from typing import Annotated, Any
@@ -9,11 +11,13 @@ import typer
 
 from monai_brain import __version__
 from monai_brain.cli import data, models, scans  # noqa: F401  (each adds its commands to the application)
-from monai_brain.cli.shared import EXIT_ENVIRONMENT, EXIT_STOPPED, EXIT_WRONG_USE, app, console, errors
+from monai_brain.cli.shared import EXIT_WRONG_USE, app, console, errors
+from monai_brain.workflow import EXIT_ENVIRONMENT, NO_SPACE, innermost
 
 __all__ = ["app", "main"]
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+USED_UP = (*NO_SPACE, errno.EMFILE, errno.ENFILE)
+"""Of the system's errors, those of a disk, and of open files, that there are no more of."""
 
 USERS_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
 """Of the system's errors, those that a user can mend; their text names the file."""
@@ -21,14 +25,17 @@ USERS_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, Permissi
 
 def main() -> None:
     """Entry point: what users can mend is one line on the error output, everything else a traceback."""
-    signal.signal(signal.SIGTERM, _stopped)
+    for number in STOPS:
+        signal.signal(number, _stopped)
+    _give_user_a_name()
     try:
         app()
-    except _Stopped:
-        sys.exit(EXIT_STOPPED)
+    except _Stopped as stop:
+        errors.print(f"stopped ({stop.signal.name}); a run over a folder goes on when called again", markup=False)
+        sys.exit(128 + stop.signal)
     except Exception as error:
-        if _is_environment(error):
-            errors.print(f"error: {_root(error)}; what was done is kept, call again to go on", markup=False)
+        if (used_up := _used_up(error)) is not None:
+            errors.print(f"error: {used_up}", markup=False, highlight=False)
             sys.exit(EXIT_ENVIRONMENT)
         message = _for_users(error)
         if message is None:
@@ -44,28 +51,46 @@ def _options(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
 class _Stopped(BaseException):
-    """The system asked to end; goes through every `finally`, so that nothing is left half-written."""
+    """The user or the system asked to end; goes through every `finally`, so that nothing is left half-written."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
 
 
 def _stopped(number: int, frame: Any) -> None:
-    raise _Stopped
+    for other in STOPS:
+        signal.signal(other, signal.SIG_DFL)  # asked twice, it ends at once
+    raise _Stopped(number)
 
 
-def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
+def _give_user_a_name() -> None:
+    """MONAI asks for it when it is imported, and fails where containers run under a number that has none."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = str(os.getuid())
 
 
-def _is_environment(error: BaseException) -> bool:
-    """Whether disk or memory ran out."""
-    root = _root(error)
+def _used_up(error: BaseException) -> str | None:
+    """What is said where disk, memory or the output folder were used up or taken away; None for other errors."""
+    root = innermost(error)
     if isinstance(root, RuntimeError):
         from monai_brain.inference.preparing import OUT_OF_MEMORY
 
-        return any(words in str(root) for words in OUT_OF_MEMORY)
-    return isinstance(root, MemoryError) or (isinstance(root, OSError) and root.errno in NO_SPACE)
+        is_so = any(words in str(root) for words in OUT_OF_MEMORY)
+    elif isinstance(root, OSError):
+        from monai_brain.io.lock import FolderLost
+
+        if isinstance(root, FolderLost):
+            return str(root)
+        is_so = root.errno in USED_UP
+    else:
+        is_so = isinstance(root, MemoryError)
+    return f"{root}; what was done is kept, call again to go on" if is_so else None
 
 
 def _for_users(error: BaseException) -> str | None:

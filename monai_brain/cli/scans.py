@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -198,6 +199,7 @@ def serve_page(
     password = os.environ.get("MONAI_BRAIN_PASSWORD") or None
     if password_file is not None:
         password = password_file.read_text(encoding="utf-8").partition("\n")[0].strip()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Ctrl-C is how the page is meant to end
     serve(
         bundles=bundle or (),
         weights=weights or (),

@@ -1,12 +1,11 @@
 """What all commands share: the application they belong to, where they print, how they end."""
 
-import signal
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-EXIT_WRONG_USE, EXIT_FINDINGS, EXIT_ENVIRONMENT, EXIT_STOPPED = 2, 3, 5, 128 + signal.SIGTERM
+EXIT_WRONG_USE, EXIT_FINDINGS = 2, 3
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -48,8 +48,8 @@ class GradCAMExplainer:
         self._start = self._module.register_forward_pre_hook(_begin_gradients)
         self._before = (set(self._module._forward_hooks), set(self._module._backward_hooks))
         kind = _MaskHooks if segmenter else _PerSampleHooks
-        hooks = kind(network, layer, register_forward=True, register_backward=True)
-        self._cam = (GradCAMpp if plus_plus else GradCAM)(hooks, layer, postprocessing=_unchanged)
+        self._hooks = kind(network, layer, register_forward=True, register_backward=True)
+        self._cam = (GradCAMpp if plus_plus else GradCAM)(self._hooks, layer, postprocessing=_unchanged)
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """Maps of a batch.
@@ -68,6 +68,10 @@ class GradCAMExplainer:
         """
         with torch.enable_grad(), _frozen(self._network):
             maps = self._cam(images.detach(), class_idx=targets)
+        # these hold the graph, whose hooks hold them: a circle through C++, which Python cannot collect
+        self._hooks.activations.clear()
+        self._hooks.gradients.clear()
+        self._hooks.score = None
         return scaled_to_own_maximum(maps.detach().float())
 
     def __enter__(self) -> "GradCAMExplainer":

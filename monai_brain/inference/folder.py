@@ -1,11 +1,12 @@
 """Apply a network to every case of a folder: a row for each file found, files on request, nothing lost."""
 
+import contextlib
 import errno
 import functools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -25,15 +26,16 @@ from monai_brain.inference.stream import CaseStream, thread_beside
 from monai_brain.inference.task import Task, completed_cases
 from monai_brain.inference.thumbnails import THUMBNAILS, Thumbnails
 from monai_brain.io import Skipped
-from monai_brain.io.lock import FolderLock
+from monai_brain.io.lock import FolderLock, FolderLost
 from monai_brain.io.weights import find_weights
-from monai_brain.io.write import manifest, sha256_of, write_csv, write_json
+from monai_brain.io.write import manifest, remove_unfinished, sha256_of, write_csv, write_json
+from monai_brain.workflow import NO_SPACE
 
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 """What the system says of a folder without permission, and of a file system that is read-only."""
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-"""Of these a run ends, and goes on when called again."""
+CLOSED = (*NOT_WRITABLE, errno.EIO, errno.ESTALE)
+"""What it says of a folder that was taken away from a run, such as a share that is no longer there."""
 
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
@@ -60,7 +62,8 @@ def letting_go(step: "Step[Words, Answer]") -> "Step[Words, Answer]":
     @functools.wraps(step)
     def guarded(run: "FolderRun", *words: Words.args, **options: Words.kwargs) -> Answer:
         try:
-            return step(run, *words, **options)
+            with run.in_folder():
+                return step(run, *words, **options)
         except BaseException:
             run.lock.release()
             raise
@@ -197,6 +200,7 @@ class FolderRun:
         self.manifest = {**manifest(KIND, options), **identity, **task}
         self.manifest |= {"engine_trial": self.engine.trial} if isinstance(self.engine, AutoEngine) else {}
         write_json(self.output / MANIFEST, self.manifest)
+        remove_unfinished(self.output)
         for row in self.journal.begin(keep=earlier is not None):
             for name in row.files:  # the case may get none this time
                 (self.output / name).unlink(missing_ok=True)
@@ -257,6 +261,26 @@ class FolderRun:
             return EXIT_FINDINGS
         return EXIT_GOOD if self.stream.all_cases else EXIT_NOTHING
 
+    @contextlib.contextmanager
+    def in_folder(self) -> Iterator[None]:
+        """Say plainly what befell the output folder.
+
+        Raises:
+            FolderLost: it was removed, or can no longer be written to.
+        """
+        try:
+            yield
+        except OSError as error:
+            if error.errno in CLOSED:
+                raise FolderLost(
+                    f"{self.output}: can no longer be written to ({error.strerror}); what was done is kept, call again "
+                    "to go on"
+                ) from None
+            if self.lock.file is not None and not self.lock.path.exists():
+                message = f"{self.output}: was removed while the run worked there; call again to begin anew"
+                raise FolderLost(message) from None
+            raise
+
     def _earlier(self) -> dict[str, Any] | None:
         """The manifest of the folder run that was begun here; None where there is none."""
         try:
@@ -307,10 +331,11 @@ class FolderRun:
         """Explanations, files and rows."""
         began = time.monotonic()
         done = []
-        for opened, row in completed_cases(engine, batch, output, self.stream, self.task):
-            self.thumbnails.consider(row, opened)
-            done.append(row)
-        self._write([*done, *self._refused()])
+        with self.in_folder():
+            for opened, row in completed_cases(engine, batch, output, self.stream, self.task):
+                self.thumbnails.consider(row, opened)
+                done.append(row)
+            self._write([*done, *self._refused()])
         self.seconds_of_results += time.monotonic() - began
 
     def _wait_for_results(self) -> None:

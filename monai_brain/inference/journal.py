@@ -1,5 +1,6 @@
 """The journal of a folder run: a line per case, as soon as it is known; what a resumed run goes on from."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from monai_brain.inference.prediction import Prediction
 from monai_brain.io import Case, Skipped
+from monai_brain.io.write import named
 
 SECONDS_BETWEEN_SYNCS = 5.0
 """How much work a power failure may cost; a killed process loses nothing that was written."""
@@ -69,12 +71,19 @@ class Journal:
         return list(again.values())
 
     def add(self, rows: Iterable[Prediction]) -> None:
-        """Write rows down; afterwards a kill does not lose them."""
+        """Write rows down; afterwards a kill does not lose them.
+
+        Raises:
+            FileNotFoundError: the file was removed, so that nobody would find the rows.
+        """
+        if os.fstat(self.file.fileno()).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
         for own in rows:
             row = own._replace(stamp=stamp_of(self.cases[own.path]))
             self.places[row.path] = self.file.tell()
             self.file.write(json.dumps(row._asdict(), ensure_ascii=True).encode("ascii") + b"\n")
-        self.file.flush()
+        with named(self.path):
+            self.file.flush()
         if time.monotonic() - self.synced > SECONDS_BETWEEN_SYNCS:
             os.fsync(self.file.fileno())
             self.synced = time.monotonic()

@@ -35,6 +35,9 @@ OUT_OF_MEMORY = ("Insufficient memory", "can't allocate memory", "out of memory"
 
 SECONDS_TO_START, READY = 300.0, "ready"
 
+STARTS = 3
+"""Of a worker that dies before it can begin: a system that is short of memory kills such processes."""
+
 MOST_CASES_AHEAD, MOST_BYTES_AHEAD = 128, 256 * 1024**2
 """Prepared cases that wait for the network."""
 
@@ -101,6 +104,10 @@ def _refusal(error: BaseException) -> UnreadableCase:
     return UnreadableCase("unreadable", f"preprocessing failed ({type(error).__name__})")
 
 
+class WorkersDoNotStart(RuntimeError):
+    """No process that reads files can be had, with the way out."""
+
+
 def prepare_here(cases: Sequence[Case], preparer: Preparer) -> Generator[Prepared | UnreadableCase]:
     """Prepare cases in this process, in order."""
     set_track_meta(False)
@@ -149,10 +156,10 @@ class WorkerPool:
         """Until every process has its libraries.
 
         Raises:
-            RuntimeError: one does not start.
+            WorkersDoNotStart: what it says.
         """
-        for worker in self.workers:
-            worker.wait_until_ready()
+        for number in range(len(self.workers)):
+            self._wait_for(number)
 
     def close(self) -> None:
         """End the processes."""
@@ -163,16 +170,30 @@ class WorkerPool:
     def _start(self) -> "_Worker":
         return _Worker(self.preparer, self.bytes)
 
+    def _wait_for(self, number: int) -> None:
+        for _ in range(STARTS - 1):
+            if self.workers[number].is_ready_in_time() or self.workers[number].process.is_alive():
+                break
+            self._replace(number)
+        if not self.workers[number].is_ready_in_time():
+            raise WorkersDoNotStart(
+                "a process that reads files does not start; a script needs `if __name__ == '__main__':` around "
+                "what it does, or workers=0 (--workers 0)"
+            )
+
+    def _replace(self, number: int) -> None:
+        self.workers[number].end()
+        self.workers[number] = self._start()
+
     def _serve(self, number: int, desk: "_Desk") -> None:
         """One thread for each worker: it hands out cases and waits."""
         try:
             while (order := desk.next()) is not None:
                 index, case = order
-                self.workers[number].wait_until_ready()
+                self._wait_for(number)
                 answer = self.workers[number].ask(case, self.seconds)
                 if answer is None:
-                    self.workers[number].end()
-                    self.workers[number] = self._start()
+                    self._replace(number)
                     answer = UnreadableCase("decoder_died", "the process that read the file died, or took too long")
                 desk.put(index, answer)
         except BaseException as error:
@@ -191,25 +212,14 @@ class _Worker:
         theirs.close()
         self.is_ready = False
 
-    def wait_until_ready(self) -> None:
-        """Its libraries take seconds to load, which are no file's fault.
-
-        Raises:
-            RuntimeError: it does not start.
-        """
+    def is_ready_in_time(self) -> bool:
+        """Its libraries take seconds to load, which are no file's fault."""
         if not self.is_ready:
-            if not self._says_that_it_is_ready():
-                raise RuntimeError(
-                    "a process that reads files does not start; a script needs `if __name__ == '__main__':` around "
-                    "what it does, or workers=0 (--workers 0)"
-                )
-            self.is_ready = True
-
-    def _says_that_it_is_ready(self) -> bool:
-        try:
-            return self.connection.poll(SECONDS_TO_START) and self.connection.recv() == READY
-        except (EOFError, OSError):
-            return False
+            try:
+                self.is_ready = self.connection.poll(SECONDS_TO_START) and self.connection.recv() == READY
+            except (EOFError, OSError):
+                self.process.join(1)  # so that `is_alive` knows
+        return self.is_ready
 
     def ask(self, case: Case, seconds: float) -> Prepared | UnreadableCase | None:
         """Its answer; None where it died or took too long."""

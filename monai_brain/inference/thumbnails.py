@@ -11,6 +11,7 @@ import numpy as np
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import short_name
+from monai_brain.io.write import named
 
 THUMBNAILS = "thumbnails"
 """Folder in the output folder."""
@@ -50,7 +51,8 @@ class Thumbnails:
         with contextlib.suppress(FileExistsError, NotADirectoryError, IsADirectoryError):  # the page does without it
             path.parent.mkdir(parents=True, exist_ok=True)
             # a kill in the middle leaves the case without its row, so that it is written again
-            path.write_bytes(content)
+            with named(path):
+                path.write_bytes(content)
 
     def end(self) -> None:
         """Remove the pictures of cases that are no longer among the least certain."""

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from monai_brain.io.record import UnreadableCase
+from monai_brain.io.write import named
 
 CHUNK = 1 << 20
 DRIVE = ":"
@@ -70,7 +71,7 @@ def unpack(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIM
     folder.mkdir(parents=True)
     written = 0
     try:
-        with zipfile.ZipFile(path) as archive:
+        with named(folder), zipfile.ZipFile(path) as archive:
             for member in members:
                 target = folder / PurePosixPath(member.filename)
                 target.parent.mkdir(parents=True, exist_ok=True)

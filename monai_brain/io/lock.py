@@ -15,6 +15,10 @@ class FolderInUse(ValueError):
     """Another process works in the folder."""
 
 
+class FolderLost(OSError):
+    """A run's folder was removed, or closed to it, while it worked there."""
+
+
 class FolderLock:
     """Held from `acquire` until `release`, or until the process ends, however it ends.
 

@@ -1,5 +1,6 @@
 """Read a case: decide the format by content, refuse with a code, decode, check."""
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -234,6 +235,8 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     """
     try:
         before = path.stat()
+        if not stat.S_ISREG(before.st_mode):  # a pipe would be waited for
+            raise UnreadableCase("changed", "the file was one when the folder was listed, and is none any more")
         if before.st_size > limits.max_bytes:
             raise UnreadableCase("too_large", f"{before.st_size} bytes; at most {limits.max_bytes} are read")
         content = path.read_bytes()

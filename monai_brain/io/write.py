@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import re
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -30,6 +30,10 @@ NEGATIVE_NUMBER = re.compile(r"-\d+(\.\d+)?")
 """Text that is no formula although it starts like one."""
 
 
+UNFINISHED = ".writing-"
+"""How the names of files begin that are being written."""
+
+
 @contextlib.contextmanager
 def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file that appears under its name only when it is complete and on disk.
@@ -39,18 +43,17 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         mode: `w` (UTF-8 text) or `wb`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-", suffix=".part")
+    temporary = path.parent / f"{UNFINISHED}{secrets.token_hex(8)}.part"
+    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
     try:
-        text = {} if "b" in mode else {"encoding": "utf-8", "newline": "", "errors": "surrogateescape"}
-        with os.fdopen(handle, mode, **text) as file:  # type: ignore[call-overload]
+        with named(path), temporary.open(mode.replace("w", "x"), **text) as file:  # type: ignore[call-overload]
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files  # noqa: PTH101
         os.replace(temporary, path)  # noqa: PTH105
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)  # noqa: PTH108
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise
 
 
@@ -71,6 +74,23 @@ def refuse_existing(*places: Path | None, overwrite: bool) -> None:
             raise FileExistsError(f"{place}: exists; give another name, or --overwrite to replace it")
         if any(place.iterdir()):
             raise FileExistsError(f"{place}: not empty; give a new folder, or --overwrite to replace files in it")
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """The system's errors name this file where they name none, as those of a write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what a killed process was writing below a folder that is locked."""
+    for path in folder.rglob(f"{UNFINISHED}*.part"):
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Mapping[str, Any] | Sequence[Any]) -> None:
@@ -173,9 +193,3 @@ def _version(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

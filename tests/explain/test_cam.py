@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
@@ -91,3 +94,16 @@ def test_missing_layer_is_named(network):
 def test_image_without_evidence_has_an_empty_map():
     with GradCAMExplainer(CornerSeeker(), "features") as explain:
         assert explain(torch.zeros(1, 3, 16, 16), torch.tensor([0])).abs().max() == 0
+
+
+@pytest.mark.parametrize("plus_plus", [False, True])
+def test_nothing_of_an_explained_batch_stays_in_memory(plus_plus):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
+    kept = []
+    network[0].register_forward_hook(lambda module, inputs, output: kept.append(weakref.ref(output)))
+    for _ in range(3):
+        with GradCAMExplainer(network, "0", plus_plus) as explainer:
+            explainer(torch.rand(2, 3, 8, 8), torch.tensor([0, 1]))
+    del explainer
+    gc.collect()
+    assert [own() for own in kept] == [None] * 3

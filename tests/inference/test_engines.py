@@ -10,6 +10,7 @@ from torch import nn
 
 from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
 from monai_brain.inference.engines.auto import NoEngineLeft
+from monai_brain.inference.engines.base import UnusableCache, cache_folder
 from monai_brain.inference.engines.openvino_engine import CONVOLUTION, DEPTHWISE, FIRST_LAYERS, _quantized
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.mobilenet import MobileNetV2
@@ -237,3 +238,10 @@ def test_80_damaged_engine_in_the_cache_is_made_anew(tmp_path, monkeypatch, kind
     file.unlink()
     make_engine(kind, "fp32").build(network, "6" * 64, images)
     assert file.stat().st_size == len(whole)
+
+
+@pytest.mark.parametrize("place", ["/dev/null/cache", "~nobody_of_this_name/cache"])
+def test_cache_that_cannot_be_used_is_refused_with_the_way_out(monkeypatch, place):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", place)
+    with pytest.raises(UnusableCache, match="MONAI_BRAIN_CACHE, or use --engine torch"):
+        cache_folder()

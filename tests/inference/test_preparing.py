@@ -11,7 +11,7 @@ import pytest
 from monai.transforms import Compose, EnsureTyped
 from sklearn.datasets import load_sample_image
 
-from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, prepare_here
+from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, WorkersDoNotStart, prepare_here
 from monai_brain.inference.stream import CaseStream, ReadAhead
 from monai_brain.io import UnreadableCase, find_cases
 from monai_brain.transforms.load import LoadSliced, slices_with_signal
@@ -149,3 +149,27 @@ def test_stream_with_workers_equals_the_one_without(tmp_path):
         assert np.array_equal(mine["image"], theirs["image"])
     assert [stream.refused[2].code for stream in streams] == ["truncated"] * 2
     assert streams[1].pool is None, "the processes are gone"
+
+
+def test_worker_that_is_killed_while_it_starts_is_replaced(tmp_path):
+    pool = WorkerPool(Preparer(Compose(TRANSFORMS), slices_with_signal), 1)
+    pool.workers[0].process.kill()
+    results = list(pool.prepare(write(tmp_path / "scans", [0, 0])))
+    pool.close()
+    assert [type(one) for one in results] == [Prepared, Prepared]
+
+
+def test_workers_that_never_start_are_given_up_with_the_way_out(tmp_path, monkeypatch):
+    started, start = [], WorkerPool._start
+
+    def killed(pool):
+        started.append(start(pool))
+        started[-1].process.kill()
+        return started[-1]
+
+    monkeypatch.setattr(WorkerPool, "_start", killed)
+    pool = WorkerPool(Preparer(Compose(TRANSFORMS), slices_with_signal), 1)
+    with pytest.raises(WorkersDoNotStart, match="--workers 0"):
+        list(pool.prepare(write(tmp_path / "scans", [0])))
+    assert len(started) == 3
+    pool.close()

@@ -106,7 +106,7 @@ def test_session_goes_on_after_files_that_cannot_be_read(classifier, scans, tmp_
 
 def test_reader_that_dies_costs_its_file_only(classifier, scans, tmp_path):
     cv2.imwrite(str(scans / "one.png"), draw_phantom(1, 1, size=200))
-    classifier.stream.pool.workers[0].wait_until_ready()
+    classifier.stream.pool.workers[0].is_ready_in_time()
     classifier.stream.pool.workers[0].process.kill()
     with pytest.raises(UnreadableCase) as caught:
         only(classifier, scans, tmp_path)

@@ -4,7 +4,7 @@ import zipfile
 
 import pytest
 
-from monai_brain.io import Case, Skipped, find_cases
+from monai_brain.io import Case, Skipped, UnreadableCase, find_cases, read_case
 from monai_brain.io.cases import UnusablePattern
 
 
@@ -189,3 +189,11 @@ def test_81_links_out_of_the_folder_are_followed_on_request_once_and_without_end
     codes = {entry.id: entry.code for entry in followed if isinstance(entry, Skipped)}
     assert (codes["gone.png"], codes["patient"]) == ("dangling_link", "linked_folder")
     assert set(codes) == {"gone.png", "patient", "again/back", "again/loop"}
+
+
+@pytest.mark.bad_input(21)
+def test_file_that_became_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "scan.png")
+    with pytest.raises(UnreadableCase) as caught:
+        read_case(Case("scan.png", (tmp_path / "scan.png",), "slice"))
+    assert caught.value.code == "changed"

@@ -1,5 +1,7 @@
 import csv
+import errno
 import json
+import os
 
 import cv2
 import numpy as np
@@ -16,6 +18,22 @@ def test_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
         raise RuntimeError
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077])
+def test_files_have_the_rights_that_the_user_gives_new_ones(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        with atomic(tmp_path / "table.csv") as file:
+            file.write("x")
+    finally:
+        assert os.umask(before) == mask
+    assert (tmp_path / "table.csv").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_full_disk_is_said_with_the_name_of_the_file(tmp_path):
+    with pytest.raises(OSError, match="table"), atomic(tmp_path / "table.csv"):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.mark.bad_input(16)

@@ -1,5 +1,6 @@
 """What all engines have in common: built once from a torch network, checked against it, then called with batches."""
 
+import errno
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ from monai.inferers import Inferer
 from torch import Tensor, nn
 
 from monai_brain.io.write import sha256_of, write_json
+from monai_brain.workflow import NO_SPACE
 
 SEAL = ".sha256"
 """Behind the name of a built form's first file: the file with its checksums."""
@@ -126,6 +128,10 @@ class Engine(Inferer):
             )
 
 
+class UnusableCache(ValueError):
+    """Engines cannot be kept where they should, with the way out."""
+
+
 def seal(*files: Path) -> None:
     """Note the checksums of a built form's files beside the first of them; last, since it says that all are there."""
     write_json(files[0].with_name(f"{files[0].name}{SEAL}"), {path.name: sha256_of(path) for path in files})
@@ -151,8 +157,22 @@ def decisions(logits: Tensor) -> Tensor:
 
 
 def cache_folder() -> Path:
-    """Where built engines are kept: `MONAI_BRAIN_CACHE`, else below the user's own cache."""
-    default = Path.home() / ".cache" / "monai_brain"
-    folder = Path(os.environ.get("MONAI_BRAIN_CACHE", default)) / "engines"
-    folder.mkdir(parents=True, exist_ok=True)
+    """Where built engines are kept: `MONAI_BRAIN_CACHE`, else below the user's own cache.
+
+    Raises:
+        UnusableCache: it cannot be written to.
+    """
+    place = os.environ.get("MONAI_BRAIN_CACHE") or "~/.cache/monai_brain"
+    try:
+        folder = Path(place).expanduser() / "engines"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            raise
+        raise UnusableCache(
+            f"{place}: built engines cannot be kept there ({error}); name a folder with MONAI_BRAIN_CACHE, or use "
+            "--engine torch"
+        ) from None
     return folder

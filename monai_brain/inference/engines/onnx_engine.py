@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_brain.inference.engines.base import CHECKED_SLICES, Engine, device_of, is_whole, seal
-from monai_brain.io.write import atomic
+from monai_brain.io.write import atomic, named
 from monai_brain.optional import require
 
 LARGEST_BATCH = 1024
@@ -59,18 +59,21 @@ def exported(engine: OnnxEngine, network: nn.Module, weights_sha256: str, slices
         example = torch.zeros(2, *slices.shape[1:])
         temporary = path.with_suffix(f".{os.getpid()}.partial")
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["pred"]}
-        torch.onnx.export(
-            network if device_of(network).type == "cpu" else copy.deepcopy(network).cpu(),
-            (example,),
-            temporary,
-            dynamic_shapes=({0: batch},),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            **names,
-        )
-        with atomic(path, "wb") as file:
-            file.write(temporary.read_bytes())
-        temporary.unlink()
+        try:
+            with named(path):
+                torch.onnx.export(
+                    network if device_of(network).type == "cpu" else copy.deepcopy(network).cpu(),
+                    (example,),
+                    temporary,
+                    dynamic_shapes=({0: batch},),
+                    dynamo=True,
+                    external_data=False,
+                    verbose=False,
+                    **names,
+                )
+            with atomic(path, "wb") as file:
+                file.write(temporary.read_bytes())
+        finally:
+            temporary.unlink(missing_ok=True)
         seal(path)
     return path
