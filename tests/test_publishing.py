@@ -3,9 +3,12 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 
 from monai_brain.evaluation.intervals import quartiles
+from monai_brain.labels import CLASS_NAMES
+from monai_brain.report.evaluation import _score
 from monai_brain.report.explanations import FIGURES
 from tests.conftest import REPOSITORY
 
@@ -83,3 +86,33 @@ def test_results_have_a_baseline_for_every_part_that_was_trained_on(script):
         "| 1-nearest-neighbor on thumbnails | | | | | 0.5000 | 0.5000 | undefined |",
         "| 1-nearest-neighbor on thumbnails, trained on training+validation | | | | | 0.7500 | 0.7500 | undefined |",
     ]
+
+
+def evaluated(folder, correct, source="lgg"):
+    """As an evaluation of a classifier leaves it: `correct` of ten slices."""
+    labels = np.array([0, 2] * 5)
+    predicted = np.where(np.arange(10) < correct, labels, 1)
+    items = [{"image": f"{n}.png", "label": int(label), "source": source} for n, label in enumerate(labels)]
+    for item, own in zip(items, labels, strict=True):
+        item["group"] = f"{item['image']}{own}"
+    metrics = _score(items, np.eye(4)[predicted], labels, "test", CLASS_NAMES)
+    write(folder / "metrics.json", metrics)
+    return folder
+
+
+def test_page_of_patients_apart_has_every_protocol_and_the_last_one_class_by_class(script, tmp_path, monkeypatch):
+    module = script("publish_patients_apart")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(module, "FIGURE", tmp_path / "optimism.png")
+    folders = {name: evaluated(tmp_path / name, correct) for name, correct in (("public", 10), ("apart", 6))}
+    words = [word for name, folder in folders.items() for word in ("--protocol", f"{name}={folder}")]
+    held_out = ["--held-out", f"before={folders['apart']}", "--held-out", f"after={folders['public']}"]
+    monkeypatch.setattr("sys.argv", ["publish_patients_apart.py", *words, *held_out])
+    module.main()
+    text = (tmp_path / "page.md").read_text()
+    assert "| public | 10 | 1.000 (" in text
+    assert "| apart | 10 | 0.600 (" in text
+    assert "| glioma | 5 | 0.600 |" in text
+    assert "| before | 0.600 of 5 | 1.000 of 5 |" in text
+    assert "| after | 1.000 of 5 | 1.000 of 5 |" in text
+    assert (tmp_path / "optimism.png").stat().st_size > 5000
