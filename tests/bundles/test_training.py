@@ -236,7 +236,7 @@ def test_properties_of_the_model_zoo_are_there(data):
 
 def test_preprocessing_is_the_same_in_training_and_inference():
     train, inference = (ConfigParser.load_config_file(str(CONFIGS / f"{name}.yaml")) for name in ("train", "inference"))
-    for key in RECORDED_KEYS:
+    for key in set(RECORDED_KEYS) - {"class_names"}:  # which are the datalist's there, and the weights' here
         assert train[key] == inference[key], key
     assert not set(RECORDED_KEYS) & set(ConfigParser.load_config_file(str(CONFIGS / "evaluate.yaml")))
 

@@ -1,3 +1,4 @@
+import re
 from xml.etree import ElementTree
 
 import cv2
@@ -17,6 +18,7 @@ from monai_brain.report.figures import (
 )
 from monai_brain.report.html import Gallery, Table, write_page
 from monai_brain.report.overlays import MASK_COLOR, explanation_panel, overlay
+from monai_brain.report.worklist import Case, write_review
 
 
 def test_overlay_leaves_the_slice_where_the_map_is_zero():
@@ -142,3 +144,12 @@ def test_figures_have_room_for_every_class(tmp_path, number):
         assert (picture[[0, 1, -2, -1]] == 255).all(), name
     matrix = cv2.imread(str(tmp_path / "matrix.png"))
     assert min(matrix.shape[:2]) > 60 * number  # pixels; two lines of nine points take 38
+
+
+def test_review_of_many_classes_has_a_button_for_each_and_keys_for_nine(tmp_path):
+    names = [f"Class {letter}" for letter in "ABCDEFGHIJKL"]
+    cases = [Case("a.png", "ok", "", names[0], 0.5, [], [], "thumbnails/a.jpg", "")]
+    write_review(tmp_path / "review.html", "Review", cases, names, 1)
+    page = (tmp_path / "review.html").read_text()
+    assert re.findall(r'data-label="([^"]+)"', page) == names
+    assert re.findall(r'class="relabel"[^>]*><kbd>(\d+)</kbd>', page) == list("123456789")
