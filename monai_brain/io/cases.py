@@ -1,8 +1,10 @@
 """Find what one row of a result table is about: cases, and files that are none, in a folder of scans."""
 
 import contextlib
+import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
@@ -113,7 +115,8 @@ def find_cases(
         return
     if not top.is_dir():
         raise FileNotFoundError(f"{top}: no such folder; give the folder that holds the scans")
-    yield from _unpacked(_walk(top, top.resolve(), recursive=recursive, glob=glob, follow=follow_links), unpack_into)
+    walk = _walk(top, top.resolve(), recursive=recursive, glob=glob, follow=follow_links)
+    yield from _with_shared_series(list(_unpacked(walk, unpack_into)))
 
 
 def is_litter(name: str) -> bool:
@@ -199,20 +202,30 @@ def _series(entries: list[Case | Skipped]) -> list[Case | Skipped]:
     places: dict[str, int] = {}
     for entry in entries:
         header = read_header(entry.files[0]) if isinstance(entry, Case) and _may_be_dicom(entry) else None
-        if header is None:
+        if header is None or not isinstance(entry, Case):
             result.append(entry)
         elif not header.has_picture:
             result.append(Skipped(entry.id, "no_pixels"))
         elif header.series in places:
             place = places[header.series]
             first = result[place]
-            assert isinstance(first, Case) and isinstance(entry, Case)
+            assert isinstance(first, Case)
             result[place] = first._replace(files=(*first.files, *entry.files), kind="volume")
         else:
             if header.series:
                 places[header.series] = len(result)
+                entry = entry._replace(series=hashlib.sha256(header.series.encode()).hexdigest()[:16])
             result.append(entry)
     return result
+
+
+def _with_shared_series(entries: list[Case | Skipped]) -> Iterator[Case | Skipped]:
+    """The same entries; DICOM cases of one series, from several folders, with a warning each: it may lie apart."""
+    places = Counter(entry.series for entry in entries if isinstance(entry, Case))
+    for entry in entries:
+        if isinstance(entry, Case) and entry.series and places[entry.series] > 1:
+            entry = entry._replace(warnings=(*entry.warnings, "series_in_two_folders"))
+        yield entry
 
 
 def _may_be_dicom(case: Case) -> bool:

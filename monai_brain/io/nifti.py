@@ -68,7 +68,7 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
     if not np.isfinite(values).all():
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
     is_placed = bool(header["qform_code"] or header["sform_code"])
-    notes = () if is_placed else ("no_affine",)
+    notes = (*(() if is_placed else ("no_affine",)), *(("negative_slope",) if stored.dataobj.slope < 0 else ()))
     in_mm = MILLIMETERS.get(int(header["xyzt_units"]) & 7, 1.0)  # the other bits are of time
     placing = {name: np.array(header[name]) for name in PLACING}
     image = oriented(values, affine, notes, unit_mm=in_mm, header=placing, shape=tuple(header.get_data_shape()))

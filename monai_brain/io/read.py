@@ -7,7 +7,7 @@ import numpy as np
 
 from monai_brain.io import images
 from monai_brain.io.archive import check_archive
-from monai_brain.io.dicom import is_dicom, read_dicom
+from monai_brain.io.dicom import NO_FILE_META, is_bare, is_dicom, read_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.mgh import is_mgh, read_mgh
 from monai_brain.io.nifti import is_nifti, read_nifti
@@ -84,6 +84,11 @@ PAIR_SUFFIXES = (".hdr", ".img")
 """Of Analyze and of NIfTI in two files."""
 
 
+MOST_LABELS = {"slice": 16, "volume": 64}
+"""Different values up to which an image is taken for a label map; heads have hundreds, slices of 8 bits some 200, but
+those above a head have few. FreeSurfer's `aseg` has 45."""
+
+
 def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     """Decode a case.
 
@@ -100,6 +105,11 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     """
     if case.refused is not None:
         raise UnreadableCase(*case.refused)
+    image = _read(case, limits)
+    return image._replace(warnings=(*image.warnings, *case.warnings)) if case.warnings else image
+
+
+def _read(case: Case, limits: Limits) -> Image:
     if not case.sequences and len(case.files) > 1:
         return _read_series(case.files, limits)
     if not case.sequences:
@@ -134,7 +144,7 @@ def _read_series(files: Sequence[Path], limits: Limits) -> Image:
     image = read_dicom(contents, limits)
     _check_sides(image.pixels, limits)
     _check_signal(image.pixels)
-    return image
+    return _noted(image)
 
 
 def _read_volume(path: Path, limits: Limits) -> Image:
@@ -149,6 +159,8 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     found = format_of(content)
     if found is None:
         found = _pair_of(path)
+    if found is None and is_bare(content):
+        raise UnreadableCase("no_file_meta", NO_FILE_META)
     if found is None:
         raise UnreadableCase("not_an_image", "the content is no known image format")
     if found == "mgh":
@@ -174,6 +186,7 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
         )
     if not constant:
         _check_signal(image.pixels)
+        image = _noted(image)
     if not path.name.lower().endswith(USUAL_SUFFIXES[found]):
         image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
     return image
@@ -290,6 +303,22 @@ def _check_signal(pixels: np.ndarray) -> None:
     coarse = pixels[..., ::8, ::8]  # nearly every slice shows its signal here already
     if not (_varies(coarse) or _varies(pixels)):
         raise UnreadableCase("no_signal", "every pixel has the same value")
+
+
+def _noted(image: Image) -> Image:
+    """The image, with a word if it looks like a label map; a picture of one bit has its own."""
+    if "one_bit" in image.warnings or not _has_few_values(image.pixels, MOST_LABELS[image.kind]):
+        return image
+    return image._replace(warnings=(*image.warnings, "few_values"))
+
+
+def _has_few_values(pixels: np.ndarray, most: int) -> bool:
+    """Whether an image holds only so many values as label maps do, and whole ones."""
+    coarse = np.unique(pixels[..., ::8, ::8])  # nearly every image shows more here already
+    if len(coarse) > most or (coarse != np.rint(coarse)).any():
+        return False
+    values = np.unique(pixels)
+    return len(values) <= most and bool((values == np.rint(values)).all())
 
 
 def _varies(pixels: np.ndarray) -> bool:
