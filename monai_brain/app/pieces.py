@@ -38,6 +38,7 @@ WARNINGS = {
     "mosaic_possible": "The file may be a sheet of tiles (Siemens mosaic), which is no slice.",
     "window_ignored": "The file's window does not fit its picture and was not used.",
     "negative_slope": "The file turns its gray values around: compare the picture with your viewer's.",
+    "left_right_unknown": "The format does not say where left and right are.",
     "series_in_two_folders": "Files of this series lie in another folder too: it may not be whole.",
 }
 """What the codes of a result mean; others are shown as they are."""
@@ -55,6 +56,8 @@ WAYS_OUT = {
     "several_volumes": "Save each volume as a file of its own.",
     "animated": "Save the one slice that is meant.",
     "not_mr": "Give MR images.",
+    "missing_part": "Send the header and the file with the voxels together.",
+    "part_elsewhere": "Put the file with the voxels beside its header, and write its plain name there.",
     "mosaic": "Export single slices, or NIfTI.",
     "decimal_comma": "Write the numbers of the header with a point.",
     "no_file_meta": "Export the series again, as DICOM files with a preamble.",

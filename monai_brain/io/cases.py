@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from monai_brain.io.archive import unpack
 from monai_brain.io.dicom import read_header
+from monai_brain.io.parts import joined
 from monai_brain.io.record import Case, Skipped, UnreadableCase
 from monai_brain.io.sequences import gather, read_table
 
@@ -54,14 +55,17 @@ SIDECAR_SUFFIXES = frozenset(
 
 OTHER_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".nii", ".gz", ".mgz", ".mgh"),
-    *(".zip", ".nrrd", ".mha"),
+    *(".zip", ".nrrd", ".nhdr", ".mha", ".mhd"),
 )
 """Names whose files are not opened to look for a DICOM series; reading looks at the content all the same."""
 
 IMAGE_SUFFIXES = (*OTHER_SUFFIXES, ".dcm")
 """Names of folders that somebody may take for an image."""
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mgh", ".mgz", ".mgh.gz")
+VOLUME_SUFFIXES = (
+    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh", ".mgz", ".mgh.gz"),
+    *(".hdr", ".hdr.gz"),
+)
 """Names that announce a volume; what a file is, its content decides."""
 
 
@@ -175,7 +179,7 @@ def _walk(
             entries.append(Skipped(identity, code) if code else _case(identity, path))
         if recursive and glob is None:
             entries += [Skipped((here / name).relative_to(top).as_posix(), "sidecar") for name in litter]
-        yield from _series(gather(entries))
+        yield from _series(joined(gather(entries)))
     for error in unreadable:  # a folder that may not be listed would hide its files silently
         yield Skipped(Path(error.filename).relative_to(top).as_posix(), "unreadable_folder")
 

@@ -1,5 +1,6 @@
 """NRRD and MetaImage volumes, as Slicer and ITK write them; the header is checked before ITK sees the file."""
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -58,28 +59,44 @@ def is_meta(content: bytes) -> bool:
     return META.match(content[:200]) is not None
 
 
-def read_itk(content: bytes, limits: Limits) -> Image:
-    """Decode a NRRD or MetaImage volume of one file.
+def data_file(content: bytes) -> str | None:
+    """What a header says of the file that holds its voxels; None where they stand behind it, or it does not say."""
+    try:
+        if is_nrrd(content):
+            fields = _nrrd_fields(content)
+            name = fields.get("data file", fields.get("datafile"))
+        else:
+            name = _meta_fields(content)["elementdatafile"]
+            name = None if name.upper() == "LOCAL" else name
+    except UnreadableCase:  # decoding will say so
+        return None
+    return None if name is None else os.fsdecode(name.encode("latin-1"))
+
+
+def read_itk(content: bytes, limits: Limits, voxels: bytes | None = None) -> Image:
+    """Decode a NRRD or MetaImage volume.
 
     Args:
         content: of the file; ITK, which goes by names, reads a copy whose name is right.
+        voxels: of the file that the header leads to, if it does.
         limits: sizes beyond which it is refused, before memory is taken.
 
     Returns:
         A volume, turned as NIfTI volumes are.
 
     Raises:
-        UnreadableCase: `unsupported_format` (voxels in another file, colors, not three axes), `too_large`, `damaged`.
+        UnreadableCase: `unsupported_format` (colors, not three axes), `too_large`, `damaged`.
     """
     fields = _nrrd_fields(content) if is_nrrd(content) else _meta_fields(content)
     _check(fields, limits)
+    whole = _with_voxels(content, voxels) if is_nrrd(content) else _rewritten(content, voxels)
     import itk  # takes a second, and only these formats need it
 
     itk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / ("volume.nrrd" if is_nrrd(content) else "volume.mha")
-            copy.write_bytes(content if is_nrrd(content) else _rewritten(content))
+            copy.write_bytes(whole)
             image = itk.imread(str(copy), itk.F)
         values = itk.array_from_image(image).astype(np.float32)
         directions = np.asarray(itk.array_from_matrix(image.GetDirection()), np.float64)
@@ -98,13 +115,11 @@ def read_itk(content: bytes, limits: Limits) -> Image:
 
 def _nrrd_fields(content: bytes) -> dict[str, str]:
     end = re.search(rb"\r?\n\r?\n", content[:LONGEST_HEADER])
-    if end is None:
-        raise UnreadableCase("truncated", "the header has no end")
-    lines = content[: end.start()].decode("ascii", "replace").splitlines()[1:]
+    lines = content[: end.start() if end else LONGEST_HEADER].decode("latin-1").splitlines()[1:]
     pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
     fields = {name.strip().lower(): value.lstrip("=").strip() for name, value in pairs}
-    if "data file" in fields or "datafile" in fields:
-        raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .nrrd")
+    if end is None and not {"data file", "datafile"} & set(fields):  # which needs no empty line at its end
+        raise UnreadableCase("truncated", "the header has no end")
     return {**fields, "shape": fields.get("sizes", "")}
 
 
@@ -114,8 +129,6 @@ def _meta_fields(content: bytes) -> dict[str, str]:
         if name in fields:
             raise UnreadableCase("damaged", f"the header says {name} twice")
         fields[name] = value
-    if fields["elementdatafile"].upper() != "LOCAL":
-        raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .mha")
     return {**fields, "shape": fields.get("dimsize", ""), "type": fields.get("elementtype", "")}
 
 
@@ -134,19 +147,31 @@ def _meta_lines(content: bytes) -> Iterator[tuple[str, str, int]]:
     raise UnreadableCase("truncated", "the header has no end")
 
 
-def _rewritten(content: bytes) -> bytes:
-    """A MetaImage with a header of known fields only, so that ITK reads what was checked.
+def _with_voxels(content: bytes, voxels: bytes | None) -> bytes:
+    """A NRRD of one file: the same header without the line that leads to another."""
+    if voxels is None:
+        return content
+    lines = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0].rstrip(b"\n").split(b"\n")
+    kept = [line for line in lines if not re.match(rb"\s*data ?file\s*:", line, re.IGNORECASE)]
+    return b"\n".join([*kept, b"", b""]) + voxels
+
+
+def _rewritten(content: bytes, voxels: bytes | None) -> bytes:
+    """A MetaImage of one file, with a header of known fields only, so that ITK reads what was checked.
 
     ITK takes names by their case and values after `=` or `:`; whatever it sees otherwise than `_meta_fields` could
     name another file, whose bytes would be shown.
     """
     fields = _meta_fields(content)
+    if fields.get("headersize", "0") not in ("", "0"):
+        raise UnreadableCase("unsupported_format", "the voxels do not begin where their file does (HeaderSize)")
     for name in META_FIELDS:
         if not META_VALUE.fullmatch(fields.get(name.lower(), "")):
             raise UnreadableCase("damaged", f"the header's {name} is no number, no word and no list of these")
     lines = [f"{name} = {fields[name.lower()]}" for name in META_FIELDS if fields.get(name.lower())]
     header = "\n".join(["ObjectType = Image", *lines, "ElementDataFile = LOCAL", ""])
-    return header.encode("ascii") + content[max(end for *_, end in _meta_lines(content)) :]
+    behind = content[max(end for *_, end in _meta_lines(content)) :]
+    return header.encode("ascii") + (behind if voxels is None else voxels)
 
 
 def _check(fields: dict[str, str], limits: Limits) -> None:

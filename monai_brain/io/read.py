@@ -10,7 +10,8 @@ from monai_brain.io.archive import check_archive
 from monai_brain.io.dicom import NO_FILE_META, is_bare, is_dicom, read_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.mgh import is_mgh, read_mgh
-from monai_brain.io.nifti import is_nifti, read_nifti
+from monai_brain.io.nifti import is_nifti, is_pair_header, read_nifti, read_pair
+from monai_brain.io.parts import part_of
 from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
 from monai_brain.io.sequences import check_geometry, stacked
 
@@ -60,7 +61,7 @@ READERS = {
     "jpeg2000": images.read_jpeg2000,
 }
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "NIfTI", "MGH/MGZ", "NRRD", "MHA", "DICOM")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "NIfTI", "Analyze", "MGH/MGZ", "NRRD", "MHA", "DICOM")
 """What is read, for people."""
 
 USUAL_SUFFIXES = {
@@ -70,8 +71,9 @@ USUAL_SUFFIXES = {
     "tiff": (".tif", ".tiff"),
     "nifti": (".nii", ".nii.gz"),
     "dicom": ("",),
-    "nrrd": (".nrrd",),
-    "meta": (".mha",),
+    "pair": (".hdr", ".hdr.gz"),
+    "nrrd": (".nrrd", ".nhdr"),
+    "meta": (".mha", ".mhd"),
     "webp": (".webp",),
     "jpeg2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
     "mgh": (".mgh", ".mgz", ".mgh.gz"),
@@ -80,8 +82,8 @@ USUAL_SUFFIXES = {
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")
 """What stands behind `ftyp` in files of phones and browsers."""
 
-PAIR_SUFFIXES = (".hdr", ".img")
-"""Of Analyze and of NIfTI in two files."""
+HEADERS = ("pair", "nrrd", "meta")
+"""Formats whose voxels may lie in another file."""
 
 
 MOST_LABELS = {"slice": 16, "volume": 64}
@@ -110,10 +112,8 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
 
 
 def _read(case: Case, limits: Limits) -> Image:
-    if not case.sequences and len(case.files) > 1:
-        return _read_series(case.files, limits)
     if not case.sequences:
-        return _read_file(case.files[0], limits)
+        return _read_file(case.files[0], limits, others=case.files[1:])
     volumes = {name: _read_volume(path, limits) for name, path in zip(case.sequences, case.files, strict=True)}
     return stacked(volumes)
 
@@ -154,11 +154,15 @@ def _read_volume(path: Path, limits: Limits) -> Image:
     return image
 
 
-def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
+def _read_file(path: Path, limits: Limits, constant: bool = False, others: Sequence[Path] = ()) -> Image:
     content = read_bytes(path, limits)
     found = format_of(content)
+    if others and found not in HEADERS:
+        return _read_series((path, *others), limits)
+    part = part_of(path, content, others) if found in HEADERS else None
+    voxels = None if part is None else read_bytes(part, limits)
     if found is None:
-        found = _pair_of(path)
+        found = _voxels_of_pair(path)
     if found is None and is_bare(content):
         raise UnreadableCase("no_file_meta", NO_FILE_META)
     if found is None:
@@ -172,8 +176,11 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     elif found == "dicom":
         image = read_dicom([content], limits)
         _check_sides(image.pixels, limits)
+    elif found == "pair":
+        image = read_pair(content, voxels or b"", limits)
+        _check_sides(image.pixels, limits)
     elif found in ("nrrd", "meta"):
-        image = read_itk(content, limits)
+        image = read_itk(content, limits, voxels)
         _check_sides(image.pixels, limits)
     elif found in READERS:
         image = READERS[found](content, limits)
@@ -192,12 +199,10 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     return image
 
 
-def _pair_of(path: Path) -> str | None:
-    """Analyze's pictures have no signature: what a file is, the one beside it says."""
-    if path.suffix.lower() in PAIR_SUFFIXES and all(
-        any(path.with_suffix(own).is_file() for own in (suffix, suffix.upper())) for suffix in PAIR_SUFFIXES
-    ):
-        return "one half of an Analyze or NIfTI pair (.hdr and .img)"
+def _voxels_of_pair(path: Path) -> str | None:
+    """Voxels have no signature: what a file is, the header beside it says."""
+    if path.suffix.lower() == ".img" and any(path.with_suffix(own).is_file() for own in (".hdr", ".HDR")):
+        return "one half of an Analyze or NIfTI pair, whose other half (.hdr) is what can be opened"
     return None
 
 
@@ -268,8 +273,10 @@ def format_of(content: bytes) -> str | None:
     """Name of the format that the first bytes show, or None."""
     if is_dicom(content):
         return "dicom"
-    if is_nifti(content) or content[344:348] == b"ni1\x00":
+    if is_nifti(content):
         return "nifti"
+    if is_pair_header(content):
+        return "pair"
     if is_nrrd(content):
         return "nrrd"
     if is_meta(content):
@@ -283,8 +290,6 @@ def format_of(content: bytes) -> str | None:
         return "webp"
     if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
         return "HEIC or AVIF"
-    if content[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c") and len(content) <= 4096:
-        return "the header of an Analyze pair (.hdr and .img)"
     if b"<svg" in content[:1024]:
         return "svg"
     return None
