@@ -45,7 +45,7 @@ WARNINGS = {
 
 WAYS_OUT = {
     "empty_file": "Export the image again.",
-    "not_an_image": "Give a JPEG, PNG, BMP, TIFF, NIfTI, NRRD, MHA or DICOM file.",
+    "not_an_image": "Give a JPEG, PNG, BMP, TIFF, NIfTI, Analyze, NRRD, MHA or DICOM file.",
     "unsupported_format": "Convert it to PNG, NIfTI or DICOM.",
     "truncated": "Copy or export the file again; its end is missing.",
     "damaged": "Copy or export the file again.",

@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,13 +24,17 @@ NUMBER_TYPES = re.compile(
 )
 
 
+BYTES_OF_TYPE = {
+    **{"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4},
+    **{"MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8},
+}
+"""Of a MetaImage's voxel; ITK's longs have 4 bytes on every system."""
+
 META_FIELDS = (
     "NDims",
     "BinaryData",
     "BinaryDataByteOrderMSB",
     "ElementByteOrderMSB",
-    "CompressedData",
-    "CompressedDataSize",
     "TransformMatrix",
     "Rotation",
     "Orientation",
@@ -170,8 +175,32 @@ def _rewritten(content: bytes, voxels: bytes | None) -> bytes:
             raise UnreadableCase("damaged", f"the header's {name} is no number, no word and no list of these")
     lines = [f"{name} = {fields[name.lower()]}" for name in META_FIELDS if fields.get(name.lower())]
     header = "\n".join(["ObjectType = Image", *lines, "ElementDataFile = LOCAL", ""])
-    behind = content[max(end for *_, end in _meta_lines(content)) :]
-    return header.encode("ascii") + (behind if voxels is None else voxels)
+    if voxels is None:
+        voxels = content[max(end for *_, end in _meta_lines(content)) :]
+    if _is_true(fields.get("binarydata")):
+        needed = int(np.prod([int(n) for n in fields["shape"].split()])) * BYTES_OF_TYPE[fields["type"]]
+        voxels = _inflated(voxels, needed) if _is_true(fields.get("compresseddata")) else voxels
+        if len(voxels) < needed:
+            raise UnreadableCase("truncated", f"{len(voxels)} bytes of voxels; the header announces {needed}")
+    return header.encode("ascii") + voxels
+
+
+def _is_true(word: str | None) -> bool:
+    """What ITK takes for a yes."""
+    return (word or "")[:1].upper() in ("T", "1", "Y")
+
+
+def _inflated(packed: bytes, needed: int) -> bytes:
+    """Compressed voxels; ITK goes on with what happens to be in memory where they are damaged."""
+    stream = zlib.decompressobj(wbits=47)  # zlib or gzip
+    try:
+        voxels = stream.decompress(packed, needed)
+        stream.decompress(stream.unconsumed_tail, 1)  # to the end, so that its checksum counts
+    except zlib.error as error:
+        raise UnreadableCase("damaged", f"the compressed voxels are damaged ({error})") from None
+    if not stream.eof:
+        raise UnreadableCase("damaged", "the compressed voxels are more or fewer than the header announces")
+    return voxels
 
 
 def _check(fields: dict[str, str], limits: Limits) -> None:

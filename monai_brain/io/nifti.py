@@ -80,19 +80,19 @@ def read_pair(content: bytes, voxels: bytes, limits: Limits) -> Image:
 
     Returns:
         As `read_nifti`. Analyze says how far voxels lie apart, and not where left and right are (warning
-        `left_right_unknown`); nibabel takes them to be stored from right to left.
+        `left_right_unknown`); nibabel takes them to be stored from right to left. Voxels are as stored: what SPM takes
+        for a scale, other programs leave to chance.
 
     Raises:
         UnreadableCase: as `read_nifti`.
     """
     content, voxels = (decompressed(own, limits) if own.startswith(GZIP) else own for own in (content, voxels))
     kind = next((own for magic, (own, at) in PAIRS.items() if content[at : at + len(magic)] == magic), None)
-    header = _parsed_header(kind or nib.Spm2AnalyzeImage, content)
+    header = _parsed_header(kind or nib.AnalyzeImage, content)
 
     def load() -> Any:
-        contents = {"header": content, "image": voxels, "mat": b""}  # the last is SPM's, and optional
-        files = {name: FileHolder(fileobj=io.BytesIO(own)) for name, own in contents.items()}
-        return (kind or nib.Spm2AnalyzeImage).from_file_map(files)
+        files = {"header": FileHolder(fileobj=io.BytesIO(content)), "image": FileHolder(fileobj=io.BytesIO(voxels))}
+        return (kind or nib.AnalyzeImage).from_file_map(files)
 
     image = _volume(header, voxels, limits, load)
     return image if kind else image._replace(warnings=(*image.warnings, "left_right_unknown"))
@@ -118,11 +118,10 @@ def _volume(header: Any, content: bytes, limits: Limits, load: Callable[[], Any]
         raise UnreadableCase("damaged", f"the header makes no sense ({error})") from None
     if not np.isfinite(values).all():
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
-    slope = stored.dataobj.slope
     if not isinstance(header, nib.Nifti1Header):
-        return oriented(values, affine, ("negative_slope",) if slope < 0 else (), shape=header.get_data_shape())
+        return oriented(values, affine, shape=header.get_data_shape())
     is_placed = bool(header["qform_code"] or header["sform_code"])
-    notes = (*(() if is_placed else ("no_affine",)), *(("negative_slope",) if slope < 0 else ()))
+    notes = (*(() if is_placed else ("no_affine",)), *(("negative_slope",) if stored.dataobj.slope < 0 else ()))
     in_mm = MILLIMETERS.get(int(header["xyzt_units"]) & 7, 1.0)  # the other bits are of time
     placing = {name: np.array(header[name]) for name in PLACING}
     image = oriented(values, affine, notes, unit_mm=in_mm, header=placing, shape=tuple(header.get_data_shape()))

@@ -99,6 +99,27 @@ def test_headers_that_make_no_sense_are_refused(tmp_path, old, new, code):
     assert refusal(tmp_path / "a.nrrd") == code
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "code"),
+    [
+        (b"CompressedDataSize", b"ElSize", ""),
+        (b"DimSize = 44 40 6", b"DimSize = 44 40 7", "truncated"),
+        (b"DimSize = 44 40 6", b"DimSize = 44 40 5", "damaged"),
+        (b"LOCAL\n", b"LOCAL\n?", "damaged"),
+    ],
+)
+def test_compressed_voxels_are_whole_or_refused(tmp_path, old, new, code):
+    itk.imwrite(image(), str(tmp_path / "a.mha"), compression=True)
+    content = (tmp_path / "a.mha").read_bytes()
+    expected = read(tmp_path / "a.mha").pixels
+    assert old in content
+    (tmp_path / "a.mha").write_bytes(content.replace(old, new))
+    if code:
+        assert refusal(tmp_path / "a.mha") == code
+    else:  # ITK would go by the size, and fill the voxels with what is in memory
+        assert np.array_equal(read(tmp_path / "a.mha").pixels, expected)
+
+
 def test_cut_file_is_refused(tmp_path):
     for suffix in (".nrrd", ".mha"):
         itk.imwrite(image(), str(tmp_path / f"a{suffix}"))
