@@ -48,8 +48,10 @@ class SecondOpinion:
 
 def _work(connection: Connection) -> None:
     sys.path.insert(0, str(ROOT))
-    from tests.end_to_end import independent_decoders  # noqa: F401  # which takes seconds to load
+    from tests.end_to_end import independent_decoders
 
+    for io in ("NiftiImageIO", "GDCMImageIO", "NrrdImageIO", "MetaImageIO"):  # ITK loads what is asked for: slowly
+        getattr(independent_decoders.itk, io)
     quiet = os.open(os.devnull, os.O_WRONLY)  # decoders in C say much about damaged files
     os.dup2(quiet, 1)
     os.dup2(quiet, 2)

@@ -82,9 +82,10 @@ def test_24_float_tiff_keeps_its_values_and_says_that_their_range_is_its_own(tmp
     assert read.warnings == ("range_unknown",)
 
 
+@pytest.mark.bad_input(98)
 @pytest.mark.parametrize("options", [{"rowsperstrip": 8}, {"tile": (32, 32)}, {"compression": "zlib"}])
 @pytest.mark.parametrize("how", ["missing", "zero", "short"])
-def test_tiff_whose_strips_have_no_length_is_refused(tmp_path, options, how):
+def test_98_tiff_whose_strips_have_no_length_is_refused(tmp_path, options, how):
     tifffile = pytest.importorskip("tifffile")
     file = io.BytesIO()
     tifffile.imwrite(file, np.arange(64 * 64, dtype=np.uint16).reshape(64, 64), metadata=None, **options)
@@ -102,14 +103,16 @@ def test_tiff_whose_strips_have_no_length_is_refused(tmp_path, options, how):
     assert code_of(written(tmp_path, bytes(content), "a.tif")) == "damaged"
 
 
+@pytest.mark.bad_input(98)
 @pytest.mark.parametrize("offset", [0, 1, 53])
-def test_bmp_whose_pixels_begin_in_its_header_is_refused(tmp_path, offset):
+def test_98_bmp_whose_pixels_begin_in_its_header_is_refused(tmp_path, offset):
     content = bytearray(encoded(COLOR, "BMP"))
     content[10:14] = offset.to_bytes(4, "little")
     assert code_of(written(tmp_path, bytes(content), "a.bmp")) == "damaged"
 
 
-def test_tiff_of_numbers_beyond_31_bits_is_refused(tmp_path):
+@pytest.mark.bad_input(99)
+def test_99_tiff_of_numbers_beyond_31_bits_is_refused(tmp_path):
     tifffile = pytest.importorskip("tifffile")
     values = np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) << 20
     for dtype, code in ((np.uint32, "unsupported_format"), (np.int32, None)):

@@ -99,6 +99,7 @@ def test_headers_that_make_no_sense_are_refused(tmp_path, old, new, code):
     assert refusal(tmp_path / "a.nrrd") == code
 
 
+@pytest.mark.bad_input(98)
 @pytest.mark.parametrize(
     ("old", "new", "code"),
     [
@@ -108,7 +109,7 @@ def test_headers_that_make_no_sense_are_refused(tmp_path, old, new, code):
         (b"LOCAL\n", b"LOCAL\n?", "damaged"),
     ],
 )
-def test_compressed_voxels_are_whole_or_refused(tmp_path, old, new, code):
+def test_98_compressed_voxels_are_whole_or_refused(tmp_path, old, new, code):
     itk.imwrite(image(), str(tmp_path / "a.mha"), compression=True)
     content = (tmp_path / "a.mha").read_bytes()
     expected = read(tmp_path / "a.mha").pixels
