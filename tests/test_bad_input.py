@@ -10,7 +10,7 @@ from monai_brain.io import record
 from tests.conftest import REPOSITORY
 
 LINE = re.compile(r"\| (\d+) \|.*\|([^|]*)\|")
-NUMBERS = list(range(1, 87))
+NUMBERS = list(range(1, 101))
 
 
 def documented():

@@ -34,13 +34,19 @@ WARNINGS = {
     "one_bit": "The picture has two gray values only.",
     "range_unknown": "The file does not say what is black and what is white; its own darkest and brightest values are.",
     "in_color": "The picture is in color, which no MR slice is: the result means nothing.",
-    "bright_border": "The picture has no dark background: it may be no MR slice of a head.",
+    "bright_border": "The picture has no dark background: it may be no MR slice of a head, or be inverted.",
+    "few_values": "The picture has a few values only, as masks and label maps do.",
+    "mosaic_possible": "The file may be a sheet of tiles (Siemens mosaic), which is no slice.",
+    "window_ignored": "The file's window does not fit its picture and was not used.",
+    "negative_slope": "The file turns its gray values around: compare the picture with your viewer's.",
+    "left_right_unknown": "The format does not say where left and right are.",
+    "series_in_two_folders": "Files of this series lie in another folder too: it may not be whole.",
 }
 """What the codes of a result mean; others are shown as they are."""
 
 WAYS_OUT = {
     "empty_file": "Export the image again.",
-    "not_an_image": "Give a JPEG, PNG, BMP, TIFF, NIfTI, NRRD, MHA or DICOM file.",
+    "not_an_image": "Give a JPEG, PNG, BMP, TIFF, NIfTI, Analyze, NRRD, MHA or DICOM file.",
     "unsupported_format": "Convert it to PNG, NIfTI or DICOM.",
     "truncated": "Copy or export the file again; its end is missing.",
     "damaged": "Copy or export the file again.",
@@ -51,6 +57,11 @@ WAYS_OUT = {
     "several_volumes": "Save each volume as a file of its own.",
     "animated": "Save the one slice that is meant.",
     "not_mr": "Give MR images.",
+    "missing_part": "Send the header and the file with the voxels together.",
+    "part_elsewhere": "Put the file with the voxels beside its header, and write its plain name there.",
+    "mosaic": "Export single slices, or NIfTI.",
+    "decimal_comma": "Write the numbers of the header with a point.",
+    "no_file_meta": "Export the series again, as DICOM files with a preamble.",
     "missing_slices": "Send all files of the series.",
     "mixed_series": "Send the files of one series.",
     "geometry_mismatch": "Register the sequences to one another first.",

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-MASK_SUFFIXES = ("_mask", "_seg", "-seg")
-"""At the end of a mask's name, beside its image: as in the LGG segmentation data set, and in BraTS."""
+MASK_SUFFIXES = ("_mask", *(f"{joint}{word}" for word in ("seg", "segm", "segmentation") for joint in "_-"))
+"""At the end of a mask's name, in any case, beside its image: as in the LGG segmentation data set, and in BraTS."""
 
 IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image", "imgs"), ("masks", "mask", "labels")
 """Names of the two folders, in the other layout; compared in lower case."""
@@ -20,7 +20,7 @@ class UnusablePairs(ValueError):
 def is_mask(identity: str) -> bool:
     """Whether a file, by its path relative to the folder that was searched, is a mask."""
     path = PurePosixPath(identity)
-    return name_of(path).endswith(MASK_SUFFIXES) or path.parts[0].lower() in MASK_FOLDERS
+    return name_of(path).lower().endswith(MASK_SUFFIXES) or path.parts[0].lower() in MASK_FOLDERS
 
 
 def place_of(identity: str) -> str:
@@ -30,7 +30,7 @@ def place_of(identity: str) -> str:
     folder = PurePosixPath(*path.parts[1:-1]) if inside else path.parent
     name = name_of(path)
     for suffix in MASK_SUFFIXES:
-        name = name.removesuffix(suffix)
+        name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return (folder / name).as_posix()
 
 

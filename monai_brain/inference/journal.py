@@ -117,8 +117,11 @@ class Journal:
 
 
 def stamp_of(case: Case) -> str:
-    """What a case's files are told from others by, without opening them; they differ when one was added or written."""
-    digest = hashlib.sha256()
+    """What a case is told from others by, without opening its files.
+
+    It differs when a file was added or written, or when finding the case warns of something else.
+    """
+    digest = hashlib.sha256("".join(case.warnings).encode())
     for path in case.files:
         try:
             about = path.stat()

@@ -77,8 +77,8 @@ class Preparer(NamedTuple):
         except Exception as error:
             return _refusal(error)
         notes = [code for item in items for code in item.get("image_warnings", ())]
-        bright = image.kind == "slice" and has_bright_border(image.pixels)
-        warnings = tuple(dict.fromkeys([*image.warnings, *notes, *(["bright_border"] if bright else [])]))
+        bright = ["bright_border"] if has_bright_border(image.pixels) else []
+        warnings = tuple(dict.fromkeys([*image.warnings, *notes, *bright]))
         if image.kind == "slice" and not image.channels:
             image = image._replace(pixels=to_channels(image.pixels, gray=True))
         seconds = (read - began, time.perf_counter() - read)

@@ -1,13 +1,16 @@
 """Find what one row of a result table is about: cases, and files that are none, in a folder of scans."""
 
 import contextlib
+import hashlib
 import os
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from monai_brain.io.archive import unpack
 from monai_brain.io.dicom import read_header
+from monai_brain.io.parts import joined
 from monai_brain.io.record import Case, Skipped, UnreadableCase
 from monai_brain.io.sequences import gather, read_table
 
@@ -52,14 +55,17 @@ SIDECAR_SUFFIXES = frozenset(
 
 OTHER_SUFFIXES = (
     *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".nii", ".gz", ".mgz", ".mgh"),
-    *(".zip", ".nrrd", ".mha"),
+    *(".zip", ".nrrd", ".nhdr", ".mha", ".mhd"),
 )
 """Names whose files are not opened to look for a DICOM series; reading looks at the content all the same."""
 
 IMAGE_SUFFIXES = (*OTHER_SUFFIXES, ".dcm")
 """Names of folders that somebody may take for an image."""
 
-VOLUME_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".mha", ".mgh", ".mgz", ".mgh.gz")
+VOLUME_SUFFIXES = (
+    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh", ".mgz", ".mgh.gz"),
+    *(".hdr", ".hdr.gz"),
+)
 """Names that announce a volume; what a file is, its content decides."""
 
 
@@ -113,7 +119,8 @@ def find_cases(
         return
     if not top.is_dir():
         raise FileNotFoundError(f"{top}: no such folder; give the folder that holds the scans")
-    yield from _unpacked(_walk(top, top.resolve(), recursive=recursive, glob=glob, follow=follow_links), unpack_into)
+    walk = _walk(top, top.resolve(), recursive=recursive, glob=glob, follow=follow_links)
+    yield from _with_shared_series(list(_unpacked(walk, unpack_into)))
 
 
 def is_litter(name: str) -> bool:
@@ -172,7 +179,7 @@ def _walk(
             entries.append(Skipped(identity, code) if code else _case(identity, path))
         if recursive and glob is None:
             entries += [Skipped((here / name).relative_to(top).as_posix(), "sidecar") for name in litter]
-        yield from _series(gather(entries))
+        yield from _series(joined(gather(entries)))
     for error in unreadable:  # a folder that may not be listed would hide its files silently
         yield Skipped(Path(error.filename).relative_to(top).as_posix(), "unreadable_folder")
 
@@ -199,20 +206,30 @@ def _series(entries: list[Case | Skipped]) -> list[Case | Skipped]:
     places: dict[str, int] = {}
     for entry in entries:
         header = read_header(entry.files[0]) if isinstance(entry, Case) and _may_be_dicom(entry) else None
-        if header is None:
+        if header is None or not isinstance(entry, Case):
             result.append(entry)
         elif not header.has_picture:
             result.append(Skipped(entry.id, "no_pixels"))
         elif header.series in places:
             place = places[header.series]
             first = result[place]
-            assert isinstance(first, Case) and isinstance(entry, Case)
+            assert isinstance(first, Case)
             result[place] = first._replace(files=(*first.files, *entry.files), kind="volume")
         else:
             if header.series:
                 places[header.series] = len(result)
+                entry = entry._replace(series=hashlib.sha256(header.series.encode()).hexdigest()[:16])
             result.append(entry)
     return result
+
+
+def _with_shared_series(entries: list[Case | Skipped]) -> Iterator[Case | Skipped]:
+    """The same entries; DICOM cases of one series, from several folders, with a warning each: it may lie apart."""
+    places = Counter(entry.series for entry in entries if isinstance(entry, Case))
+    for entry in entries:
+        if isinstance(entry, Case) and entry.series and places[entry.series] > 1:
+            entry = entry._replace(warnings=(*entry.warnings, "series_in_two_folders"))
+        yield entry
 
 
 def _may_be_dicom(case: Case) -> bool:

@@ -4,12 +4,14 @@ No value of a header stands in a message or a warning. What names a patient leav
 for segmentations that refer to their source (`io.dicom_seg`).
 """
 
+import contextlib
 import io
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pydicom
@@ -17,13 +19,26 @@ from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID
 
-from monai_brain.io.dicom_source import DicomSource, Instance, identity_of, instances_of, thickness_of
+from monai_brain.io.dicom_source import (
+    MULTI_FRAME_CLASSES,
+    DicomSource,
+    Instance,
+    identity_of,
+    instances_of,
+    thickness_of,
+)
 from monai_brain.io.orient import oriented
 from monai_brain.io.record import Image, Limits, UnreadableCase
 from monai_brain.io.sequences import named_sequence
 
 MAGIC = b"DICM"
 MAGIC_AT = 128
+
+BARE = (b"\x02\0", b"\x08\0")
+"""The first group, little-endian, of a file that lacks them: file meta, or the object itself."""
+
+STORAGE_CLASSES = "1.2.840.10008.5.1.4.1.1."
+"""How UIDs of stored objects begin (PS3.4, B.5)."""
 
 HEADER_TAGS = [
     "SOPClassUID",
@@ -58,7 +73,18 @@ POSITION_TOLERANCE = 0.1
 PARALLEL = 1e-3
 """Largest difference of direction cosines within one volume."""
 
+NO_FILE_META = (
+    "DICOM without its preamble and file meta information, so that its transfer syntax is not known; export it again "
+    "as DICOM files (part 10)"
+)
+
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that nibabel's readers of DICOM are experimental: only one is used
+    from nibabel.nicom import csareader
 
 warnings.filterwarnings("ignore", module=r"pydicom\..*")
 """pydicom's words about odd values; they can hold what must not be shown. What matters becomes a code."""
@@ -71,6 +97,7 @@ class Header(NamedTuple):
     series: str
     """Series UID; empty where there is none."""
     has_picture: bool
+    """Whether it should hold an image."""
 
 
 class Frame(NamedTuple):
@@ -91,6 +118,25 @@ def is_dicom(content: bytes) -> bool:
     return content[MAGIC_AT : MAGIC_AT + len(MAGIC)] == MAGIC
 
 
+def is_bare(content: bytes) -> bool:
+    """Whether a file holds a DICOM object without the preamble, and mostly without the file meta information."""
+    return _bare_header(io.BytesIO(content)) is not None
+
+
+def _bare_header(file: BinaryIO) -> Header | None:
+    """Series of such a file, read as pydicom guesses its syntax; None where it is none."""
+    beginning = file.read(2)
+    file.seek(0)
+    if beginning not in BARE:
+        return None
+    try:
+        header = pydicom.dcmread(file, force=True, stop_before_pixels=True, specific_tags=HEADER_TAGS)
+        is_storage = str(header.get("SOPClassUID", "")).startswith(STORAGE_CLASSES)
+        return Header(str(header.get("SeriesInstanceUID") or ""), True) if is_storage else None
+    except Exception:  # whatever bytes that are no DICOM make pydicom do
+        return None
+
+
 def read_header(path: Path) -> Header | None:
     """Series and kind of a file; None where it is no DICOM file, damaged, or deflated.
 
@@ -99,7 +145,8 @@ def read_header(path: Path) -> Header | None:
     try:
         with path.open("rb") as file:
             if not is_dicom(file.read(MAGIC_AT + len(MAGIC))):
-                return None
+                file.seek(0)
+                return _bare_header(file)
             syntax = pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", "")
             if UID(str(syntax)).is_deflated:
                 return None
@@ -136,8 +183,9 @@ def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
         NIfTI volumes are.
 
     Raises:
-        UnreadableCase: `damaged`, `truncated`, `no_decoder`, `not_mr`, `no_pixels`, `bad_rescale`, `mixed_series`,
-            `missing_slices`, `no_positions`, `several_volumes`, `too_large`, `unsupported_format`.
+        UnreadableCase: `damaged`, `truncated`, `no_decoder`, `not_mr`, `no_pixels`, `bad_rescale`, `decimal_comma`,
+            `mosaic`, `mixed_series`, `missing_slices`, `no_positions`, `no_file_meta`, `several_volumes`, `too_large`,
+            `unsupported_format`.
     """
     notes: list[str] = []
     voxels = 0
@@ -147,6 +195,7 @@ def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
     for content in contents:
         data = _parsed(content)
         _check_kind(data)
+        _check_mosaic(data, notes)
         voxels += _checked_voxels(data, limits)
         if voxels > limits.max_voxels:
             raise UnreadableCase("too_large", f"more than {limits.max_voxels} voxels")
@@ -156,6 +205,7 @@ def read_dicom(contents: Sequence[bytes], limits: Limits) -> Image:
         instances += instances_of(data, [frame.position_mm for frame in own])
         windows.append(_window(data))
     window = windows[len(windows) // 2]
+    frames = _without_padding(frames)
     if len(frames) == 1:
         image, order = _slice(frames[0], tuple(notes), window), np.zeros(1, int)
     else:
@@ -178,6 +228,8 @@ def _parsed(content: bytes) -> Any:
         data.decode()
         return data
     except InvalidDicomError:
+        if is_bare(content):
+            raise UnreadableCase("no_file_meta", NO_FILE_META) from None
         raise UnreadableCase("not_an_image", "the content is no DICOM file") from None
     except (EOFError, OSError) as error:
         raise UnreadableCase("truncated", f"the file ends too early ({type(error).__name__})") from None
@@ -193,6 +245,34 @@ def _check_kind(data: Any) -> None:
         raise UnreadableCase("not_mr", "the file is no MR image; only those are read")
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise UnreadableCase("no_pixels", "the file holds no pixels; were they removed?")
+
+
+def _check_mosaic(data: Any, notes: list[str]) -> None:
+    """Refuse a sheet of tiles. The word in ImageType proves none: Siemens' enhanced objects carry it too."""
+    if str(data.get("SOPClassUID", "")) in MULTI_FRAME_CLASSES:
+        return
+    tiles = _tiles(data)
+    if tiles > 1:
+        raise UnreadableCase(
+            "mosaic", f"a Siemens mosaic: {tiles} slices as tiles of one picture; export single slices, or NIfTI"
+        )
+    if "MOSAIC" in np.atleast_1d(data.get("ImageType") or "") and "mosaic_possible" not in notes:
+        notes.append("mosaic_possible")
+
+
+def _tiles(data: Any) -> int:
+    """How many slices a Siemens file says that its sheet holds; 0 where it does not say."""
+    found: Any = None
+    with contextlib.suppress(KeyError):
+        found = data.private_block(0x0019, "SIEMENS MR HEADER")[0x0A].value
+    if not found:
+        with contextlib.suppress(Exception):  # whatever a damaged private header makes nibabel do
+            content = data.private_block(0x0029, "SIEMENS CSA HEADER")[0x10].value
+            found = csareader.get_scalar(csareader.read(content), "NumberOfImagesInMosaic")
+    try:
+        return int(found)
+    except (TypeError, ValueError):
+        return 0
 
 
 def _checked_voxels(data: Any, limits: Limits) -> int:
@@ -228,13 +308,40 @@ def _frames(data: Any, notes: list[str]) -> list[Frame]:
     frames = []
     for index, own in enumerate(images):
         slope, intercept = _rescale(data, index)
+        if slope < 0 and "negative_slope" not in notes:
+            notes.append("negative_slope")
         values = own.astype(np.float32) * np.float32(slope) + np.float32(intercept)
         if _is_inverted(data):
             values = -values  # not from the frame's maximum: a tissue stays equal through a volume, and the window fits
+        values[_is_padding(data, own)] = np.nan
         frames.append(_placed(data, index, values))
     if _is_inverted(data) and "monochrome1_inverted" not in notes:
         notes.append("monochrome1_inverted")
     return frames
+
+
+def _is_padding(data: Any, stored: np.ndarray) -> np.ndarray:
+    """Where a frame's stored values (H, W) fill what is no image (PS3.3, C.7.5.1.1.2)."""
+    if stored.dtype.kind not in "iu" or "PixelPaddingValue" not in data:
+        return np.zeros(stored.shape, bool)
+    found = [_numbers(data, name, 1) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
+    ends = [int(own[0]) for own in found if own is not None]
+    if not ends:
+        return np.zeros(stored.shape, bool)
+    ends = np.array(ends, np.int64).astype(stored.dtype).tolist()  # as bits: some give -2000 as 63536
+    return (stored >= min(ends)) & (stored <= max(ends))
+
+
+def _without_padding(frames: list[Frame]) -> list[Frame]:
+    """Frames whose padding, NaN, is as dark as their darkest pixel."""
+    lowest = [np.nanmin(own.pixels) for own in frames if not np.isnan(own.pixels).all()]
+    filled = [np.isnan(own.pixels) for own in frames]
+    if not any(own.any() for own in filled):
+        return frames
+    darkest = np.float32(min(lowest, default=0))
+    return [
+        own._replace(pixels=np.where(where, darkest, own.pixels)) for own, where in zip(frames, filled, strict=True)
+    ]
 
 
 def _is_inverted(data: Any) -> bool:
@@ -270,9 +377,20 @@ def _group(data: Any, index: int, name: str) -> Any:
 
 
 def _numbers(source: Any, name: str, count: int) -> np.ndarray | None:
-    """Finite numbers of an element, None where there are none."""
+    """Finite numbers of an element, None where there are none.
+
+    Raises:
+        UnreadableCase: `decimal_comma`.
+    """
     try:
-        values = np.array([float(value) for value in np.atleast_1d(source.get(name))], np.float64)
+        stored = np.atleast_1d(source.get(name))
+        if any(isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip()) for value in stored):
+            raise UnreadableCase(
+                "decimal_comma", f"{name} {pydicom.tag.Tag(name)} has a decimal comma; write its numbers with a point"
+            )
+        values = np.array([float(value) for value in stored], np.float64)
+    except UnreadableCase:
+        raise
     except (TypeError, ValueError, AttributeError):
         return None
     return values if values.shape == (count,) and np.isfinite(values).all() else None
@@ -344,8 +462,11 @@ def _volume(
     positions = np.array([f.position_mm for f in frames if f.position_mm is not None])
     directions = np.array([f.directions for f in frames if f.directions is not None])
     spacings = np.array([f.spacing_mm for f in frames if f.spacing_mm is not None])
-    if min(len(positions), len(directions), len(spacings)) < len(frames):
-        raise UnreadableCase("no_positions", "some slices do not say where they lie; they cannot be put in order")
+    found = {"ImagePositionPatient": positions, "ImageOrientationPatient": directions, "PixelSpacing": spacings}
+    if lacking := [name for name, values in found.items() if len(values) < len(frames)]:
+        raise UnreadableCase(
+            "no_positions", f"some slices have no usable {', '.join(lacking)}; they cannot be put in order"
+        )
     if np.abs(directions - directions[0]).max() > PARALLEL or np.abs(spacings - spacings[0]).max() > PARALLEL:
         raise UnreadableCase("mixed_series", "slices of one series lie in different planes; give them one by one")
     places = positions @ np.cross(directions[0][0], directions[0][1])

@@ -28,6 +28,9 @@ RLE8, RLE4 = 1, 2
 """A BMP's compressions."""
 SUBFILE_TAG, REDUCED = 254, 1
 """NewSubfileType, and its bit for a reduced copy of another page (TIFF 6.0)."""
+COMPRESSION_TAG, UNCOMPRESSED = 259, 1
+OFFSETS_TAGS, BYTE_COUNTS_TAGS = (273, 324), (279, 325)
+"""Of strips or of tiles: where they begin, and how long they are."""
 ORIENTATION_TAG = 274
 """EXIF (and TIFF) tag of how the picture is to be turned."""
 
@@ -63,6 +66,9 @@ def read_bmp(content: bytes, limits: Limits) -> Image:
     compression = int.from_bytes(content[30:34], "little") if has_compression else None
     if compression == RLE4:
         raise UnreadableCase("unsupported_format", "a BMP of 4 bits in run lengths; save it as PNG")
+    starts, ends = int.from_bytes(content[10:14], "little"), 14 + int.from_bytes(content[14:18], "little")
+    if starts < ends:  # decoders make different pictures of these
+        raise UnreadableCase("damaged", "the pixels of this BMP begin inside its header; save it again")
     image = _read(content, "BMP", limits)
     if compression == RLE8:
         other = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
@@ -74,14 +80,16 @@ def read_bmp(content: bytes, limits: Limits) -> Image:
 def read_tiff(content: bytes, limits: Limits) -> Image:
     """Decode a TIFF of one page, for what Pillow leaves undone.
 
-    It inverts white-is-zero images of 8 bits only, takes signed pixels of 8 bits for unsigned, and keeps the upper 8
-    bits of deeper colors.
+    It inverts white-is-zero images of 8 bits only, takes signed pixels of 8 bits for unsigned and unsigned ones of 32
+    bits for signed, and keeps the upper 8 bits of deeper colors.
     """
     image = _read(content, "TIFF", limits)
-    if image.pixels.dtype not in (np.uint8, np.uint16):
-        return image
     with Pillow.open(io.BytesIO(content), formats=["TIFF"]) as picture:
         tags = getattr(picture, "tag_v2", {})
+        if image.pixels.dtype == np.float32:
+            if picture.mode == "I" and tags.get(SAMPLE_FORMAT_TAG, (1,))[0] != SIGNED and image.pixels.min() < 0:
+                raise UnreadableCase("unsupported_format", "numbers above 2147483647; save it with 16 bits")
+            return image
         if image.pixels.dtype == np.uint8:
             return _of_8_bits(image, tags)
         if tags.get(PHOTOMETRIC_TAG) != WHITE_IS_ZERO:
@@ -127,6 +135,8 @@ def _read(content: bytes, format_name: str, limits: Limits) -> Image:
         with Pillow.open(io.BytesIO(content), formats=[format_name]) as picture:
             _check_size(picture.size, limits)
             _check_frames(picture, format_name, notes)
+            if format_name == "TIFF":
+                _check_strips(picture)
             if _orientation(picture) != 1:
                 notes.append("exif_orientation_applied")
             picture.load()  # which turns a TIFF, and nothing else
@@ -166,6 +176,18 @@ def _check_frames(picture: Pillow.Image, format_name: str, notes: list[str]) -> 
     if format_name in ("PNG", "WEBP"):
         raise UnreadableCase("animated", f"an animation of {frames} frames; save the one slice that is meant")
     notes.append("extra_pictures_ignored")  # cameras hide previews behind a JPEG's picture
+
+
+def _check_strips(picture: Pillow.Image) -> None:
+    """Refuse a TIFF that does not say how long its parts are, or less than its pixels take: decoders guess then."""
+    tags: Any = getattr(picture, "tag_v2", {})
+    offsets, counts = (
+        next((tags[tag] for tag in pair if tag in tags), ()) for pair in (OFFSETS_TAGS, BYTE_COUNTS_TAGS)
+    )
+    bits = picture.width * picture.height * sum(tags.get(BITS_TAG, (1,)))
+    is_short = tags.get(COMPRESSION_TAG, UNCOMPRESSED) == UNCOMPRESSED and sum(counts) * 8 < bits
+    if len(counts) != len(offsets) or min(counts, default=0) < 1 or is_short:
+        raise UnreadableCase("damaged", "this TIFF's lengths of strips or tiles are missing or wrong; save it again")
 
 
 def _full_pages(picture: Pillow.Image) -> int:

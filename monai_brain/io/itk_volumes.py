@@ -1,7 +1,9 @@
 """NRRD and MetaImage volumes, as Slicer and ITK write them; the header is checked before ITK sees the file."""
 
+import os
 import re
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,13 +24,17 @@ NUMBER_TYPES = re.compile(
 )
 
 
+BYTES_OF_TYPE = {
+    **{"MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4, "MET_LONG": 4},
+    **{"MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4, "MET_DOUBLE": 8},
+}
+"""Of a MetaImage's voxel; ITK's longs have 4 bytes on every system."""
+
 META_FIELDS = (
     "NDims",
     "BinaryData",
     "BinaryDataByteOrderMSB",
     "ElementByteOrderMSB",
-    "CompressedData",
-    "CompressedDataSize",
     "TransformMatrix",
     "Rotation",
     "Orientation",
@@ -58,28 +64,44 @@ def is_meta(content: bytes) -> bool:
     return META.match(content[:200]) is not None
 
 
-def read_itk(content: bytes, limits: Limits) -> Image:
-    """Decode a NRRD or MetaImage volume of one file.
+def data_file(content: bytes) -> str | None:
+    """What a header says of the file that holds its voxels; None where they stand behind it, or it does not say."""
+    try:
+        if is_nrrd(content):
+            fields = _nrrd_fields(content)
+            name = fields.get("data file", fields.get("datafile"))
+        else:
+            name = _meta_fields(content)["elementdatafile"]
+            name = None if name.upper() == "LOCAL" else name
+    except UnreadableCase:  # decoding will say so
+        return None
+    return None if name is None else os.fsdecode(name.encode("latin-1"))
+
+
+def read_itk(content: bytes, limits: Limits, voxels: bytes | None = None) -> Image:
+    """Decode a NRRD or MetaImage volume.
 
     Args:
         content: of the file; ITK, which goes by names, reads a copy whose name is right.
+        voxels: of the file that the header leads to, if it does.
         limits: sizes beyond which it is refused, before memory is taken.
 
     Returns:
         A volume, turned as NIfTI volumes are.
 
     Raises:
-        UnreadableCase: `unsupported_format` (voxels in another file, colors, not three axes), `too_large`, `damaged`.
+        UnreadableCase: `unsupported_format` (colors, not three axes), `too_large`, `damaged`.
     """
     fields = _nrrd_fields(content) if is_nrrd(content) else _meta_fields(content)
     _check(fields, limits)
+    whole = _with_voxels(content, voxels) if is_nrrd(content) else _rewritten(content, voxels)
     import itk  # takes a second, and only these formats need it
 
     itk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / ("volume.nrrd" if is_nrrd(content) else "volume.mha")
-            copy.write_bytes(content if is_nrrd(content) else _rewritten(content))
+            copy.write_bytes(whole)
             image = itk.imread(str(copy), itk.F)
         values = itk.array_from_image(image).astype(np.float32)
         directions = np.asarray(itk.array_from_matrix(image.GetDirection()), np.float64)
@@ -98,13 +120,11 @@ def read_itk(content: bytes, limits: Limits) -> Image:
 
 def _nrrd_fields(content: bytes) -> dict[str, str]:
     end = re.search(rb"\r?\n\r?\n", content[:LONGEST_HEADER])
-    if end is None:
-        raise UnreadableCase("truncated", "the header has no end")
-    lines = content[: end.start()].decode("ascii", "replace").splitlines()[1:]
+    lines = content[: end.start() if end else LONGEST_HEADER].decode("latin-1").splitlines()[1:]
     pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
     fields = {name.strip().lower(): value.lstrip("=").strip() for name, value in pairs}
-    if "data file" in fields or "datafile" in fields:
-        raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .nrrd")
+    if end is None and not {"data file", "datafile"} & set(fields):  # which needs no empty line at its end
+        raise UnreadableCase("truncated", "the header has no end")
     return {**fields, "shape": fields.get("sizes", "")}
 
 
@@ -114,8 +134,6 @@ def _meta_fields(content: bytes) -> dict[str, str]:
         if name in fields:
             raise UnreadableCase("damaged", f"the header says {name} twice")
         fields[name] = value
-    if fields["elementdatafile"].upper() != "LOCAL":
-        raise UnreadableCase("unsupported_format", "the voxels lie in another file; save both as one .mha")
     return {**fields, "shape": fields.get("dimsize", ""), "type": fields.get("elementtype", "")}
 
 
@@ -134,19 +152,55 @@ def _meta_lines(content: bytes) -> Iterator[tuple[str, str, int]]:
     raise UnreadableCase("truncated", "the header has no end")
 
 
-def _rewritten(content: bytes) -> bytes:
-    """A MetaImage with a header of known fields only, so that ITK reads what was checked.
+def _with_voxels(content: bytes, voxels: bytes | None) -> bytes:
+    """A NRRD of one file: the same header without the line that leads to another."""
+    if voxels is None:
+        return content
+    lines = content.replace(b"\r\n", b"\n").partition(b"\n\n")[0].rstrip(b"\n").split(b"\n")
+    kept = [line for line in lines if not re.match(rb"\s*data ?file\s*:", line, re.IGNORECASE)]
+    return b"\n".join([*kept, b"", b""]) + voxels
+
+
+def _rewritten(content: bytes, voxels: bytes | None) -> bytes:
+    """A MetaImage of one file, with a header of known fields only, so that ITK reads what was checked.
 
     ITK takes names by their case and values after `=` or `:`; whatever it sees otherwise than `_meta_fields` could
     name another file, whose bytes would be shown.
     """
     fields = _meta_fields(content)
+    if fields.get("headersize", "0") not in ("", "0"):
+        raise UnreadableCase("unsupported_format", "the voxels do not begin where their file does (HeaderSize)")
     for name in META_FIELDS:
         if not META_VALUE.fullmatch(fields.get(name.lower(), "")):
             raise UnreadableCase("damaged", f"the header's {name} is no number, no word and no list of these")
     lines = [f"{name} = {fields[name.lower()]}" for name in META_FIELDS if fields.get(name.lower())]
     header = "\n".join(["ObjectType = Image", *lines, "ElementDataFile = LOCAL", ""])
-    return header.encode("ascii") + content[max(end for *_, end in _meta_lines(content)) :]
+    if voxels is None:
+        voxels = content[max(end for *_, end in _meta_lines(content)) :]
+    if _is_true(fields.get("binarydata")):
+        needed = int(np.prod([int(n) for n in fields["shape"].split()])) * BYTES_OF_TYPE[fields["type"]]
+        voxels = _inflated(voxels, needed) if _is_true(fields.get("compresseddata")) else voxels
+        if len(voxels) < needed:
+            raise UnreadableCase("truncated", f"{len(voxels)} bytes of voxels; the header announces {needed}")
+    return header.encode("ascii") + voxels
+
+
+def _is_true(word: str | None) -> bool:
+    """What ITK takes for a yes."""
+    return (word or "")[:1].upper() in ("T", "1", "Y")
+
+
+def _inflated(packed: bytes, needed: int) -> bytes:
+    """Compressed voxels; ITK goes on with what happens to be in memory where they are damaged."""
+    stream = zlib.decompressobj(wbits=47)  # zlib or gzip
+    try:
+        voxels = stream.decompress(packed, needed)
+        stream.decompress(stream.unconsumed_tail, 1)  # to the end, so that its checksum counts
+    except zlib.error as error:
+        raise UnreadableCase("damaged", f"the compressed voxels are damaged ({error})") from None
+    if not stream.eof:
+        raise UnreadableCase("damaged", "the compressed voxels are more or fewer than the header announces")
+    return voxels
 
 
 def _check(fields: dict[str, str], limits: Limits) -> None:

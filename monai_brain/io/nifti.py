@@ -3,11 +3,13 @@
 import gzip
 import io
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
+from nibabel.fileholders import FileHolder
 from nibabel.imageglobals import LoggingOutputSuppressor
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
@@ -19,6 +21,15 @@ from monai_brain.io.write import atomic
 GZIP = b"\x1f\x8b"
 MAGIC = {b"n+1\x00": (nib.Nifti1Image, 344, 348), b"n+2\x00\r\n\x1a\n": (nib.Nifti2Image, 4, 540)}
 """Class, place of the magic and size of the header, of the two versions in one file."""
+
+PAIRS = {b"ni1\x00": (nib.Nifti1Pair, 344), b"ni2\x00\r\n\x1a\n": (nib.Nifti2Pair, 4)}
+"""Class and place of the magic, of the two versions in two files."""
+
+ANALYZE_SIZES = (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c")
+"""How Analyze's header of 348 bytes begins in either byte order; it has no magic."""
+
+LONGEST_ANALYZE = 4096
+"""Bytes of a file that is such a header, and perhaps its extension."""
 
 MILLIMETERS = {1: 1000.0, 3: 0.001}
 """Of the header's codes for meter and micron; all others are taken to be millimeters, as everybody does."""
@@ -56,19 +67,61 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
     elif named_gz:
         raise UnreadableCase("damaged", "is named .gz and is not compressed; was it renamed?")
     kind, header = _header(content)
+    return _volume(header, content, limits, lambda: kind.from_bytes(content))
+
+
+def read_pair(content: bytes, voxels: bytes, limits: Limits) -> Image:
+    """Decode a pair of files, NIfTI or Analyze, compressed or not.
+
+    Args:
+        content: of the header.
+        voxels: of the other file.
+        limits: as `read_nifti`.
+
+    Returns:
+        As `read_nifti`. Analyze says how far voxels lie apart, and not where left and right are (warning
+        `left_right_unknown`); nibabel takes them to be stored from right to left. Voxels are as stored: what SPM takes
+        for a scale, other programs leave to chance.
+
+    Raises:
+        UnreadableCase: as `read_nifti`.
+    """
+    content, voxels = (decompressed(own, limits) if own.startswith(GZIP) else own for own in (content, voxels))
+    kind = next((own for magic, (own, at) in PAIRS.items() if content[at : at + len(magic)] == magic), None)
+    header = _parsed_header(kind or nib.AnalyzeImage, content)
+
+    def load() -> Any:
+        files = {"header": FileHolder(fileobj=io.BytesIO(content)), "image": FileHolder(fileobj=io.BytesIO(voxels))}
+        return (kind or nib.AnalyzeImage).from_file_map(files)
+
+    image = _volume(header, voxels, limits, load)
+    return image if kind else image._replace(warnings=(*image.warnings, "left_right_unknown"))
+
+
+def _volume(header: Any, content: bytes, limits: Limits, load: Callable[[], Any]) -> Image:
+    """The volume of a header that was parsed, after checks.
+
+    Args:
+        header: nibabel's.
+        content: of the file that holds the voxels.
+        limits: as `read_nifti`.
+        load: gives nibabel's image.
+    """
     shape = _checked_shape(header, limits)
     _check_length(header, content, shape)
     try:
         with LoggingOutputSuppressor():
-            stored = kind.from_bytes(content)
+            stored = load()
             values = np.asarray(stored.dataobj, np.float32).reshape(shape)
             affine = np.asarray(stored.affine, np.float64)
     except (HeaderDataError, ValueError, OverflowError) as error:
         raise UnreadableCase("damaged", f"the header makes no sense ({error})") from None
     if not np.isfinite(values).all():
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
+    if not isinstance(header, nib.Nifti1Header):
+        return oriented(values, affine, shape=header.get_data_shape())
     is_placed = bool(header["qform_code"] or header["sform_code"])
-    notes = () if is_placed else ("no_affine",)
+    notes = (*(() if is_placed else ("no_affine",)), *(("negative_slope",) if stored.dataobj.slope < 0 else ()))
     in_mm = MILLIMETERS.get(int(header["xyzt_units"]) & 7, 1.0)  # the other bits are of time
     placing = {name: np.array(header[name]) for name in PLACING}
     image = oriented(values, affine, notes, unit_mm=in_mm, header=placing, shape=tuple(header.get_data_shape()))
@@ -77,12 +130,26 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
 
 def is_nifti(content: bytes) -> bool:
     """Whether a file, compressed or not, begins as NIfTI in one file does."""
-    if content.startswith(GZIP):
-        try:
-            content = zlib.decompressobj(wbits=31).decompress(content[:4096], 1024)
-        except zlib.error:
-            return False
+    content = _beginning(content)
     return any(content[place : place + len(magic)] == magic for magic, (_, place, _) in MAGIC.items())
+
+
+def is_pair_header(content: bytes) -> bool:
+    """Whether a file, compressed or not, is the header of a NIfTI or Analyze pair."""
+    content = _beginning(content)
+    if any(content[place : place + len(magic)] == magic for magic, (_, place) in PAIRS.items()):
+        return True
+    return content.startswith(ANALYZE_SIZES) and len(content) <= LONGEST_ANALYZE and not is_nifti(content)
+
+
+def _beginning(content: bytes) -> bytes:
+    """A little more than the longest header; of a compressed file, unpacked, nothing where that fails."""
+    if not content.startswith(GZIP):
+        return content[: LONGEST_ANALYZE + 1]
+    try:
+        return zlib.decompressobj(wbits=31).decompress(content[: LONGEST_ANALYZE + 1], LONGEST_ANALYZE + 1)
+    except zlib.error:
+        return b""
 
 
 def write_mask(path: Path, mask: np.ndarray, source: VolumeSource) -> None:
@@ -147,20 +214,21 @@ def decompressed(content: bytes, limits: Limits) -> bytes:
 def _header(content: bytes) -> tuple[Any, Any]:
     found = next((entry for magic, entry in MAGIC.items() if content[entry[1] : entry[1] + len(magic)] == magic), None)
     if found is None:
-        if content[344:348] == b"ni1\x00":
-            message = "is a header whose voxels lie in another file; convert both to one .nii.gz"
-            raise UnreadableCase("unsupported_format", message)
         raise UnreadableCase("not_an_image", "the content is no NIfTI file")
     kind, _, size = found
     if len(content) < size:
         raise UnreadableCase("truncated", "the file ends inside its header")
+    return kind, _parsed_header(kind, content)
+
+
+def _parsed_header(kind: Any, content: bytes) -> Any:
     try:
         with LoggingOutputSuppressor():
             header = kind.header_class.from_fileobj(io.BytesIO(content))
             header.get_data_dtype()
     except (HeaderDataError, WrapStructError, ValueError, KeyError) as error:
         raise UnreadableCase("damaged", f"the header makes no sense ({error})") from None
-    return kind, header
+    return header
 
 
 def _checked_shape(header: Any, limits: Limits) -> tuple[int, int, int]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from monai_brain.io import images
 from monai_brain.io.archive import check_archive
-from monai_brain.io.dicom import is_dicom, read_dicom
+from monai_brain.io.dicom import NO_FILE_META, is_bare, is_dicom, read_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.mgh import is_mgh, read_mgh
-from monai_brain.io.nifti import is_nifti, read_nifti
+from monai_brain.io.nifti import is_nifti, is_pair_header, read_nifti, read_pair
+from monai_brain.io.parts import part_of
 from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
 from monai_brain.io.sequences import check_geometry, stacked
 
@@ -61,7 +62,7 @@ READERS = {
     "jpeg2000": images.read_jpeg2000,
 }
 
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "NIfTI", "MGH/MGZ", "NRRD", "MHA", "DICOM")
+FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "NIfTI", "Analyze", "MGH/MGZ", "NRRD", "MHA", "DICOM")
 """What is read, for people."""
 
 USUAL_SUFFIXES = {
@@ -71,8 +72,9 @@ USUAL_SUFFIXES = {
     "tiff": (".tif", ".tiff"),
     "nifti": (".nii", ".nii.gz"),
     "dicom": ("",),
-    "nrrd": (".nrrd",),
-    "meta": (".mha",),
+    "pair": (".hdr", ".hdr.gz"),
+    "nrrd": (".nrrd", ".nhdr"),
+    "meta": (".mha", ".mhd"),
     "webp": (".webp",),
     "jpeg2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
     "mgh": (".mgh", ".mgz", ".mgh.gz"),
@@ -81,8 +83,13 @@ USUAL_SUFFIXES = {
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")
 """What stands behind `ftyp` in files of phones and browsers."""
 
-PAIR_SUFFIXES = (".hdr", ".img")
-"""Of Analyze and of NIfTI in two files."""
+HEADERS = ("pair", "nrrd", "meta")
+"""Formats whose voxels may lie in another file."""
+
+
+MOST_LABELS = {"slice": 16, "volume": 64}
+"""Different values up to which an image is taken for a label map; heads have hundreds, slices of 8 bits some 200, but
+those above a head have few. FreeSurfer's `aseg` has 45."""
 
 
 def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
@@ -101,10 +108,13 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
     """
     if case.refused is not None:
         raise UnreadableCase(*case.refused)
-    if not case.sequences and len(case.files) > 1:
-        return _read_series(case.files, limits)
+    image = _read(case, limits)
+    return image._replace(warnings=(*image.warnings, *case.warnings)) if case.warnings else image
+
+
+def _read(case: Case, limits: Limits) -> Image:
     if not case.sequences:
-        return _read_file(case.files[0], limits)
+        return _read_file(case.files[0], limits, others=case.files[1:])
     volumes = {name: _read_volume(path, limits) for name, path in zip(case.sequences, case.files, strict=True)}
     return stacked(volumes)
 
@@ -135,7 +145,7 @@ def _read_series(files: Sequence[Path], limits: Limits) -> Image:
     image = read_dicom(contents, limits)
     _check_sides(image.pixels, limits)
     _check_signal(image.pixels)
-    return image
+    return _noted(image)
 
 
 def _read_volume(path: Path, limits: Limits) -> Image:
@@ -145,11 +155,17 @@ def _read_volume(path: Path, limits: Limits) -> Image:
     return image
 
 
-def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
+def _read_file(path: Path, limits: Limits, constant: bool = False, others: Sequence[Path] = ()) -> Image:
     content = read_bytes(path, limits)
     found = format_of(content)
+    if others and found not in HEADERS:
+        return _read_series((path, *others), limits)
+    part = part_of(path, content, others) if found in HEADERS else None
+    voxels = None if part is None else read_bytes(part, limits)
     if found is None:
-        found = _pair_of(path)
+        found = _voxels_of_pair(path)
+    if found is None and is_bare(content):
+        raise UnreadableCase("no_file_meta", NO_FILE_META)
     if found is None:
         raise UnreadableCase("not_an_image", "the content is no known image format")
     if found == "mgh":
@@ -161,8 +177,11 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
     elif found == "dicom":
         image = read_dicom([content], limits)
         _check_sides(image.pixels, limits)
+    elif found == "pair":
+        image = read_pair(content, voxels or b"", limits)
+        _check_sides(image.pixels, limits)
     elif found in ("nrrd", "meta"):
-        image = read_itk(content, limits)
+        image = read_itk(content, limits, voxels)
         _check_sides(image.pixels, limits)
     elif found in READERS:
         image = READERS[found](content, limits)
@@ -175,17 +194,16 @@ def _read_file(path: Path, limits: Limits, constant: bool = False) -> Image:
         )
     if not constant:
         _check_signal(image.pixels)
+        image = _noted(image)
     if not path.name.lower().endswith(USUAL_SUFFIXES[found]):
         image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
     return image
 
 
-def _pair_of(path: Path) -> str | None:
-    """Analyze's pictures have no signature: what a file is, the one beside it says."""
-    if path.suffix.lower() in PAIR_SUFFIXES and all(
-        any(path.with_suffix(own).is_file() for own in (suffix, suffix.upper())) for suffix in PAIR_SUFFIXES
-    ):
-        return "one half of an Analyze or NIfTI pair (.hdr and .img)"
+def _voxels_of_pair(path: Path) -> str | None:
+    """Voxels have no signature: what a file is, the header beside it says."""
+    if path.suffix.lower() == ".img" and any(path.with_suffix(own).is_file() for own in (".hdr", ".HDR")):
+        return "one half of an Analyze or NIfTI pair, whose other half (.hdr) is what can be opened"
     return None
 
 
@@ -258,8 +276,10 @@ def format_of(content: bytes) -> str | None:
     """Name of the format that the first bytes show, or None."""
     if is_dicom(content):
         return "dicom"
-    if is_nifti(content) or content[344:348] == b"ni1\x00":
+    if is_nifti(content):
         return "nifti"
+    if is_pair_header(content):
+        return "pair"
     if is_nrrd(content):
         return "nrrd"
     if is_meta(content):
@@ -273,8 +293,6 @@ def format_of(content: bytes) -> str | None:
         return "webp"
     if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
         return "HEIC or AVIF"
-    if content[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c") and len(content) <= 4096:
-        return "the header of an Analyze pair (.hdr and .img)"
     if b"<svg" in content[:1024]:
         return "svg"
     return None
@@ -293,6 +311,22 @@ def _check_signal(pixels: np.ndarray) -> None:
     coarse = pixels[..., ::8, ::8]  # nearly every slice shows its signal here already
     if not (_varies(coarse) or _varies(pixels)):
         raise UnreadableCase("no_signal", "every pixel has the same value")
+
+
+def _noted(image: Image) -> Image:
+    """The image, with a word if it looks like a label map; a picture of one bit has its own."""
+    if "one_bit" in image.warnings or not _has_few_values(image.pixels, MOST_LABELS[image.kind]):
+        return image
+    return image._replace(warnings=(*image.warnings, "few_values"))
+
+
+def _has_few_values(pixels: np.ndarray, most: int) -> bool:
+    """Whether an image holds only so many values as label maps do, and whole ones."""
+    coarse = np.unique(pixels[..., ::8, ::8])  # nearly every image shows more here already
+    if len(coarse) > most or (coarse != np.rint(coarse)).any():
+        return False
+    values = np.unique(pixels)
+    return len(values) <= most and bool((values == np.rint(values)).all())
 
 
 def _varies(pixels: np.ndarray) -> bool:

@@ -21,6 +21,10 @@ class Case(NamedTuple):
     """Of `SEQUENCES`, what each of several files shows; empty for one file."""
     refused: tuple[str, str] | None = None
     """Code and message of what was wrong with it when it was found: reading it says the same."""
+    warnings: tuple[str, ...] = ()
+    """Stable codes of what was odd about it when it was found: they stand among the image's."""
+    series: str = ""
+    """Of DICOM files, a hash of their series' UID; empty where there is none, and for other formats."""
 
 
 class Skipped(NamedTuple):

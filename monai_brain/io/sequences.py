@@ -17,11 +17,15 @@ NAMES = {
     "flair": "flair",
     "t1c": "t1c",
     "t1ce": "t1c",
+    "t1gd": "t1c",
     "t2w": "t2",
     "t2": "t2",
     "seg": "reference",
+    "segm": "reference",
+    "segmentation": "reference",
 }
-"""What stands at the end of file names in BraTS 2023 (`-t2f`) and earlier (`_flair`), and what it means."""
+"""What stands at the end of file names in BraTS 2023 (`-t2f`), earlier (`_flair`) and elsewhere (`_T1GD`, `_Segm`), and
+what it means."""
 
 SUFFIX = re.compile(rf"(?P<stem>.+)[-_](?P<name>{'|'.join(NAMES)})\.nii(\.gz)?", re.IGNORECASE)
 
@@ -55,7 +59,8 @@ class UnusableTable(ValueError):
 def gather(entries: Sequence[Case | Skipped]) -> list[Case | Skipped]:
     """Files of one folder, those of one head in BraTS' names as one case that is named after its FLAIR.
 
-    Without a FLAIR, and where a sequence is there twice, files stay cases of their own.
+    Without a FLAIR, and where a sequence is there twice, files stay cases of their own, but for reference masks, which
+    are no scans.
 
     Args:
         entries: of one folder, each with one file.
@@ -70,6 +75,8 @@ def gather(entries: Sequence[Case | Skipped]) -> list[Case | Skipped]:
     for group in groups.values():
         if "flair" in group and all(len(members) == 1 for members in group.values()):
             replaced |= _merged({sequence: members[0] for sequence, members in group.items()})
+        for mask in group.get("reference", ()):
+            replaced[mask.id] = Skipped(mask.id, LEFT_OUT["reference"])
     changed = (replaced.get(entry.id, entry) for entry in entries)
     return [entry for entry in changed if entry is not _PART]
 

@@ -28,6 +28,9 @@ BRIGHT_BORDER, BORDER_SHARE = 50, 0.03
 """Median of a slice's outermost pixels, of 255, and how many they are, of its shorter side: where they are brighter,
 it does not lie in air."""
 
+WHITE_SHARE = 0.5
+"""Of the tissue, that a window meant for the picture does not make white; usual ones do so with 1 to 5 %."""
+
 COLORFUL, COLORFUL_SHARE = 40, 0.05
 """How far a pixel's colors differ where it is no gray, of 255, and the share of such pixels that no noise makes."""
 
@@ -117,8 +120,8 @@ def to_8_bits(pixels: np.ndarray, window: tuple[float, float] | None = None) -> 
     """Pixels as uint8.
 
     8-bit images stay as they are. Deeper ones are mapped linearly: the window from black to white where the file
-    names one that shows something, else from the darkest pixel to the 99.8th percentile, because their files do not
-    say which part of the range holds the picture.
+    names one that fits (`window_fits`), else from the darkest pixel to the 99.8th percentile, because their files do
+    not say which part of the range holds the picture.
 
     Args:
         pixels: any shape.
@@ -126,14 +129,32 @@ def to_8_bits(pixels: np.ndarray, window: tuple[float, float] | None = None) -> 
     """
     if pixels.dtype == np.uint8:
         return pixels
-    if window is not None:
-        low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
-        if low < pixels.max() and high > pixels.min():
-            return _mapped(pixels, low, high)
+    if window is not None and window_fits(pixels, window):
+        return _mapped(pixels, window[0] - window[1] / 2, window[0] + window[1] / 2)
+    return _mapped(pixels, *_own_range(pixels))
+
+
+def window_fits(pixels: np.ndarray, window: tuple[float, float]) -> bool:
+    """Whether a window leaves air dark, something bright, and most of the tissue not white.
+
+    Args:
+        pixels: any shape, not of 8 bits.
+        window: as for `to_8_bits`.
+    """
+    dark, bright = _own_range(pixels)
+    low, high = window[0] - window[1] / 2, window[0] + window[1] / 2
+    tissue = pixels[pixels > dark + (bright - dark) * TISSUE_ABOVE_8_BITS / 255]
+    shown = (np.array([dark, bright]) - low) * 255 / (high - low)
+    too_white = np.count_nonzero(tissue > high) > WHITE_SHARE * tissue.size
+    return bool(shown[0] <= BRIGHT_BORDER and shown[1] > BRIGHT_BORDER and not too_white)
+
+
+def _own_range(pixels: np.ndarray) -> tuple[float, float]:
+    """The darkest value and the 99.8th percentile."""
     low, high = float(pixels.min()), float(np.percentile(pixels, BRIGHT_PERCENTILE))
     if high <= low:  # nearly everything is background: then the brightest pixel is the top
         high = float(pixels.max())
-    return _mapped(pixels, low, high)
+    return low, high
 
 
 def _mapped(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -142,7 +163,12 @@ def _mapped(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def as_8_bits(image: Image) -> Image:
-    """The same image as uint8; each sequence of a volume for itself, all its slices together."""
+    """The same image as uint8; each sequence of a volume for itself, all its slices together.
+
+    A window that does not fit is not taken, with the warning `window_ignored`.
+    """
+    if image.window is not None and image.pixels.dtype != np.uint8 and not window_fits(image.pixels, image.window):
+        image = image._replace(window=None, warnings=(*image.warnings, "window_ignored"))
     if image.kind == "slice":
         return image._replace(pixels=to_8_bits(image.pixels, image.window))
     return image._replace(pixels=np.stack([to_8_bits(channel, image.window) for channel in image.pixels]))
@@ -209,10 +235,10 @@ def has_bright_border(pixels: np.ndarray) -> bool:
     """Whether a picture goes on beyond its border, as photographs and screenshots do and heads in air do not.
 
     Args:
-        pixels: uint8 (C, H, W).
+        pixels: uint8 (C, H, W), or (C, D, H, W) of a volume, whose slices count together.
     """
-    width = max(1, round(BORDER_SHARE * min(pixels.shape[1:])))
-    sides = (pixels[:, :width], pixels[:, -width:], pixels[..., :width], pixels[..., -width:])
+    width = max(1, round(BORDER_SHARE * min(pixels.shape[-2:])))
+    sides = (pixels[..., :width, :], pixels[..., -width:, :], pixels[..., :width], pixels[..., -width:])
     sums = [functools.reduce(np.add, side.astype(np.uint16)).ravel() for side in sides]  # over channels
     return bool(np.median(np.concatenate(sums)) > BRIGHT_BORDER * len(pixels))
 

@@ -174,14 +174,14 @@ BODIES = {
 }
 
 
-@pytest.mark.bad_input(86)
+@pytest.mark.bad_input(100)
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_86_malformed_order_is_refused_without_a_traceback(page, capfd, body):
     assert 400 <= page.post(JOIN, body) < 500
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.bad_input(86)
+@pytest.mark.bad_input(100)
 @pytest.mark.parametrize("path", [CANCEL, RESET])
 @pytest.mark.parametrize(
     "body",
@@ -192,7 +192,7 @@ def test_86_malformed_cancellation_is_refused_without_a_traceback(page, capfd, p
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.bad_input(86)
+@pytest.mark.bad_input(100)
 @pytest.mark.parametrize(
     "query", ["", "?session_hash=", "?session_hash=unknown", "?session_hash=../../etc", "?session_hash=%ff"]
 )
@@ -202,7 +202,7 @@ def test_86_stream_of_no_session_leaves_no_traceback(page, capfd, query):
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.bad_input(86)
+@pytest.mark.bad_input(100)
 @pytest.mark.parametrize(
     "changed",
     [{"fn_index": 2, "data": [None, 499, "one", "gradcam"]}, {"fn_index": 4, "data": [None, 999_999]}],
@@ -213,7 +213,7 @@ def test_86_value_that_this_visitor_has_no_choice_of_leaves_no_traceback(page, c
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.bad_input(86)
+@pytest.mark.bad_input(100)
 @pytest.mark.parametrize(
     "name",
     ["../../../up.png", "..%2f..%2fup.png", "%2Fetc%2Fpasswd", "..", "..\\up.png", "a%00b", "%ff%fe", "x" * 5000, ""],
@@ -228,7 +228,7 @@ def test_86_file_name_leads_nowhere_else(page, name):
     assert all(path.parent.name == "files" and path.is_relative_to(page.folder / "uploads") for path in new)
 
 
-@pytest.mark.bad_input(86)
+@pytest.mark.bad_input(100)
 @pytest.mark.parametrize("path", ["../../etc/passwd", "a/b", "%2e%2e%2fx", "a" * 65, ""])
 def test_86_upload_to_a_path_is_refused(page, path):
     assert page.ask("POST", f"{UPLOADS}{path}", b"x", X_File_Name="scan.png")[0] == 404

@@ -127,7 +127,7 @@ def test_mask_lies_where_the_tumor_is_in_the_sources_own_grid(weights, tmp_path)
     assert dice(found, REFERENCE) > 0.85
     assert float(row["tumor_volume_ml"]) == pytest.approx(found.sum() * MILLILITERS, abs=1e-3)
     assert row["largest_slice"] in {"2", "3", "4", "5"} | {"1"}
-    assert row["warnings"] == "one_sequence_replicated"
+    assert row["warnings"] == "few_values one_sequence_replicated"
     assert (tmp_path / "out" / row["overlay"]).is_file()
 
 
@@ -231,7 +231,7 @@ def test_table_of_cases_gives_one_mask_each(weights, tmp_path):
     status, rows = predict(listed, tmp_path / "out", weights)
     assert status == 3
     assert rows["odd"]["code"] == "geometry_mismatch"
-    assert rows["whole"]["warnings"] == "missing_sequence_replaced"
+    assert rows["whole"]["warnings"] == "few_values missing_sequence_replaced"
     assert dice(np.asarray(nib.load(tmp_path / "out" / "masks" / "whole.nii.gz").dataobj) > 0, REFERENCE) > 0.85
 
 

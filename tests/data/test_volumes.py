@@ -70,9 +70,11 @@ def test_one_sequence_is_repeated_and_layouts_of_one_file_are_known(tmp_path):
     save(tmp_path / "beside" / "p1" / "flair_mask.nii.gz", tumor())
     save(tmp_path / "beside" / "p2_flair.nii", scan(2))
     save(tmp_path / "beside" / "p2_flair_seg.nii.gz", tumor())
+    save(tmp_path / "beside" / "P4.nii", scan(4))
+    save(tmp_path / "beside" / "P4_Segm.nii", tumor())
     save(tmp_path / "folders" / "images" / "p3.nii.gz", scan(3))
     save(tmp_path / "folders" / "masks" / "p3.nii.gz", tumor())
-    for folder, places in (("beside", ["p1/flair", "p2_flair/p2_flair"]), ("folders", ["p3/p3"])):
+    for folder, places in (("beside", ["P4/P4", "p1/flair", "p2_flair/p2_flair"]), ("folders", ["p3/p3"])):
         pairs = find_volume_pairs(tmp_path / folder).pairs
         assert [pair.place for pair in pairs] == places
         assert write_slices(pairs, tmp_path / "out" / folder) == {}

@@ -210,7 +210,7 @@ def test_pixels_that_nothing_here_decodes_are_refused_naming_their_syntax(tmp_pa
 def test_file_without_preamble_is_refused(tmp_path):
     content = save(instance(picture()), tmp_path / "a.dcm").read_bytes()
     (tmp_path / "a.dcm").write_bytes(content[132:])
-    assert refusal(tmp_path) == "not_an_image"
+    assert refusal(tmp_path) == "no_file_meta"
 
 
 @pytest.mark.bad_input(60)

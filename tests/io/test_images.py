@@ -82,6 +82,50 @@ def test_24_float_tiff_keeps_its_values_and_says_that_their_range_is_its_own(tmp
     assert read.warnings == ("range_unknown",)
 
 
+@pytest.mark.bad_input(98)
+@pytest.mark.parametrize("options", [{"rowsperstrip": 8}, {"tile": (32, 32)}, {"compression": "zlib"}])
+@pytest.mark.parametrize("how", ["missing", "zero", "short"])
+def test_98_tiff_whose_strips_have_no_length_is_refused(tmp_path, options, how):
+    tifffile = pytest.importorskip("tifffile")
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.arange(64 * 64, dtype=np.uint16).reshape(64, 64), metadata=None, **options)
+    content = bytearray(file.getvalue())
+    file.seek(0)
+    tag = tifffile.TiffFile(file).pages[0].tags["TileByteCounts" if "tile" in options else "StripByteCounts"]
+    if how == "missing":
+        content[tag.offset + 2] = 0x43
+    elif how == "zero":
+        content[tag.valueoffset : tag.valueoffset + 4] = bytes(4)
+    elif "compression" not in options:
+        content[tag.valueoffset : tag.valueoffset + 2] = b"\1\0"
+    else:
+        return
+    assert code_of(written(tmp_path, bytes(content), "a.tif")) == "damaged"
+
+
+@pytest.mark.bad_input(98)
+@pytest.mark.parametrize("offset", [0, 1, 53])
+def test_98_bmp_whose_pixels_begin_in_its_header_is_refused(tmp_path, offset):
+    content = bytearray(encoded(COLOR, "BMP"))
+    content[10:14] = offset.to_bytes(4, "little")
+    assert code_of(written(tmp_path, bytes(content), "a.bmp")) == "damaged"
+
+
+@pytest.mark.bad_input(99)
+def test_99_tiff_of_numbers_beyond_31_bits_is_refused(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) << 20
+    for dtype, code in ((np.uint32, "unsupported_format"), (np.int32, None)):
+        file = io.BytesIO()
+        tifffile.imwrite(file, values.astype(dtype), metadata=None)
+        if code:
+            assert code_of(written(tmp_path, file.getvalue(), "a.tif")) == code
+        else:
+            assert np.array_equal(
+                read_case(written(tmp_path, file.getvalue(), "a.tif")).pixels[0], values.astype(dtype)
+            )
+
+
 def test_signed_tiff_keeps_its_values(tmp_path):
     signed = (GRAY.astype(int) - 100).astype(np.int8)
     content = encoded(signed.view(np.uint8), "TIFF", tiffinfo={339: (2,)})

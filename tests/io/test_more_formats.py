@@ -105,14 +105,6 @@ def test_78_other_formats_are_refused_by_name(tmp_path, name, content, word):
     assert word in message
 
 
-@pytest.mark.bad_input(78)
-def test_78_halves_of_an_analyze_pair_are_refused_by_name(tmp_path, head):
-    nib.save(nib.Spm2AnalyzeImage(head, np.eye(4)), tmp_path / "a.img")
-    for name in ("a.hdr", "a.img"):
-        found, message = code(tmp_path, name, (tmp_path / name).read_bytes())
-        assert (found, "Analyze" in message) == ("unsupported_format", True)
-
-
 @pytest.mark.bad_input(79)
 def test_79_tiff_with_a_reduced_copy_is_one_page(tmp_path, phantom):
     tifffile = pytest.importorskip("tifffile")

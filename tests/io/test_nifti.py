@@ -323,12 +323,6 @@ def test_singular_or_nan_affine_is_refused(wrong):
     assert refusal(content) == "bad_affine"
 
 
-def test_header_without_voxels_says_what_to_do():
-    image = nib.Nifti1Pair(head(), straight())
-    with pytest.raises(UnreadableCase, match=r"convert both to one \.nii\.gz"):
-        read_nifti(image.header.binaryblock, DEFAULT_LIMITS)
-
-
 def test_equal_masks_give_equal_bytes(tmp_path):
     image = read_nifti(packed(head(), straight()), DEFAULT_LIMITS)
     for name in ("a", "b"):

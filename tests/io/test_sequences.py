@@ -61,6 +61,24 @@ def test_sequence_that_is_there_twice_is_not_guessed(tmp_path):
     assert [len(case.files) for case in find_cases(tmp_path)] == [1, 1, 1]
 
 
+@pytest.mark.bad_input(97)
+@pytest.mark.parametrize("name", ["W39_1998.09.19_Segm.nii", "a-seg.nii.gz", "a_SEGMENTATION.nii.gz"])
+def test_97_mask_is_skipped_though_no_scan_has_its_name(tmp_path, name):
+    for own in (name, "scan_t1.nii"):
+        volume(tmp_path / own)
+    found = {entry.id: entry for entry in find_cases(tmp_path)}
+    assert found[name] == Skipped(name, "reference_mask")
+    assert not isinstance(found["scan_t1.nii"], Skipped)
+
+
+def test_t1_with_contrast_has_another_name(tmp_path):
+    for name in ("T1", "T1GD", "FLAIR", "T2"):
+        volume(tmp_path / f"UPENN-GBM-00001_11_{name}.nii.gz")
+    (case,) = (entry for entry in find_cases(tmp_path) if not isinstance(entry, Skipped))
+    assert case.sequences == ("t1", "flair", "t1c")
+    assert case.files[2].name.endswith("_T1GD.nii.gz")
+
+
 def table(folder, text):
     path = folder / "cases.csv"
     path.write_text(text, encoding="utf-8")
