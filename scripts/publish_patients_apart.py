@@ -32,6 +32,7 @@ recipe on splits that do not keep patients apart.
 COMMANDS = """\
 ## Commands
 ```
+monai-brain index nickparvar_224 --keep-split -o public.json       # for a run on the leaky public split
 monai-brain label-slices kaggle_3m -o HEADS --split segmentation_v2.json
 monai-brain study study.yaml -o STUDY
 monai-brain evaluate BUNDLE --dataset-dir HEADS --datalist HEADS/held_out.json -o BEFORE

@@ -204,7 +204,13 @@ def _source_tables(metrics: Mapping[str, Any]) -> list[Table]:
     if stacks:
         rows.append(["groups of several slices", str(stacks["groups"]), _shown(stacks["accuracy"], stacks["interval"])])
     if rows:
-        tables.append(Table("Accuracy of", ["", "number", "accuracy"], rows))
+        tables.append(
+            Table(
+                "Accuracy on slices with tumor, and on groups by their mean probability",
+                ["", "number", "accuracy"],
+                rows,
+            )
+        )
     if metrics.get("by_source"):
         sources = [
             [
