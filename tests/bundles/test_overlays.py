@@ -62,7 +62,7 @@ def trained(request, data, tmp_path_factory):
     if name.endswith("_scratch"):  # its rate is for thousands of slices and not for twenty steps
         options["phases"] = [{"layers": {"*": 5.0e-5}}]
     if name == "mobilenet_v2_t1c":
-        options["train::sampler::slices_per_epoch"] = 64  # of the few that there are
+        options["train::sampler::slices_per_epoch"] = 320
     run = folder / "run"
     workflow("train.yaml", f"networks/{name}.yaml", **options, max_epochs=EPOCHS[name], output_dir=str(run)).run()
     yield Trained(name, folder / "start.safetensors", run, weights != "none")

@@ -2,6 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from monai_brain.data.demo import write_demo_slices
@@ -43,6 +44,12 @@ def test_head_shows_its_tumor_where_the_mask_says(name):
     assert cut.image[cut.mask].std() > 0
     brain = np.median(cut.image[cut.image > 40])
     assert np.percentile(cut.image[cut.mask], 90) > brain
+
+
+def test_rendering_in_this_process_leaves_its_threads_alone(tmp_path):
+    before = torch.get_num_threads()
+    write_demo_slices(tmp_path / "out", patients=1, slices_per_patient=1, workers=1)
+    assert torch.get_num_threads() == before > 1
 
 
 def test_output_that_is_not_empty_is_left_alone(tmp_path):

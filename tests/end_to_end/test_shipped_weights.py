@@ -132,3 +132,33 @@ def test_anybody_can_score_them_on_slices_of_their_own(phantom_folder, phantom_d
     monkeypatch.setattr(splits, "_digest", lambda word: seen if word == items[0]["sha256"] else word)
     warn_of_seen(phantom_datalist, "test", BUNDLE)
     assert "was trained on 1 images of the test part: the figures say nothing about others" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_small_network_is_small_described_and_warns_of_what_it_learned(real_data, tmp_path):
+    fast = BUNDLE / "models" / "fast"
+    size = sum(path.stat().st_size for path in fast.iterdir())
+    assert size <= 12_000_000
+    manifest = read(fast / "run.json")
+    assert manifest["result"]["weights_sha256"] == sha256_of(fast / "model.safetensors")
+    assert manifest["options"]["training_part"] == "training+validation"
+    images = [sorted((real_data / "nickparvar_224" / "Testing" / name).iterdir())[::60][:5] for name in CLASS_NAMES]
+    scans = tmp_path / "scans"
+    for name, own in zip(CLASS_NAMES, images, strict=True):
+        for number, image in enumerate(own):
+            (scans / name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(image, scans / name / f"{number}.jpg")
+    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--fast"])
+    assert result.exit_code == 0, result.output
+    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all("learned_slice" in row["warnings"] for row in rows)
+    assert sum(row["path"].startswith(row["label"]) for row in rows) >= 18  # it learned from them: no figure of merit
+
+
+def test_fast_and_weights_together_are_refused(tmp_path):
+    words = ["predict", str(tmp_path), "-o", str(tmp_path / "out"), "--fast", "--weights", str(BUNDLE)]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "give one of the two" in " ".join(result.output.split())

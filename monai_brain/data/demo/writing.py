@@ -1,7 +1,8 @@
 """Write demo data: class folders of slices, a patient in each name; or heads in three sequences with their masks."""
 
+import contextlib
 import gzip
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -156,8 +157,19 @@ def _seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One process per core, and sums in one order; the caller's threads come back."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def _write_patient(patient: _Patient) -> None:
-    torch.set_num_threads(1)  # one process per core; and sums in one order
     head = Head(patient.class_name, patient.seed)
     random = np.random.default_rng(patient.seed)
     center_mm, reach_mm = _region(head, patient.seed)
@@ -187,8 +199,8 @@ def _write_png(path: Path, image: np.ndarray) -> None:
         PIL.Image.fromarray(image).save(file, format="PNG", pnginfo=notice)
 
 
+@_one_thread()
 def _write_volume(job: _Volume) -> int:
-    torch.set_num_threads(1)
     volume = acquire_volume(Head("glioma", job.seed), np.random.default_rng(job.seed), job.size)
     VOLUME_WRITERS[job.layout](job, volume)
     return volume.mask.shape[-1]
