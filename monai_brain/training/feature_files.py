@@ -1,12 +1,16 @@
 """The folder of cached features: its files, room for them, and what other runs left there."""
 
 import contextlib
+import logging
+import math
 import os
 import platform
 import re
 import secrets
 import shutil
+import struct
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -27,6 +31,13 @@ PARTIAL = re.compile(r"[0-9a-f]{32}\.(?P<host>[\w-]*)\.(?P<process>\d+)\.[0-9a-f
 
 SECONDS_OF_A_DAY = 86_400
 
+CHECKSUM = struct.Struct("<I")
+"""CRC-32 of a file's values, at its end."""
+
+BYTES_AT_ONCE = 1 << 24
+
+logger = logging.getLogger(__name__)
+
 
 def read_features(path: Path) -> Tensor:
     """A file of the cache, memory-mapped.
@@ -37,6 +48,25 @@ def read_features(path: Path) -> Tensor:
     values = torch.from_numpy(np.lib.format.open_memmap(path, mode="c"))  # copy on write: torch wants writable arrays
     features = values.view(torch.bfloat16) if values.dtype == torch.int16 else values
     return features.permute(0, 3, 1, 2) if features.ndim == 4 else features
+
+
+def remove_damaged(path: Path) -> None:
+    """Remove a file whose values are not those that its checksum was made of; it is computed anew then."""
+    try:
+        with path.open("rb") as file:
+            version = np.lib.format.read_magic(file)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file) if version == (1, 0) else ((), False, None)
+            left, checksum = (math.prod(shape) * dtype.itemsize if dtype else 0), 0
+            while left and (block := file.read(min(left, BYTES_AT_ONCE))):
+                checksum, left = zlib.crc32(block, checksum), left - len(block)
+            intact = not left and file.read() == CHECKSUM.pack(checksum)
+    except FileNotFoundError:
+        return
+    except ValueError:  # no header of NumPy's
+        intact = False
+    if not intact:
+        logger.warning("%s: damaged, or of an older version; its features are computed anew", path)
+        path.unlink(missing_ok=True)
 
 
 class StoredFeatures(Dataset):
@@ -56,7 +86,7 @@ class Writer:
     """Appends batches to a .npy file. Written and not mapped: a full disk is then an error and not a crash."""
 
     def __init__(self, file: IO[bytes], slices: int) -> None:
-        self.file, self.slices, self.written = file, slices, 0
+        self.file, self.slices, self.written, self.checksum = file, slices, 0, 0
 
     def append(self, features: Tensor) -> None:
         """(N, C, h, w) or (N, C), stored channels last; bfloat16 as its bits."""
@@ -66,8 +96,14 @@ class Writer:
         if not self.written:
             header = {"descr": array.dtype.str, "fortran_order": False, "shape": (self.slices, *array.shape[1:])}
             np.lib.format.write_array_header_1_0(self.file, header)
-        self.file.write(array.tobytes())
+        content = array.tobytes()
+        self.file.write(content)
+        self.checksum = zlib.crc32(content, self.checksum)
         self.written += len(array)
+
+    def finish(self) -> None:
+        """Write the checksum of the values behind them, where NumPy does not look."""
+        self.file.write(CHECKSUM.pack(self.checksum))
 
 
 @contextlib.contextmanager
@@ -78,6 +114,7 @@ def writing(path: Path, slices: int) -> Iterator[Writer]:
         with partial.open("wb") as file:
             writer = Writer(file, slices)
             yield writer
+            writer.finish()
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

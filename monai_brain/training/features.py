@@ -30,6 +30,7 @@ from monai_brain.training.feature_files import (
     make_room,
     read_features,
     remove_abandoned,
+    remove_damaged,
     size_of,
     writing,
 )
@@ -157,6 +158,7 @@ class FrozenFeatures:
         done = 0.0
         if idist.get_rank() == 0:
             try:
+                self._remove_damaged(first)
                 done = float(self._make_room(first) and self._compute_missing(first))
             except OSError as error:
                 logger.warning(
@@ -166,6 +168,12 @@ class FrozenFeatures:
                     error,
                 )
         return bool(idist.broadcast(done, src=0))
+
+    def _remove_damaged(self, first: int) -> None:
+        for stage in {stage for stage in self.later if 0 < stage < first} | {first}:
+            for dataset in (self.training, self.validation):
+                for path in self._paths(dataset, stage):
+                    remove_damaged(path)
 
     def _compute_missing(self, first: int) -> bool:
         with torch.random.fork_rng(devices=[]):  # a run with a warm cache draws the same numbers

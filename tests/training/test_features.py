@@ -121,6 +121,21 @@ def test_second_run_reads_what_the_first_one_wrote(phantom_folder, tmp_path):
         assert torch.equal(one, other)
 
 
+@pytest.mark.bad_input(80)
+@pytest.mark.parametrize("where", [0.3, 0.9, 1.0], ids=["early", "late", "checksum"])
+def test_80_flipped_bit_in_cached_features_is_noticed_and_the_file_made_anew(phantom_folder, tmp_path, caplog, where):
+    first = Setting(phantom_folder, tmp_path).run(epochs=3)
+    wanted = [(path.name, path.read_bytes()) for path in sorted(tmp_path.glob("*.npy"))]
+    broken = tmp_path / wanted[0][0]
+    content = bytearray(wanted[0][1])
+    content[round(where * (len(content) - 1))] ^= 1
+    broken.write_bytes(content)
+    second = Setting(phantom_folder, tmp_path).run(epochs=3)
+    assert f"{broken.name}: damaged" in caplog.text
+    assert [(path.name, path.read_bytes()) for path in sorted(tmp_path.glob("*.npy"))] == wanted
+    assert torch.equal(first.batches[0][2], second.batches[0][2])
+
+
 @pytest.mark.parametrize("change", ["weights", "transforms", "slices"])
 def test_another_content_gets_other_files(phantom_folder, tmp_path, change):
     Setting(phantom_folder, tmp_path).run(epochs=1)
