@@ -25,8 +25,8 @@ INTRODUCTION = """\
 In the most used public set of brain tumor slices, patients are on both sides of every published split
 ([audit](audit.md)). Here every test image was scored once by a network that saw no slice of its patient: five folds of
 the split `classification_v2`, in which the slices of the Cheng set keep their author's patient folds and the other
-images stay together with their look-alikes in eight orientations. Each distinct slice counts once. Beside it the same
-recipe on splits that do not keep patients apart.
+images stay together with their look-alikes in eight orientations. Each distinct slice counts once. The first row has the
+same recipe on a split that does not keep patients apart.
 """
 
 COMMANDS = """\
@@ -35,6 +35,11 @@ COMMANDS = """\
 monai-brain index nickparvar_224 --keep-split -o public.json       # for a run on the leaky public split
 monai-brain label-slices kaggle_3m -o HEADS --split segmentation_v2.json
 monai-brain study study.yaml -o STUDY
+monai-brain index nickparvar_224 --split classification_v2.json --all-folds --also HEADS/folds.json -o all.json
+python -m monai.bundle run training --config_file "['configs/train.yaml','configs/networks/mobilenet_v2_t1c.yaml',
+  'configs/final.yaml']" --datalist all.json --train::sampler::slices_per_epoch 5300 --output_dir FINAL ...
+python scripts/publish_weights.py FINAL BUNDLE --fast
+python scripts/publish_learned.py BUNDLE all.json nickparvar_224 --weights BUNDLE/models/fast
 monai-brain evaluate BUNDLE --dataset-dir HEADS --datalist HEADS/held_out.json -o BEFORE
 monai-brain evaluate BUNDLE/models/fast --dataset-dir HEADS --datalist HEADS/held_out.json -o AFTER
 ```

@@ -8,7 +8,7 @@ import pytest
 
 from monai_brain.evaluation.intervals import quartiles
 from monai_brain.labels import CLASS_NAMES
-from monai_brain.report.evaluation import _score
+from monai_brain.report.evaluation import score_classes
 from monai_brain.report.explanations import FIGURES
 from tests.conftest import REPOSITORY
 
@@ -95,7 +95,7 @@ def evaluated(folder, correct, source="lgg"):
     items = [{"image": f"{n}.png", "label": int(label), "source": source} for n, label in enumerate(labels)]
     for item, own in zip(items, labels, strict=True):
         item["group"] = f"{item['image']}{own}"
-    metrics = _score(items, np.eye(4)[predicted], labels, "test", CLASS_NAMES)
+    metrics = score_classes(items, np.eye(4)[predicted], labels, "test", CLASS_NAMES)
     write(folder / "metrics.json", metrics)
     return folder
 

@@ -59,7 +59,7 @@ def index(
     ] = False,
     also: Annotated[
         list[Path] | None,
-        typer.Option(help="With folds: another folds file, whose items train and validate too. Lies by its images."),
+        typer.Option(help="With folds: another folds file, beside its images; its items train and validate too."),
     ] = None,
     keep_split: Annotated[
         bool, typer.Option("--keep-split", help="Keep the split of folders such as Training and Testing.")
@@ -255,7 +255,7 @@ def label_slices(
         counts = ", ".join(f"{count} {class_name}" for class_name, count in sorted(count_classes(items).items()))
         console.print(f"{name}: {counts}, of {len({item['group'] for item in items})} patients", soft_wrap=True)
     if found.without_sequence:
-        console.print(f"{len(found.without_sequence)} patients have no {sequence}", soft_wrap=True)
+        console.print(f"left out, patients without {sequence}: {len(found.without_sequence)}", soft_wrap=True)
 
 
 @app.command()

@@ -33,7 +33,7 @@ LEAST_DIFFERENCE = 1.0
 
 
 class LabelledSlices(NamedTuple):
-    """What became of the slices of a folder."""
+    """The labelled slices of a folder, split by patient."""
 
     folds: dict[str, Any]
     """A folds file, see `data.folds.read_folds`, of the patients that have a fold."""

@@ -60,7 +60,7 @@ def write_evaluation(
         learned, scored = (thumbnails([item["image"] for item in own]) for own in (references, items))
         nearest, similarity = nearest_neighbors(learned, scored)
         guessed = np.array([references[index]["label"] for index in nearest])
-    metrics = _score(items, probabilities, guessed, part, class_names)
+    metrics = score_classes(items, probabilities, guessed, part, class_names)
     if guessed is not None:
         right = probabilities.argmax(axis=1) == [item["label"] for item in items]
         metrics[NEIGHBOR]["model_accuracy_by_likeness"] = _by_likeness(right, similarity)
@@ -101,7 +101,7 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
         seen |= {item["image"] for item in tested}
     probabilities = np.array([[float(row[f"prob_{name}"]) for name in class_names] for row in rows])
     guessed = np.array([class_names.index(row[NEIGHBOR]) for row in rows]) if all(r[NEIGHBOR] for r in rows) else None
-    metrics = _score(items, probabilities, guessed, f"test parts of {len(runs)} runs", class_names)
+    metrics = score_classes(items, probabilities, guessed, f"test parts of {len(runs)} runs", class_names)
     options = {"runs": [identity_of(run) for run in runs]}
     _write(Path(folder), items, probabilities, guessed, metrics, manifest("pooling", options))
     return metrics
@@ -117,13 +117,22 @@ def _warn_of_copies(copies: int, images: int) -> None:
         )
 
 
-def _score(
+def score_classes(
     items: Sequence[Mapping[str, Any]],
     probabilities: np.ndarray,
     guessed: np.ndarray | None,
     part: str,
     class_names: Sequence[str],
 ) -> dict[str, Any]:
+    """All figures of an evaluation.
+
+    Args:
+        items: images with `label` and, where known, `group`, `source` and `sequence`; N of them.
+        probabilities: (N, K), in their order.
+        guessed: the nearest neighbor's class indices, (N,); None: there is no baseline.
+        part: name of the evaluated part.
+        class_names: K names.
+    """
     labels = np.array([item["label"] for item in items])
     groups = [item.get("group", index) for index, item in enumerate(items)]
     predicted = probabilities.argmax(axis=1)

@@ -75,7 +75,7 @@ def test_held_out_patients_are_in_no_fold(heads):
 
 
 def test_patient_without_the_sequence_is_left_out_and_said(heads):
-    assert "1 patients have no t1c" in label(heads).output
+    assert "left out, patients without t1c: 1" in label(heads).output
     assert not list((heads / "out").rglob("*4003*"))
     assert list((heads / "out").rglob("*4002*"))
 
