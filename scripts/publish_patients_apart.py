@@ -25,8 +25,8 @@ INTRODUCTION = """\
 In the most used public set of brain tumor slices, patients are on both sides of every published split
 ([audit](audit.md)). Here every test image was scored once by a network that saw no slice of its patient: five folds of
 the split `classification_v2`, in which the slices of the Cheng set keep their author's patient folds and the other
-images stay together with their look-alikes in eight orientations. Each distinct slice counts once. The first row has the
-same recipe on a split that does not keep patients apart.
+images stay together with their look-alikes in eight orientations. Each distinct slice counts once. The first row has
+the same recipe on a split that does not keep patients apart.
 """
 
 COMMANDS = """\
