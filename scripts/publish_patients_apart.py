@@ -38,10 +38,11 @@ monai-brain study study.yaml -o STUDY
 monai-brain index nickparvar_224 --split classification_v2.json --all-folds --also HEADS/folds.json -o all.json
 python -m monai.bundle run training --config_file "['configs/train.yaml','configs/networks/mobilenet_v2_t1c.yaml',
   'configs/final.yaml']" --datalist all.json --train::sampler::slices_per_epoch 5300 --output_dir FINAL ...
-python scripts/publish_weights.py FINAL BUNDLE --fast
-python scripts/publish_learned.py BUNDLE all.json nickparvar_224 --weights BUNDLE/models/fast
-monai-brain evaluate BUNDLE --dataset-dir HEADS --datalist HEADS/held_out.json -o BEFORE
-monai-brain evaluate BUNDLE/models/fast --dataset-dir HEADS --datalist HEADS/held_out.json -o AFTER
+python scripts/publish_weights.py FINAL BUNDLE
+python scripts/publish_learned.py BUNDLE all.json nickparvar_224
+git show 1f770af:bundles/brain_tumor_classification/models/model.safetensors > BEFORE.safetensors   # until 1f770af
+monai-brain evaluate BEFORE.safetensors --dataset-dir HEADS --datalist HEADS/held_out.json -o BEFORE
+monai-brain evaluate BUNDLE --dataset-dir HEADS --datalist HEADS/held_out.json -o AFTER
 ```
 with `study.yaml`:
 ```yaml

@@ -1,9 +1,9 @@
 """Put the weights of a training run into its bundle, as half precision, with the run's manifest.
 
-python scripts/publish_weights.py RUN BUNDLE [--threshold P] [--fast]
+python scripts/publish_weights.py RUN BUNDLE [--threshold P]
 
 A segmenter's threshold travels with the weights and is the default of predictions. Without the option it is the one
-that the run's own evaluation chose, if there is one. With --fast they become the bundle's small network.
+that the run's own evaluation chose, if there is one.
 """
 
 import argparse
@@ -30,10 +30,9 @@ def main() -> int:
     parser.add_argument("run", type=Path, help="folder of a finished training run")
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--threshold", type=probability)
-    parser.add_argument("--fast", action="store_true")
     options = parser.parse_args()
     source = options.run / "model.safetensors"
-    target = options.bundle / "models" / ("fast" if options.fast else "") / "model.safetensors"
+    target = options.bundle / "models" / "model.safetensors"
     manifest = json.loads((options.run / "run.json").read_text(encoding="utf-8"))
     if "result" not in manifest:
         sys.exit(f"{options.run}: is not finished; train on with --resume true")

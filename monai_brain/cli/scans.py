@@ -20,9 +20,6 @@ def predict(
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,
-    fast: Annotated[
-        bool, typer.Option("--fast", help="Classifier: the bundle's small network instead of its large one.")
-    ] = False,
     explain: Annotated[
         bool, typer.Option("--explain", help="Write an overlay per case: where the evidence was.")
     ] = False,
@@ -98,14 +95,10 @@ def predict(
     ] = None,
 ) -> None:
     """Classify or segment every slice and volume of a folder (or of a cases.csv); bad files become rows with a code."""
-    from monai_brain.inference.apply import fast_weights, predict_folder
+    from monai_brain.inference.apply import predict_folder
     from monai_brain.inference.stream import folder_of_part
 
     _check_device(device)
-    if fast and weights is not None:
-        raise typer.BadParameter("--fast names the bundle's small network, --weights another one; give one of the two")
-    if fast:
-        weights = fast_weights(bundle)
     status = predict_folder(
         folder,
         output,

@@ -28,18 +28,6 @@ def find_bundle(place: Path | None) -> Path:
     return bundle
 
 
-def fast_weights(place: Path | None) -> Path:
-    """Folder of a bundle's small network.
-
-    Raises:
-        NoBundle: `place` is no bundle, or it has none.
-    """
-    folder = find_bundle(place) / "models" / "fast"
-    if not folder.is_dir():
-        raise NoBundle(f"{folder}: this bundle has no small network; leave out --fast")
-    return folder
-
-
 def evaluate_run(
     run: Path, dataset_dir: Path, *, bundle: Path | None = None, overwrite: bool = False, **overrides: Any
 ) -> Path:

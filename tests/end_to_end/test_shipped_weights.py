@@ -11,7 +11,6 @@ from typer.testing import CliRunner
 from monai_brain.cli import app
 from monai_brain.data import splits
 from monai_brain.data.pairs import find_pairs
-from monai_brain.data.splits import load_datalist
 from monai_brain.evaluation.segmentation import overlap
 from monai_brain.io.read import read_mask
 from monai_brain.io.settings import read as read_settings
@@ -22,7 +21,7 @@ from monai_brain.training.run import warn_of_seen
 from tests.conftest import BUNDLE, read
 
 SEGMENTER = BUNDLE.with_name("brain_tumor_segmentation")
-TRAINED = {BUNDLE: ("training+validation", 32_000_000), SEGMENTER: ("training+validation", 40_000_000)}
+TRAINED = {BUNDLE: ("training+validation", 5_000_000), SEGMENTER: ("training+validation", 40_000_000)}
 """Part that a bundle's weights were trained on, and how many bytes they may take."""
 
 
@@ -45,18 +44,19 @@ def test_weights_are_small_half_precision_and_described(bundle):
 
 @pytest.mark.slow
 @pytest.mark.real_data
-def test_predict_uses_them_by_default_and_is_right(real_data, frozen_split, tmp_path):
-    items = load_datalist(frozen_split, real_data / "nickparvar_224" / "Training", "test")[::10]
+def test_predict_uses_them_by_default_and_warns_of_what_they_learned(real_data, tmp_path):
     scans = tmp_path / "scans"
-    scans.mkdir()
-    for number, item in enumerate(items):
-        shutil.copy(item["image"], scans / f"{number:03d}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--precision", "bf16"])
+    for name in CLASS_NAMES:
+        (scans / name).mkdir(parents=True)
+        for number, image in enumerate(sorted((real_data / "nickparvar_224" / "Testing" / name).iterdir())[::20]):
+            shutil.copy(image, scans / name / f"{number}.jpg")
+    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out")])
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
-        rows = {row["path"]: row["label"] for row in csv.DictReader(file)}
-    right = [rows[f"{number:03d}.jpg"] == CLASS_NAMES[item["label"]] for number, item in enumerate(items)]
-    assert sum(right) / len(right) >= 0.94
+        rows = list(csv.DictReader(file))
+    assert all("learned_slice" in row["warnings"] for row in rows)
+    right = [row["path"].split("/")[0] == row["label"] for row in rows]
+    assert sum(right) / len(right) >= 0.9, "they learned from these slices: no figure of merit"
 
 
 @pytest.fixture(scope="module")
@@ -132,33 +132,3 @@ def test_anybody_can_score_them_on_slices_of_their_own(phantom_folder, phantom_d
     monkeypatch.setattr(splits, "_digest", lambda word: seen if word == items[0]["sha256"] else word)
     warn_of_seen(phantom_datalist, "test", BUNDLE)
     assert "was trained on 1 images of the test part: the figures say nothing about others" in caplog.text
-
-
-@pytest.mark.slow
-@pytest.mark.real_data
-def test_small_network_is_small_described_and_warns_of_what_it_learned(real_data, tmp_path):
-    fast = BUNDLE / "models" / "fast"
-    size = sum(path.stat().st_size for path in fast.iterdir())
-    assert size <= 12_000_000
-    manifest = read(fast / "run.json")
-    assert manifest["result"]["weights_sha256"] == sha256_of(fast / "model.safetensors")
-    assert manifest["options"]["training_part"] == "training+validation"
-    images = [sorted((real_data / "nickparvar_224" / "Testing" / name).iterdir())[::60][:5] for name in CLASS_NAMES]
-    scans = tmp_path / "scans"
-    for name, own in zip(CLASS_NAMES, images, strict=True):
-        for number, image in enumerate(own):
-            (scans / name).mkdir(parents=True, exist_ok=True)
-            shutil.copy(image, scans / name / f"{number}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--fast"])
-    assert result.exit_code == 0, result.output
-    with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert all("learned_slice" in row["warnings"] for row in rows)
-    assert sum(row["path"].startswith(row["label"]) for row in rows) >= 18  # it learned from them: no figure of merit
-
-
-def test_fast_and_weights_together_are_refused(tmp_path):
-    words = ["predict", str(tmp_path), "-o", str(tmp_path / "out"), "--fast", "--weights", str(BUNDLE)]
-    result = CliRunner().invoke(app, words)
-    assert result.exit_code == 2
-    assert "give one of the two" in " ".join(result.output.split())
