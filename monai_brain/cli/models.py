@@ -33,7 +33,7 @@ def evaluate(
     against: Annotated[
         Path | None, typer.Option(help="Of masks: another output of this command, for a paired comparison.")
     ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Score a trained run on its own split or another data set; a classifier beside a nearest-neighbor baseline."""
@@ -80,7 +80,7 @@ def pool(
 def study(
     plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist or folds, networks; seeds, options.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
-    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+    bundle: Annotated[Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")] = None,
 ) -> None:
     """Train and evaluate several networks, on one datalist or by cross-validation; skips what is finished."""
     from monai_brain.inference.apply import find_bundle

@@ -17,15 +17,22 @@ class NoBundle(ValueError):
 
 
 def find_bundle(place: Path | None) -> Path:
-    """The bundle folder that is meant: `place`, or the repository's own classifier.
+    """A bundle's folder.
+
+    Args:
+        place: the folder, or the name of one of the repository's bundles; None means the repository's classifier.
 
     Raises:
         NoBundle: with the way to name one.
     """
-    bundle = place if place is not None else REPOSITORY_BUNDLES / DEFAULT_BUNDLE
-    if not (bundle / "configs" / "inference.yaml").is_file():
-        raise NoBundle(f"{bundle}: no bundle (configs/inference.yaml is missing); name its folder with --bundle")
-    return bundle
+    for bundle in [REPOSITORY_BUNDLES / DEFAULT_BUNDLE] if place is None else [place, REPOSITORY_BUNDLES / place]:
+        if (bundle / "configs" / "inference.yaml").is_file():
+            return bundle
+    known = ", ".join(sorted(path.parents[1].name for path in REPOSITORY_BUNDLES.glob("*/configs/inference.yaml")))
+    raise NoBundle(
+        f"{place or DEFAULT_BUNDLE}: no bundle (configs/inference.yaml is missing); --bundle takes a folder"
+        + (f", or one of {known}" if known else "")
+    )
 
 
 def evaluate_run(
