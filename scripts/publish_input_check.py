@@ -4,8 +4,8 @@ python scripts/publish_input_check.py WEIGHTS --images NICKPARVAR --folds classi
     --split segmentation_v2.json --others PICTURES --elsewhere HEADS
 
 WEIGHTS is a folder of weights with an input check beside them. PICTURES holds pictures that show no MR head
-(photographs, CT, other parts of the body), HEADS volumes whose names end in their sequence, `one_flair.nii.gz`; patients
-are what stands before it.
+(photographs, CT, other parts of the body), HEADS volumes whose names end in their sequence, `one_flair.nii.gz`; what
+stands before it is the patient.
 """
 
 import argparse
