@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,19 +12,23 @@ from ignite.engine import Engine
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
+from monai_brain.evaluation.input_check import Reason, find_input_check
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import as_seen, trust_of, without_hottest
 from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
 from monai_brain.inference.learned import LearnedSlices
-from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
 from monai_brain.io import UnreadableCase
-from monai_brain.io.write import write_png
+from monai_brain.io.sequences import named_sequence
+from monai_brain.io.weights import find_weights
+from monai_brain.io.write import sha256_of, write_png
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.overlays import explanation_panel
+from monai_brain.transforms.load import GRAY_PREFERENCE
 
 FOREGROUND = 25
 """Of 255: brighter pixels are head."""
@@ -39,6 +44,10 @@ def slices_with_head(volume: np.ndarray) -> list[int]:
     """See `VOLUME_RULE`; the volume is uint8 (C, D, H, W)."""
     area = (volume.max(axis=0) > FOREGROUND).sum(axis=(1, 2))
     return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
+
+
+NO_CHECK = "No input check lies beside these weights: whatever a picture shows, it gets a class."
+"""Said once by a run."""
 
 
 class UnusableSlices(ValueError):
@@ -114,8 +123,9 @@ class Classification(Task):
         method: see `explain.methods`.
         cam_layer: layer that Grad-CAM looks at.
         slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
-        weights: whose slices, learned from, are warned of; None: no warning.
+        weights: whose slices, learned from, are warned of, and whose input check is asked; None: neither.
         class_names: of the network's logits.
+        answer_anyway: give a class also where there is a reason not to, with the reason as a warning.
     """
 
     on_page = ("agreement", *EVIDENCE, EVIDENCE_DROP)
@@ -131,17 +141,22 @@ class Classification(Task):
         slices: str | None = None,
         weights: str | None = None,
         class_names: Sequence[str] = CLASS_NAMES,
+        answer_anyway: bool = False,
     ) -> None:
         self.labels = tuple(class_names)
         probabilities = (f"prob_{name}" for name in class_names)
-        self.columns = (*probabilities, "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
+        self.columns = (*probabilities, "sequence", "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
         if slices is not None:
             self.choose = slices_asked_for(slices)
         self.explain = self.asks_again = explain
         self.method = method
         self.cam_layer = cam_layer
+        self.answer_anyway = answer_anyway
         self.explainer: Explainer | None = None
         self.learned = LearnedSlices(weights) if weights is not None else None
+        self.check = find_input_check(find_weights(Path(weights))) if weights is not None else None
+        self.settings = {"input_check": sha256_of(self.check.path) if self.check else None}
+        self.notes = () if self.check else (NO_CHECK,)
 
     def ready(self, network: nn.Module) -> None:
         """See `Task`.
@@ -189,6 +204,11 @@ class Classification(Task):
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
         if any(seen.learned for seen in opened.outputs.values()):
             warnings = (*warnings, "learned_slice")
+        reason, sequence = self._checked(opened)
+        values["sequence"] = sequence
+        if reason and not self.answer_anyway:
+            return Prediction(case.id, ABSTAINED, reason, values=values, warnings=warnings)
+        warnings = (*warnings, *filter(None, [reason]))
         overlay = ""
         if self.explain:
             overlay, evidence, noted = self._write_overlay(opened, deciding, chosen, engine)
@@ -199,6 +219,15 @@ class Classification(Task):
         """Take everything off the network."""
         if self.explainer is not None:
             self.explainer.close()
+
+    def _checked(self, opened: OpenCase) -> Reason:
+        """Why no class should be given, by the input check; nothing speaks against it where there is none."""
+        if self.check is None or opened.checked is None:
+            return Reason("", "")
+        channels = opened.image.channels
+        seen = next((name for name in GRAY_PREFERENCE if name in channels), "")
+        said = seen or opened.image.sequence or named_sequence(opened.case.id)
+        return self.check.reason(opened.checked, said)
 
     def _explain(
         self, engine: Engine, images: Tensor, labels: np.ndarray, probabilities: np.ndarray

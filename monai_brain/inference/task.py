@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine
 from torch import nn
 
+from monai_brain.evaluation.input_check import InputCheck
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import CaseStream, OpenCase
@@ -30,6 +31,9 @@ class Task(ABC):
         labels: that its answers are from.
         verb: for the progress bar.
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
+        check: what looks at slices before anything is said of them; travels to workers too.
+        settings: what a run must be resumed with, beside its options.
+        notes: what a run says once at its start.
         divisible: whether the parts of a run can be done on several machines (`--part`).
         asks_again: whether the network is asked again for what becomes of a batch, which must then wait its turn.
     """
@@ -40,6 +44,9 @@ class Task(ABC):
     labels: Sequence[str]
     verb: str
     choose: Chooser = staticmethod(slices_with_signal)
+    check: InputCheck | None = None
+    settings: Mapping[str, Any] = {}
+    notes: Sequence[str] = ()
     divisible: bool = True
     asks_again: bool = False
 

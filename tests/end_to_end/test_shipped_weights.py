@@ -50,7 +50,7 @@ def test_predict_uses_them_by_default_and_warns_of_what_they_learned(real_data, 
         (scans / name).mkdir(parents=True)
         for number, image in enumerate(sorted((real_data / "nickparvar_224" / "Testing" / name).iterdir())[::20]):
             shutil.copy(image, scans / name / f"{number}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out")])
+    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--answer-anyway"])
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
