@@ -129,12 +129,12 @@ def draw_confusion_matrices(
 
 
 def draw_score_bars(
-    scores: Sequence[tuple[str, float, Sequence[float]]], baselines: Sequence[tuple[str, float]], path: Path
+    scores: Sequence[tuple[str, float, Sequence[float] | None]], baselines: Sequence[tuple[str, float]], path: Path
 ) -> None:
     """Horizontal bars with intervals, and a line for each that needs no training.
 
     Args:
-        scores: name, value, and the interval's low and high ends.
+        scores: name, value, and the interval's low and high ends; None: there is no interval.
         baselines: names and values of the lines, at least one.
         path: PNG file.
     """
@@ -142,7 +142,7 @@ def draw_score_bars(
     axes = figure.subplots()
     names = [textwrap.fill(name, NAME_CHARACTERS) for name, _, _ in scores]
     values = np.array([value for _, value, _ in scores])
-    ends = np.array([interval for _, _, interval in scores])
+    ends = np.array([interval or (value, value) for _, value, interval in scores])
     errors = np.abs(ends.T - values)
     places = range(len(names))
     axes.barh(places, values, xerr=errors, color=TRAINING_COLOR, ecolor="#333333", capsize=3, height=0.6)
