@@ -13,6 +13,7 @@ from monai_brain.app import pieces
 from monai_brain.app.guard import visitor_of
 from monai_brain.app.looking import Desk, Example, Wanted, place_example
 from monai_brain.app.orders import Check, is_number
+from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result, result_as_json
 from monai_brain.io import UnreadableCase
 from monai_brain.io.write import encoded_png
@@ -232,7 +233,7 @@ class _Handlers:
             pieces.answer(result),
             update(minimum=0, maximum=max(1, last), value=result.first, visible=last > 0),
             figure,
-            update(visible=True),
+            update(visible=result.prediction.status != ABSTAINED),
             saving,
         ]
 
@@ -271,6 +272,9 @@ class _Handlers:
         return [skip, skip, self._method(methods, chosen), skip, skip, skip, skip, skip]
 
     def _layer(self, wanted: Wanted, result: Result, index: int) -> Any:
+        """What is shown over a slice, uint8 RGBA (H, W, 4); None where no class is given, which it could explain."""
+        if result.prediction.status == ABSTAINED:
+            return None
         if result.inputs:
             return heat_layer(self.desk.heat(wanted, index), result.grays[index].shape)
         return mask_layer(result.masks[index])
@@ -281,10 +285,12 @@ class _Handlers:
 
     def _saving(self, wanted: Wanted, result: Result, index: int) -> str:
         gray, layer = result.grays[index], self._layer(wanted, result, index)
-        share = layer[..., 3:] / 255 * 0.6
-        blended = (gray[..., None] * (1 - share) + layer[..., :3] * share).round().astype("uint8")
-        number = f"_{result.positions[index]:03d}" if result.kind == "volume" else ""
-        links = [pieces.download(f"overlay{number}.png", "image/png", encoded_png(blended), "Overlay (PNG)")]
+        links = []
+        if layer is not None:
+            share = layer[..., 3:] / 255 * 0.6
+            blended = (gray[..., None] * (1 - share) + layer[..., :3] * share).round().astype("uint8")
+            number = f"_{result.positions[index]:03d}" if result.kind == "volume" else ""
+            links.append(pieces.download(f"overlay{number}.png", "image/png", encoded_png(blended), "Overlay (PNG)"))
         content = result_as_json(result, self.desk.sessions[wanted.bundle].columns).encode()
         links.append(pieces.download("result.json", "application/json", content, "Result (JSON)"))
         if mask := result.prediction.values.get("mask"):

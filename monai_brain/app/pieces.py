@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
 from monai_brain.labels import colors_of
 from monai_brain.report.explanations import METHOD_NAMES
+from monai_brain.report.reasons import ABSTENTIONS
 
 NOTICE = "Research use only; not a medical device."
 
@@ -100,7 +102,9 @@ def answer(result: Result) -> str:
     """Class or size, bars, and warnings."""
     prediction = result.prediction
     title = readable(prediction.label)
-    if result.inputs:
+    if prediction.status == ABSTAINED:
+        title, body = "No class is given", _reason(result)
+    elif result.inputs:
         body = f'<p class="mb-figure">{prediction.certainty:.1%}</p>{_bars(prediction.values)}{_of_volume(result)}'
     else:
         body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
@@ -110,24 +114,27 @@ def answer(result: Result) -> str:
     )
 
 
-def figure(result: Result, index: int, layer: np.ndarray, caption: str) -> str:
+def figure(result: Result, index: int, layer: np.ndarray | None, caption: str) -> str:
     """A slice, and beside it the same slice under a layer whose opacity the visitor chooses.
 
     Args:
         result: whose slice it is.
         index: among those that are shown.
-        layer: uint8 RGBA (H, W, 4).
+        layer: uint8 RGBA (H, W, 4); None: there is nothing to be shown over the slice.
         caption: what the layer shows.
     """
     gray = result.grays[index]
     ratio = f"{gray.shape[1]} / {gray.shape[0] * result.aspect:.4g}"
     place = f"Slice {result.positions[index]}" if result.kind == "volume" else "Slice"
-    plain, below = picture(gray, place), picture(gray, "")
-    above = picture(layer, caption, "mb-layer")
-    return (
-        '<div class="mb-pictures">'
-        f'<figure class="mb-plain"><div style="aspect-ratio: {ratio}">{plain}</div>'
+    plain = (
+        f'<figure class="mb-plain"><div style="aspect-ratio: {ratio}">{picture(gray, place)}</div>'
         f"<figcaption>{escape(place)}</figcaption></figure>"
+    )
+    if layer is None:
+        return f'<div class="mb-pictures">{plain}</div>'
+    below, above = picture(gray, ""), picture(layer, caption, "mb-layer")
+    return (
+        f'<div class="mb-pictures">{plain}'
         f'<figure><div style="aspect-ratio: {ratio}">{below}{above}</div><figcaption>{escape(caption)}</figcaption>'
         "</figure></div>"
     )
@@ -135,6 +142,8 @@ def figure(result: Result, index: int, layer: np.ndarray, caption: str) -> str:
 
 def caption_of(result: Result, method: str | None) -> str:
     """What the layer over the slices shows."""
+    if result.prediction.status == ABSTAINED:
+        return ""
     if result.inputs:
         return f"{METHOD_NAMES[method or 'gradcam']} for {readable(result.prediction.label)}"
     return "Tumor mask" if result.prediction.label == "tumor" else "No tumor was found"
@@ -166,6 +175,16 @@ def examples(shown: Sequence[tuple[str, np.ndarray]]) -> str:
 def readable(label: str) -> str:
     """A class's name for people."""
     return READABLE.get(label, label)
+
+
+def _reason(result: Result) -> str:
+    """Why there is no class; what the network computed is there for who opens it."""
+    values, code = result.prediction.values, result.prediction.code
+    return (
+        f"<p>{escape(ABSTENTIONS.get(code, code))}</p><p><code>{escape(code)}</code></p>"
+        "<details><summary>What the network computed all the same</summary>"
+        f"{_bars(values)}{_of_volume(result)}</details>"
+    )
 
 
 def _bars(values: Any) -> str:

@@ -76,6 +76,10 @@ def predict(
             help="Classifier, of volumes: 40:60 (40 to 59, from 0) or all; by default those with enough head."
         ),
     ] = None,
+    answer_anyway: Annotated[
+        bool,
+        typer.Option("--answer-anyway", help="Classifier: give a class also where there is a reason not to."),
+    ] = False,
     deidentify: Annotated[
         bool,
         typer.Option("--deidentify", help="Replace patient and UIDs in DICOM outputs; the key goes beside the folder."),
@@ -128,6 +132,7 @@ def predict(
         glob=glob,
         follow_links=follow_links or None,
         slices=slices,
+        answer_anyway=answer_anyway or None,
         deidentify=deidentify or None,
         batch_size=batch_size,
         engine=engine,

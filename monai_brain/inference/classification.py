@@ -15,7 +15,7 @@ from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import as_seen, trust_of, without_hottest
 from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
 from monai_brain.inference.learned import LearnedSlices
-from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
@@ -116,6 +116,7 @@ class Classification(Task):
         slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
         weights: whose slices, learned from, are warned of; None: no warning.
         class_names: of the network's logits.
+        answer_anyway: give a class also where there is a reason not to, with the reason as a warning.
     """
 
     on_page = ("agreement", *EVIDENCE, EVIDENCE_DROP)
@@ -131,6 +132,7 @@ class Classification(Task):
         slices: str | None = None,
         weights: str | None = None,
         class_names: Sequence[str] = CLASS_NAMES,
+        answer_anyway: bool = False,
     ) -> None:
         self.labels = tuple(class_names)
         probabilities = (f"prob_{name}" for name in class_names)
@@ -140,6 +142,7 @@ class Classification(Task):
         self.explain = self.asks_again = explain
         self.method = method
         self.cam_layer = cam_layer
+        self.answer_anyway = answer_anyway
         self.explainer: Explainer | None = None
         self.learned = LearnedSlices(weights) if weights is not None else None
 
@@ -189,6 +192,10 @@ class Classification(Task):
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
         if any(seen.learned for seen in opened.outputs.values()):
             warnings = (*warnings, "learned_slice")
+        reason = self._reason_to_abstain(opened)
+        if reason and not self.answer_anyway:
+            return Prediction(case.id, ABSTAINED, reason, values=values, warnings=warnings)
+        warnings = (*warnings, *filter(None, [reason]))
         overlay = ""
         if self.explain:
             overlay, evidence, noted = self._write_overlay(opened, deciding, chosen, engine)
@@ -199,6 +206,10 @@ class Classification(Task):
         """Take everything off the network."""
         if self.explainer is not None:
             self.explainer.close()
+
+    def _reason_to_abstain(self, opened: OpenCase) -> str:
+        """Code of why no class should be given, of `report.reasons`; empty where there is none."""
+        return ""
 
     def _explain(
         self, engine: Engine, images: Tensor, labels: np.ndarray, probabilities: np.ndarray

@@ -10,6 +10,10 @@ FIRST_COLUMNS, LAST_COLUMNS = ("path", "status", "code", "label"), ("warnings", 
 FILE_COLUMNS = ("mask", "dicom_mask")
 """Of a task's own, those that name files."""
 
+ABSTAINED = "abstained"
+"""Status of a case that was read and computed, and for which no class is given; its code says why, see
+`report.reasons`."""
+
 COUNTED = ("status", "label", "code", "warning")
 """What a summary counts."""
 
@@ -19,13 +23,13 @@ class Prediction(NamedTuple):
 
     path: str
     status: str
-    """`ok`, `error` or `skipped`."""
+    """`ok`, `abstained`, `error` or `skipped`."""
     code: str = ""
     label: str = ""
     certainty: float = 0.0
     """In [0, 1]; the least certain are shown first."""
     values: Mapping[str, Any] = {}
-    """A task's own columns, by name; empty unless `ok`."""
+    """A task's own columns, by name; empty of errors and of what was skipped."""
     warnings: tuple[str, ...] = ()
     overlay: str = ""
     """Path of the picture, relative to the output folder."""

@@ -15,7 +15,7 @@ from monai_brain.explain.methods import METHODS, UnknownMethod, make_explainer
 from monai_brain.explain.trust import as_seen
 from monai_brain.inference.apply import find_bundle, start_workflow
 from monai_brain.inference.classification import Classification
-from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.segmentation import UNKNOWN_SEQUENCE, Segmentation
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import completed_cases
@@ -152,7 +152,7 @@ class Session:
             if self.stream.refused:
                 raise self.stream.refused.pop(0)
             opened, prediction = done[0]
-        if prediction.status != "ok":
+        if prediction.status not in ("ok", ABSTAINED):
             raise UnreadableCase(prediction.code, NO_RESULT[prediction.code])
         return self._result(opened, prediction, task, output)
 

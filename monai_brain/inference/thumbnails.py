@@ -1,4 +1,4 @@
-"""Small plain pictures of the least certain cases, for pages; bounded, however many cases there are."""
+"""Small plain pictures of abstentions and of the least certain cases, for pages; bounded, however many there are."""
 
 import contextlib
 import heapq
@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import short_name
 from monai_brain.io.write import named
@@ -20,20 +20,20 @@ LONG_SIDE_PIXELS, JPEG_QUALITY = 384, 90
 
 
 class Thumbnails:
-    """Writes a case's picture while the case is among the `count` least certain.
+    """Writes a case's picture while the case is among the `count` least certain, or the first `count` abstentions.
 
     So most cases cost nothing: of n cases in a random order, about count * (1 + ln(n / count)) are written.
 
     Args:
         folder: output folder of the run.
-        count: at most so many are kept.
+        count: at most so many are kept of each.
     """
 
     def __init__(self, folder: Path, count: int) -> None:
         self.folder = folder
         self.count = count
-        self.kept: list[tuple[float, str]] = []
-        """A heap, the most certain on top, by the negative of certainty."""
+        self.kept: dict[str, list[tuple[float, str]]] = {ABSTAINED: [], "ok": []}
+        """By status, a heap, the most certain on top, by the negative of certainty."""
 
     def begin(self, rows: Iterable[Prediction]) -> None:
         """Take note of the cases that were done before."""
@@ -56,19 +56,20 @@ class Thumbnails:
 
     def end(self) -> None:
         """Remove the pictures of cases that are no longer among the least certain."""
-        kept = {self.folder / _name(path) for _, path in self.kept}
+        kept = {self.folder / _name(path) for heap in self.kept.values() for _, path in heap}
         for picture in (self.folder / THUMBNAILS).rglob("*.jpg"):
             if picture not in kept and not picture.is_dir():
                 picture.unlink()
 
     def _is_among(self, row: Prediction) -> bool:
-        if row.status != "ok":
+        heap = self.kept.get(row.status)
+        if heap is None:
             return False
         entry = (-row.certainty, row.path)
-        if len(self.kept) < self.count:
-            heapq.heappush(self.kept, entry)
+        if len(heap) < self.count:
+            heapq.heappush(heap, entry)
             return True
-        return heapq.heappushpop(self.kept, entry) != entry
+        return heapq.heappushpop(heap, entry) != entry
 
 
 def name_of(row: Prediction) -> str:

@@ -27,6 +27,9 @@ SEEN_CORRELATION = 0.95
 NEIGHBOR = "nearest_neighbor"
 """Column of predictions.csv with the baseline's class."""
 
+GROUP, FOLD = "group", "fold"
+"""Columns of predictions.csv: what is never in two folds, and of a cross-validation the fold that tested the slice."""
+
 
 def write_evaluation(
     folder: str | Path,
@@ -88,10 +91,10 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
     items: list[dict[str, Any]] = []
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
-    for run in runs:
+    for number, run in enumerate(runs, 1):
         refuse_no_fold(run, "predictions.csv")
         refuse_other_classes(class_names, run / "datalist.json")
-        tested = read_datalist(run / "datalist.json")["test"]
+        tested = [{"fold": number, **item} for item in read_datalist(run / "datalist.json")["test"]]
         with (run / "evaluation_test" / "predictions.csv").open(encoding="utf-8", newline="") as file:
             rows += csv.DictReader(file)
         items += tested
@@ -308,7 +311,9 @@ def _write_predictions(
             "label": class_names[int(row.argmax())],
             **{f"prob_{name}": f"{value:.6f}" for name, value in zip(class_names, row, strict=True)},
             NEIGHBOR: "" if guessed is None else class_names[int(guessed[place])],
+            GROUP: str(item.get("group", item["image"])),
+            FOLD: item.get("fold", ""),
         }
         for place, (item, row) in enumerate(zip(items, probabilities, strict=True))
     )
-    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in class_names), NEIGHBOR], rows)
+    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in class_names), NEIGHBOR, GROUP, FOLD], rows)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from monai_brain.labels import colors_of
 from monai_brain.report.html import address, write_from_template
+from monai_brain.report.reasons import ABSTENTIONS
 
 
 class Case(NamedTuple):
@@ -42,7 +43,7 @@ def write_worklist(
     Args:
         path: the `.html` file.
         title: heading.
-        cases: failures and the least certain, in this order.
+        cases: failures, abstentions and the least certain, in this order.
         counts: number of cases by status and by label, of all.
         total: number of all cases.
         more: names of the columns that `Case.more` fills; those that no case fills are left out.
@@ -52,7 +53,7 @@ def write_worklist(
     known = [(name, counts["label"][name], colors[name]) for name in labels if name in counts["label"]]
     number = f"{total} files"
     if len(cases) < total:
-        number = f"{len(cases)} of {total} files: failures, and the least certain answers"
+        number = f"{len(cases)} of {total} files: failures, abstentions, and the least certain answers"
     filled = [index for index in range(len(more)) if any(case.more[index] for case in cases)]
     cases = [case._replace(more=[case.more[index] for index in filled]) for case in cases]
     more = [more[index] for index in filled]
@@ -66,6 +67,7 @@ def write_worklist(
         statuses=list(counts["status"].items()),
         labels=known,
         columns=columns,
+        reasons=ABSTENTIONS,
         rows=cases,
     )
 

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from monai_brain.inference.prediction import Prediction
+from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.thumbnails import LONG_SIDE_PIXELS, Thumbnails
 from monai_brain.io import Case, Image
@@ -72,3 +72,12 @@ def test_volume_shows_the_slice_that_decided(tmp_path):
     row = Prediction("v", "ok", "", "glioma", 0.5, {"deciding_slice": 3})
     Thumbnails(tmp_path, 1).consider(row, opened("v", volume, kind="volume"))
     assert cv2.imread(str(tmp_path / "thumbnails" / "v.jpg")).mean() > 190
+
+
+def test_abstentions_have_pictures_beside_the_least_certain(tmp_path):
+    thumbnails = Thumbnails(tmp_path, 1)
+    consider(thumbnails, [(0, 0.2), (1, 0.1)])
+    abstained = Prediction("a.png", ABSTAINED, "empty_set")
+    thumbnails.consider(abstained, opened("a.png", np.full((1, 40, 40), 9, np.uint8)))
+    thumbnails.end()
+    assert names(tmp_path) == ["001.png.jpg", "a.png.jpg"]
