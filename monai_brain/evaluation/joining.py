@@ -2,21 +2,33 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
+from monai_brain.evaluation.matching import NamedCases, match_names
 from monai_brain.io.tables import Table, UnusableTable, find_column, need_column, plain
 from monai_brain.labels import class_of_folder
 
 ID_COLUMNS = ("path", "image", "id", "case", "case_id", "image_id", "file", "filename", "file_name", "name", "study")
 REFERENCE_COLUMNS = ("reference", "label", "truth", "ground_truth", "class", "diagnosis", "target", "y_true")
-PREDICTED_COLUMNS = ("label", "prediction", "predicted", "pred", "class", "predicted_label", "predicted_class", "y_pred")
+PREDICTED_COLUMNS = (
+    "label",
+    "prediction",
+    "predicted",
+    "pred",
+    "class",
+    "predicted_label",
+    "predicted_class",
+    "y_pred",
+)
 GROUP_COLUMNS = ("group", "patient", "patient_id", "subject", "subject_id", "participant_id")
 STATUS_COLUMNS = ("status",)
 SET_COLUMNS = ("set", "prediction_set", "conformal_set")
 PROBABILITY_PREFIXES = ("prob", "probability", "proba", "score", "p")
+
+LARGEST_ROUNDING = 0.02
+"""By which probabilities may miss 1: tables of other software have two decimals."""
 
 ANSWERED = ("", "ok", "warning")
 """What `status` says of a case that was answered."""
@@ -32,6 +44,9 @@ class Names(NamedTuple):
     reference: str | None = None
     predicted: str | None = None
     group: str | None = None
+
+
+USUAL_NAMES = Names()
 
 
 class Joined(NamedTuple):
@@ -61,7 +76,7 @@ class Joined(NamedTuple):
         return self.predicted >= 0
 
 
-def join(predictions: Table, references: Table, names: Names = Names(), classes: Sequence[str] = ()) -> Joined:
+def join(predictions: Table, references: Table, names: Names = USUAL_NAMES, classes: Sequence[str] = ()) -> Joined:
     """Match predictions with labels.
 
     Args:
@@ -120,64 +135,25 @@ def join(predictions: Table, references: Table, names: Names = Names(), classes:
 
 
 def match_cases(predictions: Table, references: Table, asked: str | None = None) -> tuple[dict[int, int], str]:
-    """Which row of the predictions belongs to which row of the references.
-
-    Ids are compared as they are; if none match, by file name; if none match, by file name without its ending.
-
-    Returns:
-        Place of the prediction by place of the reference, and the rule in words.
-
-    Raises:
-        UnusableTable: an id is there twice, or none is in both tables.
-    """
-    first = _ids(predictions, asked)
-    second = _ids(references, asked)
-    for rule, key in MATCHING.items():
-        keys = [key(name) for name in second]
-        places = {key(name): place for place, name in enumerate(first)}
-        if not set(keys) & set(places):
-            continue
-        for table, own in ((predictions, [key(name) for name in first]), (references, keys)):
-            _refuse_twice(table, own, rule)
-        return {place: places[name] for place, name in enumerate(keys) if name in places}, rule
-    raise UnusableTable(
-        f"{predictions.path} and {references.path} have no case in common: {first[0]!r} against {second[0]!r}. Give "
-        "the cases the same ids, or name the column that holds them with --id-column"
-    )
+    """As `match_names`, for the ids of two tables."""
+    return match_names(_named(predictions, asked), _named(references, asked), "--id-column")
 
 
-def _without_ending(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).name.split(".")[0]
-
-
-MATCHING = {
-    "id": lambda name: name.replace("\\", "/").removeprefix("./"),
-    "file name": lambda name: PurePosixPath(name.replace("\\", "/")).name,
-    "file name without its ending": _without_ending,
-}
-
-
-def _ids(table: Table, asked: str | None) -> list[str]:
+def _named(table: Table, asked: str | None) -> NamedCases:
     column = need_column(table, ID_COLUMNS, "the case", "--id-column", asked)
-    for place, row in enumerate(table.rows):
+    lines = [f"line {table.line(place)}" for place in range(len(table.rows))]
+    for line, row in zip(lines, table.rows, strict=True):
         if not row[column]:
-            raise UnusableTable(f"{table.path}, line {table.line(place)}: no id in the column {column!r}")
-    return [row[column] for row in table.rows]
-
-
-def _refuse_twice(table: Table, keys: Sequence[str], rule: str) -> None:
-    twice = next((key for key, number in Counter(keys).items() if number > 1), None)
-    if twice is not None:
-        lines = [str(table.line(place)) for place, key in enumerate(keys) if key == twice]
-        raise UnusableTable(
-            f"{table.path}: {twice!r} ({rule}) is there {len(lines)} times (lines {', '.join(lines[:5])}); keep one "
-            "row per case, or name the column that tells them apart with --id-column"
-        )
+            raise UnusableTable(f"{table.path}, {line}: no id in the column {column!r}")
+    return NamedCases(table.path, [row[column] for row in table.rows], lines)
 
 
 def _class_names(predictions: Table, references: Table, truth: str) -> list[str]:
     labels = sorted({row[truth] for row in references.rows if row[truth]})
     different = list({plain(label): label for label in reversed(labels)}.values())[::-1]
+    usual = [class_of_folder(label) for label in different]
+    if all(usual) and len(set(usual)) == len(usual):  # else two labels would become one class
+        different = [name for name in usual if name]
     named = [name for column in predictions.columns if (name := _class_of_column(column))]
     if len(named) >= 2 and all(class_of_folder(label, named) for label in different):
         return named
@@ -193,11 +169,11 @@ def _probability_columns(table: Table, class_names: Sequence[str]) -> list[str] 
     """One column for each class, in their order; None if a class has none."""
     found: dict[str, str] = {}
     for column in table.columns:
-        name = class_of_folder(_class_of_column(column) or "", class_names)
-        if name is not None:
-            found[name] = column
+        known = class_of_folder(_class_of_column(column) or "", class_names)
+        if known is not None:
+            found[known] = column
     if len(found) < len(class_names):  # columns may be called as the classes are
-        found = {name: column for name in class_names if (column := find_column(table, [name]))}
+        found = {name: own for name in class_names if (own := find_column(table, [name]))}
     return [found[name] for name in class_names] if len(found) == len(class_names) else None
 
 
@@ -210,15 +186,14 @@ def _probabilities(table: Table, rows: Sequence[int | None], columns: Sequence[s
             values[place] = [float(table.rows[row][column].replace(",", ".")) for column in columns]
         except ValueError as error:
             raise UnusableTable(f"{table.path}, line {table.line(row)}: {error}; expected numbers") from error
-    sums = values.sum(axis=1)
-    wrong = np.flatnonzero((values < 0).any(axis=1) | (np.abs(sums - 1) > 0.02))
-    if len(wrong):
-        line = table.line(rows[int(wrong[0])] or 0)
-        raise UnusableTable(
-            f"{table.path}, line {line}: probabilities add up to {sums[wrong[0]]:.3f}, or one is below 0; expected "
-            f"numbers from 0 to 1 that add up to 1, in {', '.join(columns)} (percent: divide by 100; logits: softmax)"
-        )
-    return values / sums[:, None]
+        total = float(values[place].sum())
+        if (values[place] < 0).any() or abs(total - 1) > LARGEST_ROUNDING:
+            raise UnusableTable(
+                f"{table.path}, line {table.line(row)}: probabilities add up to {total:.3f}, or one is below 0; "
+                f"expected numbers from 0 to 1 that add up to 1, in {', '.join(columns)} (percent: divide by 100; "
+                "logits: softmax)"
+            )
+    return values / values.sum(axis=1, keepdims=True)
 
 
 def _predicted(
@@ -276,7 +251,7 @@ def _groups(
     alone = [f"case {place}" for place in range(len(rows))]
     if column is None:
         return None, alone
-    places = labelled if table is references else rows
+    places: Sequence[int | None] = labelled if table is references else rows
     cells = ["" if place is None else table.rows[place][column] for place in places]
     return column, [cell or own for cell, own in zip(cells, alone, strict=True)]
 

@@ -1,12 +1,11 @@
 """Figures of a classifier with an interval each, of all resamples at once."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from monai_brain.evaluation.intervals import Interval, draw_groups, interval_of
-from monai_brain.evaluation.metrics import classification_metrics
+from monai_brain.evaluation.intervals import FEWEST_GROUPS, Interval, draw_groups, interval_of
 
 IN_ONE_TURN = 20_000_000
 """Numbers that are held in memory at a time."""
@@ -21,6 +20,9 @@ class Estimate(NamedTuple):
     """None: too few groups, or an undefined figure."""
     groups: int
     """That it rests on: those that hold the class, say."""
+
+
+UNDEFINED = Estimate(None, None, 0)
 
 
 def class_estimates(
@@ -45,34 +47,24 @@ def class_estimates(
         Under `all` accuracy, macro_f1, macro_sensitivity, macro_precision and macro_auc; under each class's name
         sensitivity, specificity, precision, f1 and auc.
     """
-    one_hot = np.eye(len(class_names))[predicted]
-    point = classification_metrics(labels, one_hot, class_names)
     codes = np.unique(np.array([str(group) for group in groups]), return_inverse=True)[1]
-    weights = draw_groups(int(codes.max()) + 1, seed=seed)
+    number = int(codes.max()) + 1
+    weights = np.concatenate([np.ones((1, number)), draw_groups(number, seed=seed)])  # the data, then the resamples
     confusion = _confusion_by_group(labels, predicted, codes, len(class_names))
-    resampled = _figures(np.tensordot(weights, confusion, axes=1))
-    auc = _areas(labels, probabilities, codes, weights)
-    held = {name: _holding(confusion, index) for index, name in enumerate(class_names)}
-    found: dict[str, dict[str, Estimate]] = {}
-    for index, name in enumerate(class_names):
-        own = {
-            figure: _estimate(point["per_class"][name][figure], resampled[figure][:, index], held[name][figure])
-            for figure in ("sensitivity", "specificity", "precision", "f1")
-        }
-        if not point["per_class"][name]["images"]:
-            own = {key: one if key == "specificity" else Estimate(None, None, one.groups) for key, one in own.items()}
-        both = min(held[name]["sensitivity"], held[name]["specificity"])
-        own["auc"] = Estimate(None, None, 0) if auc is None else _estimate(auc[0][index], auc[1][:, index], both)
-        found[name] = own
-    present = [index for index, name in enumerate(class_names) if point["per_class"][name]["images"]]
-    fewest = min(held[class_names[index]]["sensitivity"] for index in present)
-    macro = {
-        f"macro_{key}": _estimate(point[f"macro_{key}"], resampled[key][:, present].mean(axis=1), fewest)
-        for key in ("f1", "sensitivity", "precision")
+    counts = np.tensordot(weights, confusion, axes=1)
+    figures = _figures(counts)
+    if probabilities is not None:
+        figures["auc"] = _areas(labels, probabilities, codes, weights)
+    held = [_holding(confusion, index) for index in range(len(class_names))]
+    accuracy = np.trace(counts, axis1=1, axis2=2) / counts.sum(axis=(1, 2))
+    return {
+        "all": {"accuracy": _estimate(accuracy, number), **_macro(figures, held, number)},
+        **{
+            name: {key: _estimate(own[:, index], held[index][key]) for key, own in figures.items()}
+            | ({"auc": UNDEFINED} if probabilities is None else {})
+            for index, name in enumerate(class_names)
+        },
     }
-    macro["macro_auc"] = _macro_auc(auc, fewest)
-    accuracy = np.trace(resampled["counts"], axis1=1, axis2=2) / resampled["counts"].sum(axis=(1, 2))
-    return {"all": {"accuracy": _estimate(point["accuracy"], accuracy, len(confusion)), **macro}, **found}
 
 
 def mean_estimate(values: np.ndarray, groups: Sequence[Hashable], *, share: bool = True) -> Estimate:
@@ -89,32 +81,48 @@ def mean_estimate(values: np.ndarray, groups: Sequence[Hashable], *, share: bool
     names = np.array([str(group) for group in groups])[known]
     codes = np.unique(names, return_inverse=True)[1]
     sums, sizes = np.bincount(codes, values[known]), np.bincount(codes)
-    weights = draw_groups(len(sums))
-    return _estimate(float(values[known].mean()), (weights @ sums) / (weights @ sizes), len(sums), share=share)
+    weights = np.concatenate([np.ones((1, len(sums))), draw_groups(len(sums))])
+    return _estimate((weights @ sums) / (weights @ sizes), len(sums), share=share)
 
 
-def _estimate(value: float | None, resampled: np.ndarray, groups: int, *, share: bool = True) -> Estimate:
-    return Estimate(value, None if value is None else interval_of(value, resampled, groups, share=share), groups)
+def _estimate(values: np.ndarray, groups: int, *, share: bool = True) -> Estimate:
+    """Of a figure of the data and of the resamples, (1 + D,)."""
+    if np.isnan(values[0]):
+        return Estimate(None, None, groups)
+    own = float(values[0])
+    return Estimate(own, interval_of(own, values[1:], groups, share=share), groups)
+
+
+def _macro(figures: Mapping[str, np.ndarray], held: Sequence[Mapping[str, int]], number: int) -> dict[str, Estimate]:
+    """Means over the classes that are there; of the AUC over all, if each has one."""
+    present = [index for index, own in enumerate(held) if own["sensitivity"]]
+    fewest = min(held[index]["sensitivity"] for index in present)
+    enough = number if fewest >= FEWEST_GROUPS else fewest  # a mean over classes needs all of them
+    found = {
+        f"macro_{key}": _estimate(figures[key][:, present].mean(axis=1), enough)
+        for key in ("f1", "sensitivity", "precision")
+    }
+    found["macro_auc"] = _estimate(figures["auc"].mean(axis=1), enough) if "auc" in figures else UNDEFINED
+    return found
 
 
 def _confusion_by_group(labels: np.ndarray, predicted: np.ndarray, codes: np.ndarray, classes: int) -> np.ndarray:
     """Counts (G, K, K), rows of a group's matrix are the reference."""
     flat = np.bincount((codes * classes + labels) * classes + predicted, minlength=(codes.max() + 1) * classes**2)
-    return flat.reshape(-1, classes, classes)
+    return flat.reshape(-1, classes, classes).astype(float)
 
 
 def _figures(counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Per class (D, K), of confusion matrices (D, K, K); NaN where undefined."""
+    """Per class (D, K), of confusion matrices (D, K, K); NaN where a class is absent."""
     right = np.diagonal(counts, axis1=1, axis2=2)
     reference, called = counts.sum(axis=2), counts.sum(axis=1)
     total = counts.sum(axis=(1, 2))[:, None]
     with np.errstate(invalid="ignore"):
         return {
-            "counts": counts,
             "sensitivity": right / reference,
             "specificity": (total - reference - called + right) / (total - reference),
-            "precision": np.where(called > 0, right / np.maximum(called, 1), 0.0),
-            "f1": 2 * right / (reference + called),
+            "precision": np.where(reference > 0, right / np.maximum(called, 1), np.nan),
+            "f1": np.where(reference > 0, 2 * right / (reference + called), np.nan),
         }
 
 
@@ -127,23 +135,20 @@ def _holding(confusion: np.ndarray, index: int) -> dict[str, int]:
         "specificity": int(others.sum()),
         "precision": int(called.sum()),
         "f1": int((reference | called).sum()),
+        "auc": min(int(reference.sum()), int(others.sum())),
     }
 
 
-def _areas(
-    labels: np.ndarray, probabilities: np.ndarray | None, codes: np.ndarray, weights: np.ndarray
-) -> tuple[list[float | None], np.ndarray] | None:
-    """AUC of each class against the rest, of the data (K,) and of the resamples (D, K)."""
-    if probabilities is None:
-        return None
-    ones = np.ones((1, weights.shape[1]))
-    turns = max(1, len(weights) * len(labels) // IN_ONE_TURN)
-    areas = [
-        np.concatenate([_area(labels == index, probabilities[:, index], own[:, codes]) for own in parts])
-        for index in range(probabilities.shape[1])
-        for parts in [[ones, *np.array_split(weights, turns)]]
-    ]
-    return [None if np.isnan(own[0]) else float(own[0]) for own in areas], np.stack([own[1:] for own in areas], axis=1)
+def _areas(labels: np.ndarray, probabilities: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC of each class against the rest, (D, K)."""
+    parts = np.array_split(weights, max(1, len(weights) * len(labels) // IN_ONE_TURN))
+    return np.stack(
+        [
+            np.concatenate([_area(labels == index, probabilities[:, index], own[:, codes]) for own in parts])
+            for index in range(probabilities.shape[1])
+        ],
+        axis=1,
+    )
 
 
 def _area(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -165,10 +170,3 @@ def _area(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.nd
     with np.errstate(invalid="ignore"):
         pairs = positives.sum(axis=1) * negatives.sum(axis=1)
         return np.asarray((positives * (below + negatives / 2)).sum(axis=1) / pairs)
-
-
-def _macro_auc(auc: tuple[list[float | None], np.ndarray] | None, fewest: int) -> Estimate:
-    if auc is None or any(value is None for value in auc[0]):
-        return Estimate(None, None, 0)
-    known = [value for value in auc[0] if value is not None]
-    return _estimate(float(np.mean(known)), auc[1].mean(axis=1), fewest)

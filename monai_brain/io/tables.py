@@ -50,7 +50,7 @@ def read_table(path: Path) -> Table:
     for number, line in enumerate(lines[1:], 2):
         if len(line) > len(columns):
             raise UnusableTable(
-                f"{path}, line {number}: {len(line)} cells under {len(columns)} columns; put cells with commas in quotes"
+                f"{path}, line {number}: {len(line)} cells under {len(columns)} columns; quote cells with commas"
             )
     rows = [dict.fromkeys(columns, "") | dict(zip(columns, map(str.strip, line), strict=False)) for line in lines[1:]]
     return Table(path, columns, rows)

@@ -211,10 +211,14 @@ def _source_tables(metrics: Mapping[str, Any]) -> list[Table]:
     tables = []
     tumors, stacks = metrics.get("tumor_classes"), metrics.get("by_group")
     rows = (
-        [["slices with tumor", str(tumors["images"]), with_interval(tumors["accuracy"], tumors["interval"])]] if tumors else []
+        [["slices with tumor", str(tumors["images"]), with_interval(tumors["accuracy"], tumors["interval"])]]
+        if tumors
+        else []
     )
     if stacks:
-        rows.append(["groups of several slices", str(stacks["groups"]), with_interval(stacks["accuracy"], stacks["interval"])])
+        rows.append(
+            ["groups of several slices", str(stacks["groups"]), with_interval(stacks["accuracy"], stacks["interval"])]
+        )
     if rows:
         tables.append(
             Table(
@@ -316,4 +320,6 @@ def _write_predictions(
         }
         for place, (item, row) in enumerate(zip(items, probabilities, strict=True))
     )
-    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in class_names), NEIGHBOR, GROUP, FOLD], rows)
+    write_csv(
+        path, ["path", "reference", "label", *(f"prob_{name}" for name in class_names), NEIGHBOR, GROUP, FOLD], rows
+    )

@@ -9,7 +9,7 @@ import numpy as np
 from monai_brain.evaluation.calibration import brier_score, calibration_error, reliability
 from monai_brain.evaluation.compare import mcnemar
 from monai_brain.evaluation.intervals import DRAWS, FEWEST_GROUPS, with_interval
-from monai_brain.evaluation.joining import Joined, Names, join
+from monai_brain.evaluation.joining import USUAL_NAMES, Joined, Names, join
 from monai_brain.evaluation.resampling import Estimate, class_estimates, mean_estimate
 from monai_brain.evaluation.selective import coverage_curve, coverage_points, measured_sets
 from monai_brain.evaluation.subgroups import subgroups
@@ -39,7 +39,7 @@ def score_predictions_of_classes(
     references: Path,
     output: Path,
     *,
-    names: Names = Names(),
+    names: Names = USUAL_NAMES,
     classes: Sequence[str] = (),
     by: Sequence[str] = (),
     against: Path | None = None,
@@ -74,6 +74,17 @@ def score_predictions_of_classes(
     _draw(joined, metrics, output)
     write_page(output / "report.html", f"Evaluation of {predictions.name}", _blocks(joined, metrics))
     return metrics
+
+
+def figures_of_classes(metrics: Mapping[str, Any]) -> list[list[str]]:
+    """The main figures of `metrics.json`, for the command line."""
+    model, answered = metrics["model"], metrics["answered"]
+    return [
+        ["cases answered", f"{model['images']} of {metrics['flow']['labelled cases']}"],
+        *([readable(name), shown(model[name])] for name in ("accuracy", "macro_f1", "macro_auc")),
+        ["accuracy, unanswered counted as wrong", shown(answered["accuracy_unanswered_wrong"])],
+        [f"always {metrics['majority_class']['class']}", shown(metrics["majority_class"]["accuracy"])],
+    ]
 
 
 def _metrics(joined: Joined, by: Sequence[str]) -> dict[str, Any]:
@@ -248,7 +259,8 @@ def _draw(joined: Joined, metrics: Mapping[str, Any], output: Path) -> None:
         return
     labels, predicted = joined.labels[own], joined.predicted[own]
     auc = {name: figures["auc"]["value"] for name, figures in model["per_class"].items()}
-    draw_roc_curves(labels, probabilities, auc, output / "roc.png")
+    if any(area is not None for area in auc.values()):
+        draw_roc_curves(labels, probabilities, auc, output / "roc.png")
     draw_reliability(reliability(probabilities, labels), metrics["calibration"]["ece"], output / "reliability.png")
     share, accuracy = coverage_curve(probabilities.max(axis=1), predicted == labels)
     answered = metrics["answered"]["share"]["value"]
@@ -268,7 +280,7 @@ def _blocks(joined: Joined, metrics: Mapping[str, Any]) -> list[Block]:
     blocks += [
         Table(
             f"{model['images']} answered cases in {metrics['groups']} groups, {grouping}. {INTERVALS}",
-            ["", *(name.replace("_", "-") for name in OVERALL)],
+            ["", *(readable(name) for name in OVERALL)],
             [
                 ["predictions", *(shown(model[name]) for name in OVERALL)],
                 [f"always {majority['class']}", shown(majority["accuracy"]), *[""] * (len(OVERALL) - 1)],
@@ -276,7 +288,7 @@ def _blocks(joined: Joined, metrics: Mapping[str, Any]) -> list[Block]:
         ),
         Table(
             "Class by class",
-            ["class", "cases", *PER_CLASS],
+            ["class", "cases", *map(readable, PER_CLASS)],
             [
                 [name, str(own["images"]), *(shown(own[figure]) for figure in PER_CLASS)]
                 for name, own in model["per_class"].items()
@@ -290,10 +302,17 @@ def _blocks(joined: Joined, metrics: Mapping[str, Any]) -> list[Block]:
     if "calibration" in metrics:
         own = metrics["calibration"]
         caption = f"Calibration: expected calibration error {own['ece']:.3f}, Brier score {own['brier']:.3f} (0 to 2)"
-        blocks += [Figure("ROC curves", "roc.png"), Figure(caption, "reliability.png")]
+        defined = any(one["auc"]["value"] is not None for one in model["per_class"].values())
+        blocks += [Figure("ROC curves", "roc.png")] if defined else []
+        blocks.append(Figure(caption, "reliability.png"))
     if "paired" in metrics:
         blocks.append(_paired_table(metrics["paired"]))
     return [*blocks, Table("What this page does not show", [""], [[NOT_SHOWN]])]
+
+
+def readable(figure: str) -> str:
+    """The name of a figure, for people."""
+    return figure.replace("f1", "F1").replace("auc", "AUC").replace("macro_", "macro-").replace("_", " ")
 
 
 def shown(own: Mapping[str, Any]) -> str:
@@ -339,7 +358,7 @@ def _subgroup_blocks(metrics: Mapping[str, Any]) -> list[Block]:
         blocks.append(
             Table(
                 f"By {column}",
-                [column, "cases", "groups", *(key.replace("_", " ") for key in figures)],
+                [column, "cases", "groups", *map(readable, figures)],
                 [
                     [row["value"], str(row["cases"]), str(row["groups"]), *(shown(row[key]) for key in figures)]
                     for row in rows
@@ -360,4 +379,6 @@ def _paired_table(own: Mapping[str, Any]) -> Table:
         f"{test['p_value']:.3g}",
     ]
     columns = ["cases", "accuracy", "of the other", "difference", "only one right", "McNemar's p"]
-    return Table(f"Against {own['against']}, on cases that both answered; McNemar takes cases as independent", columns, [row])
+    return Table(
+        f"Against {own['against']}, on cases that both answered; McNemar takes cases as independent", columns, [row]
+    )
