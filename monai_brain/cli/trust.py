@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import Overwrite, app, console
+from monai_brain.cli.shared import Overwrite, app, console, errors
 
 
 @app.command()
@@ -22,9 +22,7 @@ def calibrate(
     fast: Annotated[bool, typer.Option("--fast", help="The bundle's small network instead of its large one.")] = False,
     site: Annotated[
         Path | None,
-        typer.Option(
-            help="Labelled cases of your own instead: a folder for each class, or predictions.csv."
-        ),
+        typer.Option(help="Labelled cases of your own instead: a folder for each class, or predictions.csv."),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Of --site: a CSV with the columns path and label.")] = None,
     patient_pattern: Annotated[
@@ -60,6 +58,43 @@ def calibrate(
     console.print(_table_of_calibration(figures["calibration"]))
     console.print(_table_of_sets(figures["sets_of_slices"]))
     console.print(f"Calibration: {output}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def stress(
+    folder: Annotated[Path, typer.Argument(help="Folder of scans; labels are not needed.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figure, page and stress.json.")],
+    bundle: Annotated[Path | None, typer.Option(help="Bundle folder; by default the repository's classifier.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Classifier: the bundle's small network.")] = False,
+    slices: Annotated[int, typer.Option(min=1, help="At most so many, from all over the folder.")] = 100,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make slices worse (noise, bias field, gamma, blur, JPEG, rotation, crop, resolution); count changed answers."""
+    from rich.progress import Progress
+
+    from monai_brain.inference.apply import fast_weights
+    from monai_brain.inference.stress import stress_folder
+    from monai_brain.io.write import refuse_existing
+    from monai_brain.report.stress import PAGE, stress_table
+
+    refuse_existing(output, overwrite=overwrite)
+    if fast and weights is not None:
+        raise typer.BadParameter("--fast names the bundle's small network, --weights another one; give one of the two")
+    weights = fast_weights(bundle) if fast else weights
+    with Progress(console=errors) as progress:
+        task = progress.add_task("corrupting slices", total=slices)
+        result = stress_folder(
+            folder, output, bundle=bundle, weights=weights, slices=slices, told=lambda: progress.advance(task)
+        )
+    shown = stress_table(result)
+    table = Table(*shown.columns, title=shown.caption)
+    for row in shown.rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"Page: {output / PAGE}", soft_wrap=True, markup=False)
 
 
 def _table_of_site(figures: dict[str, Any]) -> Table:

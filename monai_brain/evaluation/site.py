@@ -39,10 +39,7 @@ def site_figures(
 
 
 def share(hit: np.ndarray, groups: Sequence[Hashable], among: np.ndarray) -> list[float] | None:
-    """Mean over groups of the share of their cases that are a hit, with the ends of its 95 % interval.
-
-    The interval is that of Clopper and Pearson with groups as trials, so it is honest for few groups and for shares of
-    0 and 1, and wide where cases of a group differ.
+    """Mean over groups of the share of their cases that are a hit, with its interval; see `bounded_mean`.
 
     Args:
         hit: bool (N,).
@@ -54,7 +51,16 @@ def share(hit: np.ndarray, groups: Sequence[Hashable], among: np.ndarray) -> lis
         members.setdefault(groups[place], []).append(bool(hit[place]))
     if not members:
         return None
-    number, mean = len(members), float(np.mean([np.mean(own) for own in members.values()]))
+    return bounded_mean([float(np.mean(own)) for own in members.values()])
+
+
+def bounded_mean(values: Sequence[float]) -> list[float]:
+    """Mean of numbers from 0 to 1, with the ends of its 95 % interval.
+
+    The interval is that of Clopper and Pearson with the numbers as trials. So it holds for few of them and for means of
+    0 and 1, where resampling would give no width, and it is wider than need be for numbers other than 0 and 1.
+    """
+    number, mean = len(values), float(np.mean(values))
     tail, hits = (1 - LEVEL) / 2, mean * number
     low = float(beta.ppf(tail, hits, number - hits + 1)) if hits > 0 else 0.0
     high = float(beta.ppf(1 - tail, hits + 1, number - hits)) if hits < number else 1.0
