@@ -65,9 +65,7 @@ def cross_fitted(found: Labelled) -> list[CrossFitted]:
 
 def fitted_on(found: Labelled, weights_sha256: str, source: dict[str, Any]) -> Calibration:
     """See `calibrated.calibration_from`."""
-    return calibration_from(
-        found.probabilities, found.labels, found.groups, found.class_names, weights_sha256, source
-    )
+    return calibration_from(found.probabilities, found.labels, found.groups, found.class_names, weights_sha256, source)
 
 
 def calibration_figures(fitted: Sequence[CrossFitted]) -> dict[str, Any]:
@@ -188,9 +186,10 @@ def _of_several(found: Patients, groups: Sequence[Hashable]) -> np.ndarray:
 
 def _accuracy(right: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     interval = group_bootstrap(lambda drawn: float(right[drawn].mean()), range(len(right)), strata=labels.tolist())
-    by_class = {name: {"groups": int((labels == index).sum())} for index, name in enumerate(names)}
-    for index, name in enumerate(names):
-        by_class[name]["accuracy"] = float(right[labels == index].mean()) if (labels == index).any() else None
+    by_class = {
+        name: {"groups": int(own.sum()), "accuracy": float(right[own].mean()) if own.any() else None}
+        for name, own in ((name, labels == index) for index, name in enumerate(names))
+    }
     return {"groups": len(right), "accuracy": float(right.mean()), "interval": list(interval), "by_class": by_class}
 
 

@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word: temperature scaling, reliability, calibration error, Brier score."""
+"""How far probabilities can be taken at their word: temperature, reliability, calibration error, Brier score."""
 
 from typing import NamedTuple
 

@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine
 from torch import nn
 
+from monai_brain.inference.patients import Verdicts, patient_of
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import CaseStream, OpenCase
@@ -32,6 +33,9 @@ class Task(ABC):
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
         divisible: whether the parts of a run can be done on several machines (`--part`).
         asks_again: whether the network is asked again for what becomes of a batch, which must then wait its turn.
+        chosen: what decides results besides the options of a run; a run that goes on must have the same.
+        note: that pages say.
+        verdicts: puts cases of a patient together; None: nothing does.
     """
 
     columns: Sequence[str]
@@ -42,6 +46,9 @@ class Task(ABC):
     choose: Chooser = staticmethod(slices_with_signal)
     divisible: bool = True
     asks_again: bool = False
+    chosen: Mapping[str, Any] = {}
+    note: str = ""
+    verdicts: Verdicts | None = None
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """Take note of where results go and what is coming; refuse what cannot be done."""
@@ -89,7 +96,8 @@ def completed_cases(
     done = []
     for index in complete:
         opened = stream.open.pop(index)
-        done.append((opened, _finished(opened, engine, task)._replace(sha256=opened.sha256)))
+        row = _finished(opened, engine, task)._replace(sha256=opened.sha256, patient=patient_of(opened.image.dicom))
+        done.append((opened, row))
     return done
 
 

@@ -16,7 +16,7 @@ from monai_brain.evaluation.sources import by_group, by_source, tumor_classes
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
-from monai_brain.report.folds import UnusableFolds, identity_of, refuse_no_fold
+from monai_brain.report.folds import UnusableFolds, identity_of, network_of, refuse_no_fold
 from monai_brain.report.html import Figure, Table, write_page
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
     probabilities = np.array([[float(row[f"prob_{name}"]) for name in class_names] for row in rows])
     guessed = np.array([class_names.index(row[NEIGHBOR]) for row in rows]) if all(r[NEIGHBOR] for r in rows) else None
     metrics = score_classes(items, probabilities, guessed, f"test parts of {len(runs)} runs", class_names)
-    options = {"runs": [identity_of(run) for run in runs]}
+    options = {"runs": [identity_of(run) for run in runs], "network_def": network_of(runs)}
     _write(Path(folder), items, probabilities, guessed, metrics, manifest("pooling", options))
     return metrics
 

@@ -397,6 +397,58 @@ def draw_explanations(
         _save(figure, path.with_suffix(suffix))
 
 
+def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Accuracy by confidence, before and after calibration, side by side; below it how many predictions there are.
+
+    Args:
+        curves: by title, the bins of `evaluation.calibration.reliability`, with `low`, `high`, `number`, `confidence`
+            and `accuracy`.
+        path: PNG file.
+    """
+    figure = _figure(4.4 * len(curves), 5)
+    grid = figure.subplots(2, len(curves), height_ratios=(3, 1), sharex=True, squeeze=False)
+    for (title, bins), (upper, lower) in zip(curves.items(), grid.T, strict=True):
+        centers = [(own["low"] + own["high"]) / 2 for own in bins]
+        width = bins[0]["high"] - bins[0]["low"]
+        upper.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="confidence = accuracy")
+        upper.bar(centers, [own["accuracy"] for own in bins], width * 0.94, color=TRAINING_COLOR, label="accuracy")
+        points = [[own[name] for own in bins] for name in ("confidence", "accuracy")]
+        upper.plot(*points, color=VALIDATION_COLOR, marker="o", markersize=3, linewidth=0, label="mean confidence")
+        upper.set(title=title, xlim=(0, 1), ylim=(0, 1.02))
+        lower.bar(centers, [own["number"] for own in bins], width * 0.94, color="#888888")
+        lower.set(xlabel="highest probability", yscale="log")
+    grid[0, 0].set(ylabel="accuracy")
+    grid[1, 0].set(ylabel="predictions")
+    grid[0, 0].legend(frameon=False, loc="upper left", fontsize=8)
+    _save(figure, path)
+
+
+def draw_stress(corruptions: Sequence[Mapping[str, Any]], measure: str, path: Path) -> None:
+    """What each corruption does, from weak to strong, with intervals.
+
+    Args:
+        corruptions: with `name`, `unit` and `levels`, each with `strength`, `mean` and `interval`, which may be None.
+        measure: name of the mean.
+        path: PNG file.
+    """
+    columns = 4
+    figure = _figure(2.6 * columns, 2.7 * -(-len(corruptions) // columns))
+    grid = figure.subplots(-(-len(corruptions) // columns), columns, squeeze=False, sharey=True)
+    for axes, own in zip(grid.ravel(), corruptions, strict=False):
+        levels = [level for level in own["levels"] if level["mean"] is not None]
+        values = [level["mean"] for level in levels]
+        errors = [[abs(level["mean"] - level["interval"][side]) for level in levels] for side in (0, 1)]
+        axes.errorbar(range(len(levels)), values, errors, color="#0072B2", marker="o", capsize=3)
+        axes.set_xticks(range(len(levels)), [f"{level['strength']:g}" for level in levels])
+        axes.set(ylim=(-0.03, 1.03), xlim=(-0.3, len(own["levels"]) - 0.7), title=own["name"])
+        axes.set_xlabel(own["unit"], fontsize=8)
+    for axes in grid.ravel()[len(corruptions) :]:
+        axes.remove()
+    for row in grid:
+        row[0].set_ylabel(measure)
+    _save(figure, path)
+
+
 def _more(class_names: Sequence[str]) -> float:
     """Inches that a figure needs beyond those for four classes of short names."""
     return INCHES_PER_CLASS * max(0, len(class_names) - 4) + _of_names(class_names)
