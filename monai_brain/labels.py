@@ -42,6 +42,9 @@ REMARK = re.compile(r"\(.*\)")
 SEQUENCE = re.compile(r"[\W_]+(t1c?|t1ce|t1gd|t1w|t2|t2w|flair)\+?\W*$", re.IGNORECASE)
 """What a folder's name may have behind the class: `Glioma (Astrocitoma, ...) T1C+`."""
 
+SET_SEPARATOR = "|"
+"""Between the classes of a set in a table; no class name has it."""
+
 CLASS_NAME = re.compile(r"\w[\w .,+&()-]*")
 LONGEST_NAME_BYTES = 120
 """Names become columns, and parts of file names."""
@@ -105,6 +108,17 @@ def class_of_folder(folder_name: str, class_names: Sequence[str] = CLASS_NAMES) 
 def index_of_no_tumor(class_names: Sequence[str]) -> int | None:
     """Index of the class without a tumor, by its name; None where no name says so."""
     return next((index for index, name in enumerate(class_names) if class_of_folder(name) == "notumor"), None)
+
+
+def either(names: Sequence[str]) -> str:
+    """Names as alternatives: "glioma, meningioma or pituitary tumor"."""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def set_in_words(cell: str) -> str:
+    """A table's set of classes for people: `glioma|meningioma` is "glioma or meningioma"; nothing for an empty set."""
+    return either(cell.split(SET_SEPARATOR))
 
 
 def colors_of(class_names: Sequence[str]) -> dict[str, str]:

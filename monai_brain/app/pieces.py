@@ -10,7 +10,7 @@ import numpy as np
 from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
-from monai_brain.labels import colors_of
+from monai_brain.labels import SET_SEPARATOR, colors_of, either
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.reasons import ABSTENTIONS
 
@@ -105,7 +105,9 @@ def answer(result: Result) -> str:
     if prediction.status == ABSTAINED:
         title, body = "No class is given", _reason(result)
     elif result.inputs:
-        body = f'<p class="mb-figure">{prediction.certainty:.1%}</p>{_bars(prediction.values)}{_of_volume(result)}'
+        title = _title(result)
+        figure = f'<p class="mb-figure">{prediction.certainty:.1%}</p>' if title == readable(prediction.label) else ""
+        body = f"{figure}{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
     else:
         body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
     return (
@@ -183,8 +185,33 @@ def _reason(result: Result) -> str:
     return (
         f"<p>{escape(ABSTENTIONS.get(code, code))}</p><p><code>{escape(code)}</code></p>"
         "<details><summary>What the network computed all the same</summary>"
-        f"{_bars(values)}{_of_volume(result)}</details>"
+        f"{_set(result)}{_bars(values)}{_of_volume(result)}</details>"
     )
+
+
+def _title(result: Result) -> str:
+    """The class, or the classes that cannot be told apart."""
+    classes = _classes_of(result)
+    return either([readable(name) for name in classes]) if len(classes) > 1 else readable(result.prediction.label)
+
+
+def _set(result: Result) -> str:
+    """What the set of classes means; nothing where there is none."""
+    if result.coverage is None:
+        return ""
+    classes = [readable(name) for name in _classes_of(result)]
+    apart = "The network cannot tell these classes apart here. " if len(classes) > 1 else ""
+    words = either(classes) if classes else "no class is probable enough"
+    return (
+        f'<p class="mb-note">{apart}Set at {result.coverage:.0%} coverage: <strong>{escape(words)}</strong>. Of all '
+        f"pictures like those that the network was checked on, {result.coverage:.0%} have a set that holds the true "
+        "class.</p>"
+    )
+
+
+def _classes_of(result: Result) -> list[str]:
+    cell = result.prediction.values.get("set", "")
+    return cell.split(SET_SEPARATOR) if cell else []
 
 
 def _bars(values: Any) -> str:

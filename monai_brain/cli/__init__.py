@@ -10,7 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from monai_brain import __version__
-from monai_brain.cli import data, models, scans  # noqa: F401  (each adds its commands to the application)
+from monai_brain.cli import (  # noqa: F401  (each adds its commands to the application)
+    data,
+    evaluation,
+    models,
+    scans,
+    trust,
+)
 from monai_brain.cli.shared import EXIT_WRONG_USE, app, console, errors
 from monai_brain.workflow import EXIT_ENVIRONMENT, NO_SPACE, innermost
 

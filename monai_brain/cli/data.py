@@ -169,6 +169,8 @@ def audit(
 
 
 def _print_audit(found: dict[str, Any]) -> None:
+    from monai_brain.evaluation.intervals import with_interval
+
     copies = found["copies"]
     console.print(
         f"{found['pictures']} pictures, {copies['distinct_pictures']} distinct; {copies['pictures_with_a_copy']} have "
@@ -188,8 +190,7 @@ def _print_audit(found: dict[str, Any]) -> None:
             soft_wrap=True,
         )
     for name, own in found["shortcuts"].get("baselines", {}).items():
-        low, high = own["interval"]
-        console.print(f"{name}: accuracy {own['accuracy']:.3f} ({low:.3f} to {high:.3f})")
+        console.print(f"{name}: accuracy {with_interval(own['accuracy'], own['interval'])}")
 
 
 @app.command("index-pairs")

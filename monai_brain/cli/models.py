@@ -1,6 +1,5 @@
-"""Commands for trained networks: score, pool, train several, compare."""
+"""Commands for trained networks: pool, train several, compare."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,50 +7,6 @@ import typer
 from rich.table import Table
 
 from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, errors
-
-
-@app.command()
-def evaluate(
-    run: Annotated[
-        Path,
-        typer.Argument(
-            help="Folder of a training; or, with --datalist, a bundle that has weights, or masks that predict wrote."
-        ),
-    ],
-    dataset_dir: Annotated[
-        Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that its datalist's paths are relative to.")
-    ],
-    part: Annotated[
-        str, typer.Option(help="training, validation or test, or several of them, such as validation+test.")
-    ] = "test",
-    datalist: Annotated[
-        Path | None, typer.Option(help="Take this datalist instead of the run's; for weights that a bundle has.")
-    ] = None,
-    external: Annotated[Path | None, typer.Option(help="Datalist of another data set to score it on.")] = None,
-    external_dir: Annotated[Path | None, typer.Option(help="Folder that this one's paths are relative to.")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="By default a folder inside the run.")] = None,
-    against: Annotated[
-        Path | None, typer.Option(help="Of masks: another output of this command, for a paired comparison.")
-    ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")] = None,
-    overwrite: Overwrite = False,
-) -> None:
-    """Score a trained run on its own split or another data set; a classifier beside a nearest-neighbor baseline."""
-    from monai_brain.inference.apply import evaluate_run
-
-    if (run / "predictions.csv").is_file():
-        _evaluate_masks(run, dataset_dir, part, datalist, output, against, overwrite)
-        return
-    if external_dir is not None and external is None:
-        raise typer.BadParameter("name the other data set's datalist with --external")
-    if datalist is not None and (run / "datalist.json").is_file():
-        raise typer.BadParameter(f"{run} has a datalist; score it on other data with --external and --external-dir")
-    optional = {"datalist": datalist, "external": external, "external_dir": external_dir, "output_dir": output}
-    named = {key: str(value) for key, value in optional.items() if value is not None}
-    folder = evaluate_run(run, dataset_dir, bundle=bundle, overwrite=overwrite, part=part, **named)
-    metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    console.print(_table_of_classes(metrics) if "model" in metrics else _table_of_patients(metrics))
-    console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
 @app.command()
@@ -70,9 +25,9 @@ def pool(
 
     refuse_existing(output, overwrite=overwrite)
     if (runs[0] / "evaluation_test" / "predictions.csv").is_file() and is_classifier(runs[0]):
-        console.print(_table_of_classes(write_pooled_classes(output, runs)))
+        console.print(table_of_classes(write_pooled_classes(output, runs)))
     else:
-        console.print(_table_of_patients(write_pooled(output, runs)))
+        console.print(table_of_patients(write_pooled(output, runs)))
     console.print(f"Page: {output / 'report.html'}", soft_wrap=True, markup=False)
 
 
@@ -111,7 +66,7 @@ def _pool_folds(runs: list[Path], output: Path) -> None:
         own = [run for run in runs if (run.parts[-3], run.name) == (network, seed)]
         folder = output / network / f"pooled_{seed}"
         console.print(f"{network}, {seed}, {len(own)} folds", markup=False)
-        console.print(_table_of_classes(write_pooled_classes(folder, own)))
+        console.print(table_of_classes(write_pooled_classes(folder, own)))
         console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
@@ -130,37 +85,8 @@ def compare(
     console.print(f"Page: {output / 'comparison.html'}", soft_wrap=True, markup=False)
 
 
-def _evaluate_masks(
-    run: Path,
-    dataset_dir: Path,
-    part: str,
-    datalist: Path | None,
-    output: Path | None,
-    against: Path | None,
-    overwrite: bool,
-) -> None:
-    from monai_brain.io.write import refuse_existing
-    from monai_brain.report.predicted_masks import score_predictions
-
-    if datalist is None:
-        raise typer.BadParameter(f"{run} has masks: name the datalist with their references, with --datalist")
-    folder = output or run / f"evaluation_{part}"
-    refuse_existing(folder, overwrite=overwrite)
-    metrics = score_predictions(run, datalist, dataset_dir, folder, part=part, against=against)
-    console.print(_table_of_patients(metrics))
-    if "paired" in metrics:
-        own = metrics["paired"]
-        low, high = own["interval"]
-        console.print(
-            f"against {own['against']}, {own['patients']} patients: mean Dice {own['mean']:+.3f} ({low:+.3f} to "
-            f"{high:+.3f}), {own['better']} better",
-            soft_wrap=True,
-            markup=False,
-        )
-    console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
-
-
-def _table_of_classes(metrics: dict[str, Any]) -> Table:
+def table_of_classes(metrics: dict[str, Any]) -> Table:
+    """Model and baseline, of a classifier's metrics.json."""
     table = Table("", "accuracy", "macro-F1", "of slices with tumor", title=f"{metrics['model']['images']} images")
     for name, key in (("model", "model"), ("1-nearest-neighbor", "nearest_neighbor")):
         if key not in metrics:  # of weights that came without what they learned from
@@ -171,7 +97,8 @@ def _table_of_classes(metrics: dict[str, Any]) -> Table:
     return table
 
 
-def _table_of_patients(metrics: dict[str, Any]) -> Table:
+def table_of_patients(metrics: dict[str, Any]) -> Table:
+    """Dice, of a segmenter's metrics.json."""
     from monai_brain.report.segmentation import patient_table
 
     found = patient_table(metrics)

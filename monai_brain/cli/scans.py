@@ -77,6 +77,18 @@ def predict(
         bool,
         typer.Option("--answer-anyway", help="Classifier: give a class also where there is a reason not to."),
     ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(min=0.5, max=0.99, help="Classifier: how often a set of classes holds the true one; 0.9."),
+    ] = None,
+    calibration: Annotated[
+        str | None,
+        typer.Option(help="Classifier: file of calibrate, or none; by default the one beside the weights."),
+    ] = None,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(help=r"Classifier: regular expression for the patient in a path, such as 'patient_(\d+)'."),
+    ] = None,
     deidentify: Annotated[
         bool,
         typer.Option("--deidentify", help="Replace patient and UIDs in DICOM outputs; the key goes beside the folder."),
@@ -126,6 +138,9 @@ def predict(
         follow_links=follow_links or None,
         slices=slices,
         answer_anyway=answer_anyway or None,
+        coverage=coverage,
+        calibration=calibration,
+        patient_pattern=patient_pattern,
         deidentify=deidentify or None,
         batch_size=batch_size,
         engine=engine,

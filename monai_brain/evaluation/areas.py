@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monai_brain.evaluation.intervals import Interval, group_bootstrap
+from monai_brain.evaluation.intervals import interval_over_groups
 
 LIMITS_OF_AGREEMENT = 1.96
 """Standard deviations to each side of the mean difference, between which 95 % of normal differences lie."""
@@ -57,7 +57,8 @@ class Difference(NamedTuple):
 
     patients: int
     mean: float
-    interval: Interval
+    interval: list[float] | None
+    """None: too few patients."""
     better: int
     """Patients whose Dice is higher in the first set."""
 
@@ -65,5 +66,5 @@ class Difference(NamedTuple):
 def paired_difference(dice: Sequence[float], other: Sequence[float]) -> Difference:
     """Of patients that both scored, in the same order; the interval is a bootstrap over patients."""
     differences = np.asarray(dice, float) - np.asarray(other, float)
-    interval = group_bootstrap(lambda drawn: float(differences[drawn].mean()), range(len(differences)))
+    interval = interval_over_groups(lambda drawn: float(differences[drawn].mean()), range(len(differences)))
     return Difference(len(differences), float(differences.mean()), interval, int((differences > 0).sum()))

@@ -9,7 +9,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GroupKFold
 
 from monai_brain.data.likeness import MIRRORED, oriented, unit
-from monai_brain.evaluation.intervals import group_bootstrap
+from monai_brain.evaluation.intervals import interval_over_groups
 
 FOLDS = 5
 TREES = 200
@@ -58,8 +58,8 @@ def shortcut_baselines(
     for name, method in methods.items():
         guessed = np.concatenate([method(features, known, asked) for known, asked in divisions])
         right = guessed == labels[order]
-        interval = group_bootstrap(lambda i, right=right: float(right[i].mean()), groups[order].tolist())  # type: ignore[misc]
-        baselines[name] = {"accuracy": float(right.mean()), "interval": list(interval)}
+        interval = interval_over_groups(lambda i, right=right: float(right[i].mean()), groups[order].tolist())  # type: ignore[misc]
+        baselines[name] = {"accuracy": float(right.mean()), "interval": interval}
     return {"tested": tested, "baselines": baselines}
 
 

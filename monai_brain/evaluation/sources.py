@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_brain.evaluation.intervals import group_bootstrap
+from monai_brain.evaluation.intervals import interval_over_groups
 
 
 def by_source(items: Sequence[Mapping[str, Any]], predicted: np.ndarray, no_tumor: int | None) -> list[dict[str, Any]]:
@@ -61,8 +61,8 @@ def tumor_classes(
         return None
     right = predicted[tumor] == labels[tumor]
     own = [groups[index] for index in tumor.tolist()]
-    interval = group_bootstrap(lambda i: float(right[i].mean()), own, strata=labels[tumor].tolist())
-    return {"images": len(tumor), "accuracy": float(right.mean()), "interval": list(interval)}
+    interval = interval_over_groups(lambda i: float(right[i].mean()), own, strata=labels[tumor].tolist())
+    return {"images": len(tumor), "accuracy": float(right.mean()), "interval": interval}
 
 
 def by_group(labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[Any]) -> dict[str, Any] | None:
@@ -84,10 +84,10 @@ def by_group(labels: np.ndarray, probabilities: np.ndarray, groups: Sequence[Any
         return None
     right = np.array([probabilities[own].mean(axis=0).argmax() == labels[own[0]] for own in several])
     strata = [int(labels[own[0]]) for own in several]
-    interval = group_bootstrap(lambda i: float(right[i].mean()), range(len(several)), strata=strata)
+    interval = interval_over_groups(lambda i: float(right[i].mean()), range(len(several)), strata=strata)
     return {
         "groups": len(several),
         "slices": sum(map(len, several)),
         "accuracy": float(right.mean()),
-        "interval": list(interval),
+        "interval": interval,
     }

@@ -12,20 +12,24 @@ from ignite.engine import Engine
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
+from monai_brain.evaluation.calibrated import PATIENTS, SLICES, VERDICT_RULE
 from monai_brain.evaluation.input_check import Reason, find_input_check
+from monai_brain.evaluation.verdict import mean_probability
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import as_seen, trust_of, without_hottest
 from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
 from monai_brain.inference.learned import LearnedSlices
+from monai_brain.inference.patients import Verdicts
 from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.preparing import Chooser
+from monai_brain.inference.sets import EMPTY_SET, SET_COLUMNS, Sets, find_sets
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
 from monai_brain.io import UnreadableCase
 from monai_brain.io.sequences import named_sequence
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import sha256_of, write_png
-from monai_brain.labels import CLASS_NAMES
+from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.overlays import explanation_panel
 from monai_brain.transforms.load import GRAY_PREFERENCE
@@ -37,7 +41,7 @@ ENOUGH_HEAD = 0.5
 """Of the largest slice's area: smaller slices of a volume are the crown and the neck, which no class shows in."""
 
 VOLUME_RULE = "mean of the probabilities of the slices whose head is at least half as large as the largest slice's"
-"""How a volume gets its class; no labelled volumes were there to learn a better rule from."""
+"""How a volume gets its class without a calibration; with one, these slices go by `calibrated.VERDICT_RULE`."""
 
 
 def slices_with_head(volume: np.ndarray) -> list[int]:
@@ -126,9 +130,12 @@ class Classification(Task):
         weights: whose slices, learned from, are warned of, and whose input check is asked; None: neither.
         class_names: of the network's logits.
         answer_anyway: give a class also where there is a reason not to, with the reason as a warning.
+        calibration: file for these weights; None: the one beside them, where there is one; `none`: none is used.
+        coverage: of the sets, with a calibration only; see `sets.find_sets`.
+        patient_pattern: regular expression for the patient in a path, see `patients.Verdicts`.
     """
 
-    on_page = ("agreement", *EVIDENCE, EVIDENCE_DROP)
+    on_page = (SET_COLUMNS[0], "agreement", *EVIDENCE, EVIDENCE_DROP)
     folders = ("overlays",)
     verb = "classifying"
     choose: Chooser = staticmethod(slices_with_head)
@@ -142,10 +149,14 @@ class Classification(Task):
         weights: str | None = None,
         class_names: Sequence[str] = CLASS_NAMES,
         answer_anyway: bool = False,
+        calibration: str | None = None,
+        coverage: float | None = None,
+        patient_pattern: str | None = None,
     ) -> None:
         self.labels = tuple(class_names)
         probabilities = (f"prob_{name}" for name in class_names)
         self.columns = (*probabilities, "sequence", "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
+        self.going_by(find_sets(weights, calibration, coverage, class_names), patient_pattern)
         if slices is not None:
             self.choose = slices_asked_for(slices)
         self.explain = self.asks_again = explain
@@ -155,8 +166,17 @@ class Classification(Task):
         self.explainer: Explainer | None = None
         self.learned = LearnedSlices(weights) if weights is not None else None
         self.check = find_input_check(find_weights(Path(weights))) if weights is not None else None
-        self.settings = {"input_check": sha256_of(self.check.path) if self.check else None}
+        self.chosen = {**self.chosen, "input_check": sha256_of(self.check.path) if self.check else None}
         self.notes = () if self.check else (NO_CHECK,)
+
+    def going_by(self, sets: Sets | None, patient_pattern: str | None) -> "Classification":
+        """The same task, with calibrated probabilities and sets, and with patients by a pattern."""
+        self.sets = sets
+        self.verdicts = Verdicts(self.labels, sets, patient_pattern)
+        if sets is not None:
+            self.columns = (*self.columns, *SET_COLUMNS)
+            self.chosen, self.note = sets.chosen, sets.note
+        return self
 
     def ready(self, network: nn.Module) -> None:
         """See `Task`.
@@ -170,7 +190,7 @@ class Classification(Task):
 
     def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[Seen]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
-        probabilities = _probabilities(output["pred"])
+        probabilities = self._probabilities(output["pred"])
         images = output["image"]
         learned = self.learned.holds(images).tolist() if self.learned else [False] * len(cases)
         if not self.explain:
@@ -194,7 +214,8 @@ class Classification(Task):
         every = np.stack([opened.outputs[position].probabilities for position in order])
         if not np.isfinite(every).all():
             return Prediction(case.id, "error", "non_finite_output", warnings=warnings)
-        mean = every.mean(axis=0)
+        rule = VERDICT_RULE if self.sets else mean_probability
+        mean = rule(every, index_of_no_tumor(self.labels))
         chosen = int(mean.argmax())
         deciding = order[int(every[:, chosen].argmax())]
         values: dict[str, Any] = {f"prob_{name}": f"{value:.6f}" for name, value in zip(self.labels, mean, strict=True)}
@@ -206,6 +227,9 @@ class Classification(Task):
             warnings = (*warnings, "learned_slice")
         reason, sequence = self._checked(opened)
         values["sequence"] = sequence
+        if self.sets is not None:
+            values |= self.sets.columns(mean, PATIENTS if opened.image.kind == "volume" else SLICES)
+            reason = reason or ("" if values["set"] else EMPTY_SET)
         if reason and not self.answer_anyway:
             return Prediction(case.id, ABSTAINED, reason, values=values, warnings=warnings)
         warnings = (*warnings, *filter(None, [reason]))
@@ -229,6 +253,11 @@ class Classification(Task):
         said = seen or opened.image.sequence or named_sequence(opened.case.id)
         return self.check.reason(opened.checked, said)
 
+    def _probabilities(self, logits: Tensor) -> np.ndarray:
+        """Of every class, (N, K); calibrated where that is known."""
+        probabilities = torch.softmax(logits.detach().float().cpu(), dim=1).numpy()
+        return probabilities if self.sets is None else self.sets.calibration.scaled(probabilities)
+
     def _explain(
         self, engine: Engine, images: Tensor, labels: np.ndarray, probabilities: np.ndarray
     ) -> list[Explained]:
@@ -240,7 +269,7 @@ class Classification(Task):
         if count > 1:  # filled up as every batch is, so that a divided run gives the same digits; not for one slice
             without, _ = engine.prepare_batch({"image": without}, engine.state.device, False)
         with eval_mode(engine.network):  # MONAI's evaluator leaves it in training mode between batches
-            after = _probabilities(engine.inferer(without, engine.network)[:count])
+            after = self._probabilities(engine.inferer(without, engine.network)[:count])
         drops = (probabilities - after)[np.arange(count), labels]
         heat = maps.cpu().numpy()[:, 0]
         return [Explained(own, float(drop) if own.any() else None) for own, drop in zip(heat, drops, strict=True)]
@@ -261,8 +290,3 @@ class Classification(Task):
         trust = trust_of(explained.heat, gray)
         drop = {} if explained.drop is None else {EVIDENCE_DROP: f"{explained.drop:.3f}"}
         return name, {**evidence_of(trust), **drop}, trust.warnings
-
-
-def _probabilities(logits: Tensor) -> np.ndarray:
-    """Of every class, (N, K)."""
-    return torch.softmax(logits.detach().float().cpu(), dim=1).numpy()

@@ -21,6 +21,7 @@ from monai_brain.inference.engines import AutoEngine
 from monai_brain.inference.engines import Engine as InferenceEngine
 from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
+from monai_brain.inference.patients import PATIENTS_TABLE
 from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, summary
 from monai_brain.inference.stream import CaseStream, thread_beside
 from monai_brain.inference.task import Task, completed_cases
@@ -40,6 +41,9 @@ CLOSED = (*NOT_WRITABLE, errno.EIO, errno.ESTALE)
 EXIT_GOOD, EXIT_NOTHING, EXIT_FINDINGS = 0, 2, 3
 
 TABLE, JOURNAL, MANIFEST = "predictions.csv", "predictions.jsonl", "run.json"
+PATIENT = "patient"
+"""Column of the table where patients are known."""
+
 KIND = "prediction"
 """Of run, in its manifest."""
 
@@ -78,8 +82,8 @@ class FolderRun:
 
     Args:
         folder: that was searched.
-        output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html`, `thumbnails/` and the task's
-            folders.
+        output_dir: gets `predictions.csv`, `predictions.jsonl`, `run.json`, `report.html`, `thumbnails/`, where
+            patients are known `patients.csv`, and the task's folders.
         stream: what the evaluator's loader reads.
         task: what becomes of the network's outputs.
         overwrite: begin anew where an earlier run's results are.
@@ -186,18 +190,20 @@ class FolderRun:
             UnusableOutput: the run that was begun there has other options or weights.
         """
         cv2.setNumThreads(1)  # its threads wait busily, and the network has the cores
-        options = json.loads(json.dumps({**options, **self.engine.chosen, **self.task.settings}))
+        options = json.loads(json.dumps({**options, **self.engine.chosen, **self.task.chosen}))
         identity = {"options": options, "weights_sha256": sha256_of(find_weights(Path(weights)))}
         earlier = None if self.overwrite else self._earlier()
         if earlier is not None:
             self._refuse_other(earlier, identity)
         else:
-            for name in (TABLE, REPORT, REVIEW):  # an old table under a new manifest would lie
+            for name in (TABLE, PATIENTS_TABLE, REPORT, REVIEW):  # an old table under a new manifest would lie
                 (self.output / name).unlink(missing_ok=True)
             for name in (*self.task.folders, THUMBNAILS):
                 shutil.rmtree(self.output / name, ignore_errors=True)
         task = {"task": type(self.task).__name__.lower(), "labels": list(self.task.labels)}
         self.manifest = {**manifest(KIND, options), **identity, **task}
+        sets = self.task.verdicts.sets if self.task.verdicts else None
+        self.manifest |= {"calibration": sets.calibration.content()} if sets else {}
         self.manifest |= {"engine_trial": self.engine.trial} if isinstance(self.engine, AutoEngine) else {}
         write_json(self.output / MANIFEST, self.manifest)
         remove_unfinished(self.output)
@@ -293,7 +299,7 @@ class FolderRun:
 
     def _refuse_files_of_others(self) -> None:
         """What this run would replace is only replaced where a manifest says that it is an earlier run's."""
-        own = (TABLE, JOURNAL, MANIFEST, REPORT, REVIEW, *self.task.folders, THUMBNAILS)
+        own = (TABLE, PATIENTS_TABLE, JOURNAL, MANIFEST, REPORT, REVIEW, *self.task.folders, THUMBNAILS)
         there = [name for name in own if (self.output / name).exists()]
         if there:
             raise UnusableOutput(
@@ -388,12 +394,19 @@ def write_results(
     Returns:
         Counts of cases, and of each status, label and code; `problems`, what went wrong with the pages.
     """
-    columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS)
-    write_csv(folder / TABLE, columns, (row.row(task.columns) for row in rows()))
+    patients = task.verdicts.names(rows()) if task.verdicts else {}
+    columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS, *([PATIENT] if patients else []))
+    write_csv(folder / TABLE, columns, (_with_patient(row.row(task.columns), row.path, patients) for row in rows()))
+    verdicts = task.verdicts.verdicts(rows(), patients) if task.verdicts else []
+    if task.verdicts:
+        task.verdicts.write(folder, verdicts)
     counts: dict[str, Any] = {**summary(rows()), "problems": []}
+    counts |= {"patients": len(verdicts)} if verdicts else {}
     steps = {
         "old thumbnails could not be removed": tidy,
-        "the pages could not be written": lambda: write_pages(folder, rows, task, counts, cases_on_page, review),
+        "the pages could not be written": lambda: write_pages(
+            folder, rows, task, counts, cases_on_page, review, verdicts
+        ),
     }
     for problem, step in steps.items():
         try:
@@ -403,3 +416,7 @@ def write_results(
                 raise
             counts["problems"].append(f"{problem}: {error}")
     return counts
+
+
+def _with_patient(row: dict[str, Any], path: str, patients: Mapping[str, str]) -> dict[str, Any]:
+    return {**row, PATIENT: patients.get(path, "")} if patients else row

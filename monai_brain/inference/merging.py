@@ -13,6 +13,7 @@ from monai_brain.inference.journal import marked, parsed
 from monai_brain.inference.pages import REVIEW
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.segmentation import Segmentation
+from monai_brain.inference.sets import sets_of_run
 from monai_brain.inference.task import Task
 from monai_brain.inference.thumbnails import THUMBNAILS
 from monai_brain.io.write import write_json
@@ -60,12 +61,13 @@ def _task(run: Mapping[str, Any]) -> Task | type[Task]:
     """What the run was for, by its manifest; runs of before there were other classes do not name them."""
     if run["task"] == "segmentation":
         return Segmentation
-    return Classification(class_names=run.get("labels", CLASS_NAMES))
+    task = Classification(class_names=run.get("labels", CLASS_NAMES))
+    return task.going_by(sets_of_run(run, MANIFEST), run["options"].get("patient_pattern"))
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
     """What parts have in common; where folders lie is each machine's own, and weights are known by their hash."""
-    options = {name: own for name, own in run["options"].items() if name not in ("input_dir", "weights")}
+    options = {name: own for name, own in run["options"].items() if name not in ("input_dir", "weights", "calibration")}
     return {"options": options, "weights_sha256": run["weights_sha256"], "task": run["task"]}
 
 

@@ -1,14 +1,17 @@
 """The pages of a folder run: a worklist, and on request a review."""
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_brain.inference.patients import Verdict
 from monai_brain.inference.prediction import ABSTAINED, Prediction
+from monai_brain.inference.sets import SET_COLUMNS
 from monai_brain.inference.task import Task
 from monai_brain.inference.thumbnails import name_of
-from monai_brain.report.worklist import Case, write_review, write_worklist
+from monai_brain.labels import set_in_words
+from monai_brain.report.worklist import Case, Patient, write_review, write_worklist
 
 REPORT, REVIEW = "report.html", "review.html"
 
@@ -23,6 +26,7 @@ def write_pages(
     counts: Mapping[str, Any],
     cases: int = DEFAULT_CASES,
     review: bool = False,
+    patients: Sequence[Verdict] = (),
 ) -> None:
     """Write the worklist, and the review page.
 
@@ -33,6 +37,7 @@ def write_pages(
         counts: the `summary` of all.
         cases: at most so many failures, abstentions and results stand on a page.
         review: write the review page too.
+        patients: that the cases are of, where they are known; at most so many stand on the page too.
     """
     with_result = (ABSTAINED, "ok")
     failures = heapq.nsmallest(
@@ -43,7 +48,18 @@ def write_pages(
         for status in with_result
     )
     shown = [_on_page(folder, row, task) for row in (*failures, *abstained, *results)]
-    write_worklist(folder / REPORT, "Predictions", shown, counts, counts["cases"], task.on_page, task.labels)
+    write_worklist(
+        folder / REPORT,
+        "Predictions",
+        shown,
+        counts,
+        counts["cases"],
+        task.on_page,
+        task.labels,
+        note=task.note,
+        patients=[_row_of(own) for own in patients[:cases]],
+        all_patients=len(patients),
+    )
     if review:
         own = [case for case in shown if case.thumbnail and case.status == "ok"]
         write_review(folder / REVIEW, "Review", own, task.labels, counts["status"].get("ok", 0))
@@ -52,7 +68,7 @@ def write_pages(
 
 
 def _on_page(folder: Path, row: Prediction, task: Task | type[Task]) -> Case:
-    more = [str(row.values.get(name, "")) for name in task.on_page]
+    more = [_cell(row.values, name) for name in task.on_page]
     thumbnail = name_of(row)
     return Case(
         row.path,
@@ -64,4 +80,20 @@ def _on_page(folder: Path, row: Prediction, task: Task | type[Task]) -> Case:
         row.warnings,
         thumbnail if row.status in (ABSTAINED, "ok") and (folder / thumbnail).is_file() else "",
         row.overlay,
+    )
+
+
+def _cell(values: Mapping[str, Any], name: str) -> str:
+    cell = str(values.get(name, ""))
+    return set_in_words(cell) if name == SET_COLUMNS[0] else cell
+
+
+def _row_of(verdict: Verdict) -> Patient:
+    return Patient(
+        verdict.patient,
+        verdict.cases,
+        verdict.label,
+        float(verdict.probabilities.max()),
+        verdict.agreement,
+        _cell(verdict.set, SET_COLUMNS[0]) if verdict.set else None,
     )

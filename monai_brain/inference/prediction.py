@@ -38,6 +38,9 @@ class Prediction(NamedTuple):
     stamp: str = ""
     """Of their names, sizes and times, by which a resumed run knows whether they are still the same; likewise."""
 
+    patient: str = ""
+    """Of DICOM cases, a hash of who it is; likewise."""
+
     @property
     def files(self) -> list[str]:
         """That the run wrote for the case, relative to the output folder."""

@@ -61,6 +61,8 @@ class Result(NamedTuple):
     """Index of the slice to show first: the one that speaks most clearly, or that shows most of the tumor."""
     output: Path
     """Folder of the files that a folder run writes too."""
+    coverage: float | None = None
+    """Of the set of classes; None where there is none."""
 
     @property
     def aspect(self) -> float:
@@ -216,7 +218,10 @@ class Session:
             inputs = tuple(opened.outputs[position].image for position in positions)
             grays = tuple(as_seen(own.numpy()) for own in inputs)
             first = positions.index(int(prediction.values.get("deciding_slice", 0) or 0)) if len(positions) > 1 else 0
-            return Result(prediction, image.kind, positions, grays, inputs, (), image.spacing_mm, first, output)
+            coverage = task.sets.coverage if task.sets else None
+            return Result(
+                prediction, image.kind, positions, grays, inputs, (), image.spacing_mm, first, output, coverage
+            )
         mask = task.mask_of(opened)
         masks = tuple(mask) if image.kind == "volume" else (mask,)
         grays = tuple(opened.gray(position) for position in range(len(masks)))

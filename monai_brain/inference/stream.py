@@ -177,19 +177,23 @@ class CaseStream(IterableDataset):
         Raises:
             NothingReadable: there is no slice that can be read.
         """
-        if self.pool is None:
-            self.start()
         found: list[torch.Tensor] = []
-        order = sorted(range(len(self.all_cases)), key=lambda index: index * GOLDEN_RATIO % 1)  # folders are sorted
-        with contextlib.closing(self._prepared([self.all_cases[index] for index in order])) as every:
+        with contextlib.closing(self.prepared_sample()) as every:
             for prepared in every:
-                if isinstance(prepared, Prepared):
-                    found += [self.intensity({"image": pixels})["image"] for pixels in prepared.slices]
+                found += [self.intensity({"image": pixels})["image"] for pixels in prepared.slices]
                 if len(found) >= count:
                     break
         if not found:
             raise NothingReadable("no file can be read, so no engine can be compared with torch; use --engine torch")
         return torch.stack(found[:count])
+
+    def prepared_sample(self) -> Generator[Prepared]:
+        """The cases that can be read, in an order in which those that come first are from all over the folder."""
+        if self.pool is None:
+            self.start()
+        order = sorted(range(len(self.all_cases)), key=lambda index: index * GOLDEN_RATIO % 1)  # folders are sorted
+        with contextlib.closing(self._prepared([self.all_cases[index] for index in order])) as every:
+            yield from (prepared for prepared in every if isinstance(prepared, Prepared))
 
     def _prepared(self, cases: Sequence[Case]) -> Generator[Prepared | UnreadableCase]:
         if self.pool is not None:

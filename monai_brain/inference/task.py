@@ -11,6 +11,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from monai_brain.evaluation.input_check import InputCheck
+from monai_brain.inference.patients import Verdicts, patient_of
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
 from monai_brain.inference.stream import CaseStream, OpenCase
@@ -32,10 +33,12 @@ class Task(ABC):
         verb: for the progress bar.
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
         check: what looks at slices before anything is said of them; travels to workers too.
-        settings: what a run must be resumed with, beside its options.
         notes: what a run says once at its start.
         divisible: whether the parts of a run can be done on several machines (`--part`).
         asks_again: whether the network is asked again for what becomes of a batch, which must then wait its turn.
+        chosen: what decides results besides the options of a run; a run that goes on must have the same.
+        note: that pages say.
+        verdicts: puts cases of a patient together; None: nothing does.
     """
 
     columns: Sequence[str]
@@ -45,10 +48,12 @@ class Task(ABC):
     verb: str
     choose: Chooser = staticmethod(slices_with_signal)
     check: InputCheck | None = None
-    settings: Mapping[str, Any] = {}
     notes: Sequence[str] = ()
     divisible: bool = True
     asks_again: bool = False
+    chosen: Mapping[str, Any] = {}
+    note: str = ""
+    verdicts: Verdicts | None = None
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:
         """Take note of where results go and what is coming; refuse what cannot be done."""
@@ -96,7 +101,8 @@ def completed_cases(
     done = []
     for index in complete:
         opened = stream.open.pop(index)
-        done.append((opened, _finished(opened, engine, task)._replace(sha256=opened.sha256)))
+        row = _finished(opened, engine, task)._replace(sha256=opened.sha256, patient=patient_of(opened.image.dicom))
+        done.append((opened, row))
     return done
 
 

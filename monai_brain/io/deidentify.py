@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from monai_brain.io.dicom_source import DicomSource
+from monai_brain.io.dicom_source import DicomSource, patient_in
 from monai_brain.io.write import safe_cell
 
 COLUMNS = ("kind", "original", "replacement")
@@ -42,9 +42,7 @@ class DeidentificationKey:
         """
         self._open()
         identity = {name: "" for name in source.identity}
-        patient = "^".join((source.identity["PatientID"], source.identity["PatientName"]))
-        if patient == "^":  # nobody says who; two studies without a name need not be one patient
-            patient = source.identity["StudyInstanceUID"]
+        patient = patient_in(source.identity)
         identity["PatientID"] = self._note("patient", patient, self._patient(patient))
         identity["PatientName"] = f"{identity['PatientID']}^"  # a family name; without ^ it is the retired form
         for name in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):

@@ -85,6 +85,17 @@ def identity_of(data: Any) -> dict[str, str]:
     return found
 
 
+def patient_in(identity: Mapping[str, str]) -> str:
+    """What tells a patient from others: number and name; where nobody says who, the study, as two studies without a
+    name need not be one patient; empty where there is none either.
+
+    Args:
+        identity: as `identity_of` gives it.
+    """
+    patient = "^".join((identity["PatientID"], identity["PatientName"]))
+    return identity["StudyInstanceUID"] if patient == "^" else patient
+
+
 def instances_of(data: Any, positions_mm: Sequence[np.ndarray | None]) -> list[Instance]:
     """One record for each frame of a parsed file, in the file's order.
 

@@ -22,6 +22,7 @@ __all__ = [
     "Limits",
     "UnreadableCase",
     "format_of",
+    "read_any_mask",
     "read_bytes",
     "read_case",
     "read_image",
@@ -243,6 +244,19 @@ def read_volume_mask(path: Path, image: Image) -> np.ndarray:
         raise UnreadableCase("not_a_mask", "is no volume; the mask of a volume is one")
     check_geometry("the mask", mask, "its image", image)
     return mask.pixels[0] > 0
+
+
+def read_any_mask(path: Path) -> Image:
+    """A mask of a slice or a volume, with its grid; pixels bool, (1, H, W) or (1, D, H, W).
+
+    Of a slice as `read_mask`; of a volume every label above 0.
+
+    Raises:
+        UnreadableCase: it cannot be read, or is no mask (`not_a_mask`).
+    """
+    image = _read_file(path, DEFAULT_LIMITS, constant=True)
+    mask = read_mask(path)[None] if image.kind == "slice" else image.pixels[:1] > 0
+    return image._replace(pixels=mask)
 
 
 def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:

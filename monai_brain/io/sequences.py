@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_brain.io.record import SEQUENCES, Case, Image, Skipped, UnreadableCase
+from monai_brain.io.tables import UnusableTable
 
 NAMES = {
     "t1n": "t1",
@@ -50,10 +51,6 @@ GEOMETRY_TOLERANCE_MM = 0.1
 
 COLUMNS = ("case", "t1", "flair", "t1c", "mask")
 """The last one is for those who take volumes apart to train on them; whoever segments ignores it."""
-
-
-class UnusableTable(ValueError):
-    """A table of cases that cannot be used, with the row or column that is wrong."""
 
 
 def gather(entries: Sequence[Case | Skipped]) -> list[Case | Skipped]:

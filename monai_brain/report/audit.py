@@ -12,6 +12,7 @@ from monai_brain.data.duplicates import Fingerprint, fingerprints
 from monai_brain.data.likeness import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, ORIENTATIONS, Pairs, alike, clusters_of
 from monai_brain.data.provenance import CHENG, identify
 from monai_brain.data.splits import PART_FOLDERS, PARTS, class_names_of, read_datalist, split_groups
+from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.shortcuts import shortcut_baselines
 from monai_brain.io import Case, Skipped, find_cases
 from monai_brain.io.read import read_image
@@ -298,7 +299,7 @@ def _tables(found: Mapping[str, Any]) -> list[Block]:
         blocks.append(Table("Known public slices", ["source", "pictures", "mirrored", "patient folds"], rows))
     if found["shortcuts"]:
         rows = [
-            [name, f"{own['accuracy']:.3f} ({own['interval'][0]:.3f} to {own['interval'][1]:.3f})"]
+            [name, with_interval(own["accuracy"], own["interval"])]
             for name, own in found["shortcuts"]["baselines"].items()
         ]
         blocks.append(Table(f"Without looking at tumors: {found['shortcuts']['tested']}", ["", "accuracy"], rows))

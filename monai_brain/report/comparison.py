@@ -252,14 +252,14 @@ def _row(path: Path, name: str, seed: int, manifest: dict[str, Any], metrics: di
     model, result = metrics["model"], manifest["result"]
     settings = read_settings(path) or manifest["settings"]
     network = build_without_weights(settings["network_def"])
-    low, high = model["intervals"]["macro_f1"]
+    interval = model["intervals"]["macro_f1"]
     trained_on = manifest["options"].get("training_part", "training")
     return {
         "network": name,
         "seed": seed,
         "val_macro_f1": result["best_val_macro_f1"] if "validation" not in trained_on else None,
         **{key: model[key] for key in ("macro_f1", "accuracy", "macro_auc", "macro_precision", "macro_sensitivity")},
-        "interval": f"{low:.3f} to {high:.3f}",
+        "interval": "none" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}",
         "parameters": sum(p.numel() for p in network.parameters()) / 1e6,
         "trainable": manifest.get("trained_parameters", 0) / 1e6 or None,
         "gmac": multiply_adds(network, settings["image_size"]),

@@ -10,13 +10,13 @@ import numpy as np
 
 from monai_brain.data.splits import read_class_names, read_datalist, refuse_other_classes
 from monai_brain.evaluation.baselines import copies_among, nearest_neighbors, thumbnails
-from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
+from monai_brain.evaluation.intervals import DRAWS, NO_INTERVAL, interval_over_groups, with_interval
 from monai_brain.evaluation.metrics import classification_metrics, macro_f1
 from monai_brain.evaluation.sources import by_group, by_source, tumor_classes
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
-from monai_brain.report.folds import UnusableFolds, identity_of, refuse_no_fold
+from monai_brain.report.folds import UnusableFolds, identity_of, network_of, refuse_no_fold
 from monai_brain.report.html import Figure, Table, write_page
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,9 @@ SEEN_CORRELATION = 0.95
 
 NEIGHBOR = "nearest_neighbor"
 """Column of predictions.csv with the baseline's class."""
+
+GROUP, FOLD = "group", "fold"
+"""Columns of predictions.csv: what is never in two folds, and of a cross-validation the fold that tested the slice."""
 
 
 def write_evaluation(
@@ -88,10 +91,10 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
     items: list[dict[str, Any]] = []
     rows: list[dict[str, str]] = []
     seen: set[str] = set()
-    for run in runs:
+    for number, run in enumerate(runs, 1):
         refuse_no_fold(run, "predictions.csv")
         refuse_other_classes(class_names, run / "datalist.json")
-        tested = read_datalist(run / "datalist.json")["test"]
+        tested = [{"fold": number, **item} for item in read_datalist(run / "datalist.json")["test"]]
         with (run / "evaluation_test" / "predictions.csv").open(encoding="utf-8", newline="") as file:
             rows += csv.DictReader(file)
         items += tested
@@ -102,7 +105,7 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
     probabilities = np.array([[float(row[f"prob_{name}"]) for name in class_names] for row in rows])
     guessed = np.array([class_names.index(row[NEIGHBOR]) for row in rows]) if all(r[NEIGHBOR] for r in rows) else None
     metrics = score_classes(items, probabilities, guessed, f"test parts of {len(runs)} runs", class_names)
-    options = {"runs": [identity_of(run) for run in runs]}
+    options = {"runs": [identity_of(run) for run in runs], "network_def": network_of(runs)}
     _write(Path(folder), items, probabilities, guessed, metrics, manifest("pooling", options))
     return metrics
 
@@ -144,7 +147,7 @@ def score_classes(
         "tumor_classes": tumor_classes(labels, predicted, groups, no_tumor),
         "by_source": by_source(items, predicted, no_tumor),
         "by_group": by_group(labels, probabilities, groups),
-        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class",
+        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class; {NO_INTERVAL}",
     }
     if guessed is not None:
         metrics[NEIGHBOR] = _neighbor_metrics(labels, guessed, groups, class_names)
@@ -182,7 +185,7 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
     summary = [
         [
             name,
-            *(_shown(source[key], source["intervals"].get(key)) for key in ("accuracy", "macro_f1", "macro_auc")),
+            *(_figure(source, key) for key in ("accuracy", "macro_f1", "macro_auc")),
         ]
         for name, source in (("model", model), ("1-nearest-neighbor on thumbnails", metrics.get("nearest_neighbor")))
         if source
@@ -208,10 +211,14 @@ def _source_tables(metrics: Mapping[str, Any]) -> list[Table]:
     tables = []
     tumors, stacks = metrics.get("tumor_classes"), metrics.get("by_group")
     rows = (
-        [["slices with tumor", str(tumors["images"]), _shown(tumors["accuracy"], tumors["interval"])]] if tumors else []
+        [["slices with tumor", str(tumors["images"]), with_interval(tumors["accuracy"], tumors["interval"])]]
+        if tumors
+        else []
     )
     if stacks:
-        rows.append(["groups of several slices", str(stacks["groups"]), _shown(stacks["accuracy"], stacks["interval"])])
+        rows.append(
+            ["groups of several slices", str(stacks["groups"]), with_interval(stacks["accuracy"], stacks["interval"])]
+        )
     if rows:
         tables.append(
             Table(
@@ -248,10 +255,13 @@ def _per_class_table(model: Mapping[str, Any]) -> tuple[list[str], list[list[str
     return ["class", *columns], rows
 
 
-def _shown(value: float | None, interval: Sequence[float] | None = None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:.3f}" + (f" ({interval[0]:.3f} to {interval[1]:.3f})" if interval else "")
+def _figure(source: Mapping[str, Any], key: str) -> str:
+    intervals = source["intervals"]
+    return with_interval(source[key], intervals[key]) if key in intervals else _shown(source[key])
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _with_intervals(
@@ -260,10 +270,10 @@ def _with_intervals(
     metrics = classification_metrics(labels, probabilities, class_names)
     predicted, strata = probabilities.argmax(axis=1), labels.tolist()
     intervals = {
-        "accuracy": group_bootstrap(lambda i: float((predicted[i] == labels[i]).mean()), groups, strata=strata),
-        "macro_f1": group_bootstrap(lambda i: macro_f1(labels[i], predicted[i]), groups, strata=strata),
+        "accuracy": interval_over_groups(lambda i: float((predicted[i] == labels[i]).mean()), groups, strata=strata),
+        "macro_f1": interval_over_groups(lambda i: macro_f1(labels[i], predicted[i]), groups, strata=strata),
     }
-    return {**metrics, "intervals": {name: list(interval) for name, interval in intervals.items()}}
+    return {**metrics, "intervals": intervals}
 
 
 def _neighbor_metrics(
@@ -305,7 +315,11 @@ def _write_predictions(
             "label": class_names[int(row.argmax())],
             **{f"prob_{name}": f"{value:.6f}" for name, value in zip(class_names, row, strict=True)},
             NEIGHBOR: "" if guessed is None else class_names[int(guessed[place])],
+            GROUP: str(item.get("group", item["image"])),
+            FOLD: item.get("fold", ""),
         }
         for place, (item, row) in enumerate(zip(items, probabilities, strict=True))
     )
-    write_csv(path, ["path", "reference", "label", *(f"prob_{name}" for name in class_names), NEIGHBOR], rows)
+    write_csv(
+        path, ["path", "reference", "label", *(f"prob_{name}" for name in class_names), NEIGHBOR, GROUP, FOLD], rows
+    )

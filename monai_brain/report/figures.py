@@ -129,12 +129,12 @@ def draw_confusion_matrices(
 
 
 def draw_score_bars(
-    scores: Sequence[tuple[str, float, Sequence[float]]], baselines: Sequence[tuple[str, float]], path: Path
+    scores: Sequence[tuple[str, float, Sequence[float] | None]], baselines: Sequence[tuple[str, float]], path: Path
 ) -> None:
     """Horizontal bars with intervals, and a line for each that needs no training.
 
     Args:
-        scores: name, value, and the interval's low and high ends.
+        scores: name, value, and the interval's low and high ends; None: there is no interval.
         baselines: names and values of the lines, at least one.
         path: PNG file.
     """
@@ -142,7 +142,7 @@ def draw_score_bars(
     axes = figure.subplots()
     names = [textwrap.fill(name, NAME_CHARACTERS) for name, _, _ in scores]
     values = np.array([value for _, value, _ in scores])
-    ends = np.array([interval for _, _, interval in scores])
+    ends = np.array([interval or (value, value) for _, value, interval in scores])
     errors = np.abs(ends.T - values)
     places = range(len(names))
     axes.barh(places, values, xerr=errors, color=TRAINING_COLOR, ecolor="#333333", capsize=3, height=0.6)
@@ -395,6 +395,58 @@ def draw_explanations(
         axes.tick_params(labelsize=8)
     for suffix in (".png", ".svg"):
         _save(figure, path.with_suffix(suffix))
+
+
+def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Accuracy by confidence, before and after calibration, side by side; below it how many predictions there are.
+
+    Args:
+        curves: by title, the bins of `evaluation.calibration.reliability`, with `low`, `high`, `number`, `confidence`
+            and `accuracy`.
+        path: PNG file.
+    """
+    figure = _figure(4.4 * len(curves), 5)
+    grid = figure.subplots(2, len(curves), height_ratios=(3, 1), sharex=True, squeeze=False)
+    for (title, bins), (upper, lower) in zip(curves.items(), grid.T, strict=True):
+        centers = [(own["low"] + own["high"]) / 2 for own in bins]
+        width = bins[0]["high"] - bins[0]["low"]
+        upper.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="confidence = accuracy")
+        upper.bar(centers, [own["accuracy"] for own in bins], width * 0.94, color=TRAINING_COLOR, label="accuracy")
+        points = [[own[name] for own in bins] for name in ("confidence", "accuracy")]
+        upper.plot(*points, color=VALIDATION_COLOR, marker="o", markersize=3, linewidth=0, label="mean confidence")
+        upper.set(title=title, xlim=(0, 1), ylim=(0, 1.02))
+        lower.bar(centers, [own["number"] for own in bins], width * 0.94, color="#888888")
+        lower.set(xlabel="highest probability", yscale="log")
+    grid[0, 0].set(ylabel="accuracy")
+    grid[1, 0].set(ylabel="predictions")
+    grid[0, 0].legend(frameon=False, loc="upper left", fontsize=8)
+    _save(figure, path)
+
+
+def draw_stress(corruptions: Sequence[Mapping[str, Any]], measure: str, path: Path) -> None:
+    """What each corruption does, from weak to strong, with intervals.
+
+    Args:
+        corruptions: with `name`, `unit` and `levels`, each with `strength`, `mean` and `interval`, which may be None.
+        measure: name of the mean.
+        path: PNG file.
+    """
+    columns = 4
+    figure = _figure(2.6 * columns, 2.7 * -(-len(corruptions) // columns))
+    grid = figure.subplots(-(-len(corruptions) // columns), columns, squeeze=False, sharey=True)
+    for axes, own in zip(grid.ravel(), corruptions, strict=False):
+        levels = [level for level in own["levels"] if level["mean"] is not None]
+        values = [level["mean"] for level in levels]
+        errors = [[abs(level["mean"] - level["interval"][side]) for level in levels] for side in (0, 1)]
+        axes.errorbar(range(len(levels)), values, errors, color="#0072B2", marker="o", capsize=3)
+        axes.set_xticks(range(len(levels)), [f"{level['strength']:g}" for level in levels])
+        axes.set(ylim=(-0.03, 1.03), xlim=(-0.3, len(own["levels"]) - 0.7), title=own["name"])
+        axes.set_xlabel(own["unit"], fontsize=8)
+    for axes in grid.ravel()[len(corruptions) :]:
+        axes.remove()
+    for row in grid:
+        row[0].set_ylabel(measure)
+    _save(figure, path)
 
 
 def _more(class_names: Sequence[str]) -> float:

@@ -1,6 +1,7 @@
 """Runs that make up a cross-validation: checked before they are put together."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,3 +37,14 @@ def identity_of(run: Path) -> dict[str, Any]:
     options = json.loads((run / "evaluation_test" / "run.json").read_text(encoding="utf-8"))["options"]
     kept = ("threshold", "smallest_pixels", "weights_sha256", "datalist_sha256")
     return {"run": run.name, **{key: options[key] for key in kept if key in options}}
+
+
+def network_of(runs: Sequence[Path]) -> Any:
+    """The network that all runs recorded, as plain data; None where they differ or do not say.
+
+    Args:
+        runs: folders of trainings.
+    """
+    manifests = [json.loads((run / "run.json").read_text(encoding="utf-8")) for run in runs]
+    found = [own.get("settings", {}).get("network_def") for own in manifests]
+    return found[0] if all(own == found[0] for own in found) else None

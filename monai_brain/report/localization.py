@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
+from monai_brain.evaluation.intervals import DRAWS, interval_over_groups
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.explanations import draw_examples
@@ -131,11 +131,13 @@ def _figures(rows: Sequence[Mapping[str, Any]], patients: Sequence[str], chosen:
 def _interval(statistic: Callable[[np.ndarray], float], groups: Sequence[str]) -> dict[str, Any] | None:
     if not groups:
         return None
-    return {"mean": float(statistic(np.arange(len(groups)))), "interval": list(group_bootstrap(statistic, groups))}
+    return {"mean": float(statistic(np.arange(len(groups)))), "interval": interval_over_groups(statistic, groups)}
 
 
 def _shown(own: Mapping[str, Any] | None, digits: int) -> str:
     if own is None:
         return "undefined"
+    if own["interval"] is None:
+        return f"{own['mean']:.{digits}f} (no interval)"
     low, high = own["interval"]
     return f"{own['mean']:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"

@@ -11,7 +11,7 @@ import numpy as np
 
 from monai_brain.data.splits import load_datalist
 from monai_brain.evaluation.areas import SIZES, area_agreement, paired_difference, size_of_each
-from monai_brain.evaluation.intervals import group_bootstrap
+from monai_brain.evaluation.intervals import interval_over_groups
 from monai_brain.io.read import read_mask
 from monai_brain.io.write import sha256_of, write_json
 from monai_brain.report.figures import draw_bland_altman
@@ -101,7 +101,7 @@ def _by_size(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
                 "number": len(own),
                 "reference_pixels": [min(pixels[place] for place in own), max(pixels[place] for place in own)],
                 "mean_dice": float(np.mean(dice)),
-                "mean_interval": list(group_bootstrap(_mean_of(dice), range(len(dice)))),
+                "mean_interval": interval_over_groups(_mean_of(dice), range(len(dice))),
                 "mean_size_bias": float(np.mean([rows[place]["size_bias"] for place in own])),
             }
     return found
@@ -130,4 +130,4 @@ def _paired(rows: Sequence[Mapping[str, Any]], against: Path) -> dict[str, Any]:
     found = paired_difference([row["dice"] for row in shared], [other[row["patient"]] for row in shared])
     means = {"mean_dice": float(np.mean([row["dice"] for row in shared]))}
     means["other_mean_dice"] = means["mean_dice"] - found.mean
-    return {**found._asdict(), "interval": list(found.interval), **means, "against": against.name}
+    return {**found._asdict(), **means, "against": against.name}

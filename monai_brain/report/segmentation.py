@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monai_brain.evaluation.intervals import DRAWS, group_bootstrap
+from monai_brain.evaluation.intervals import DRAWS, NO_INTERVAL, interval_over_groups, with_interval
 from monai_brain.evaluation.segmentation import (
     EMPTY_RULE,
     Overlap,
@@ -156,7 +156,7 @@ def _by_patient(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for name in sorted({row["institution"] for row in rows})
         },
         "empty_masks": EMPTY_RULE,
-        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of patients",
+        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of patients; {NO_INTERVAL}",
     }
 
 
@@ -211,8 +211,8 @@ def _summary(dice: Sequence[float]) -> dict[str, Any]:
         "number": len(values),
         "mean_dice": float(values.mean()),
         "median_dice": float(np.median(values)),
-        "mean_interval": list(group_bootstrap(lambda i: float(values[i].mean()), everyone)),
-        "median_interval": list(group_bootstrap(lambda i: float(np.median(values[i])), everyone)),
+        "mean_interval": interval_over_groups(lambda i: float(values[i].mean()), everyone),
+        "median_interval": interval_over_groups(lambda i: float(np.median(values[i])), everyone),
     }
 
 
@@ -259,8 +259,8 @@ def patient_table(metrics: Mapping[str, Any]) -> Table:
         [
             name,
             str(own["number"]),
-            f"{own['mean_dice']:.3f} ({own['mean_interval'][0]:.3f} to {own['mean_interval'][1]:.3f})",
-            f"{own['median_dice']:.3f} ({own['median_interval'][0]:.3f} to {own['median_interval'][1]:.3f})",
+            with_interval(own["mean_dice"], own["mean_interval"]),
+            with_interval(own["median_dice"], own["median_interval"]),
         ]
         for name, own in groups.items()
     ]

@@ -29,6 +29,20 @@ class Case(NamedTuple):
     """Of the overlay, likewise."""
 
 
+class Patient(NamedTuple):
+    """A patient on a page."""
+
+    name: str
+    cases: int
+    label: str
+    certainty: float
+    """In [0, 1]."""
+    agreement: float
+    """Share of the cases, in [0, 1]."""
+    set: str | None
+    """Of classes, in words; empty where no class is probable enough, None where there are no sets."""
+
+
 def write_worklist(
     path: Path,
     title: str,
@@ -37,6 +51,10 @@ def write_worklist(
     total: int,
     more: Sequence[str],
     labels: Sequence[str],
+    *,
+    note: str = "",
+    patients: Sequence[Patient] = (),
+    all_patients: int = 0,
 ) -> None:
     """Write the page of a folder run: sorted, filtered and searched in the browser, readable without a script.
 
@@ -48,6 +66,9 @@ def write_worklist(
         total: number of all cases.
         more: names of the columns that `Case.more` fills; those that no case fills are left out.
         labels: that answers are from, in their order.
+        note: to be said above the table.
+        patients: that are shown.
+        all_patients: number of all.
     """
     colors = colors_of(labels)
     known = [(name, counts["label"][name], colors[name]) for name in labels if name in counts["label"]]
@@ -69,6 +90,9 @@ def write_worklist(
         columns=columns,
         reasons=ABSTENTIONS,
         rows=cases,
+        note=note,
+        patients=patients,
+        all_patients=all_patients,
     )
 
 

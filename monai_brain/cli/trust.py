@@ -1,0 +1,129 @@
+"""Commands that say how far a network can be trusted: calibrate its probabilities, put it under stress."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from monai_brain.cli.shared import Overwrite, app, console, errors
+
+
+@app.command()
+def calibrate(
+    pooled: Annotated[
+        Path | None, typer.Argument(help="Folder of pooled folds, patients apart; see monai-brain pool.")
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle whose weights it is for; by default the repository's classifier."),
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="A run's folder or a weight file instead.")] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="The bundle's small network instead of its large one.")] = False,
+    site: Annotated[
+        Path | None,
+        typer.Option(help="Labelled cases of your own instead: a folder for each class, or predictions.csv."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Of --site: a CSV with the columns path and label.")] = None,
+    patient_pattern: Annotated[
+        str | None,
+        typer.Option(help=r"Of --site: regular expression for the patient in a path, such as 'patient_(\d+)'."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; of folds by default beside the weights.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit temperature and class sets on labelled predictions, and measure them on patients that the fit did not see."""
+    from monai_brain.inference.apply import fast_weights, find_bundle
+    from monai_brain.inference.calibrating import calibrate_by_folds, calibrate_site
+    from monai_brain.io.write import refuse_existing
+
+    if (pooled is None) == (site is None):
+        raise typer.BadParameter("give the folder of pooled folds, or --site with labelled cases: one of the two")
+    if fast and weights is not None:
+        raise typer.BadParameter("--fast names the bundle's small network, --weights another one; give one of the two")
+    weights = fast_weights(bundle) if fast else weights
+    refuse_existing(output, overwrite=overwrite)
+    if site is not None:
+        if output is None:
+            raise typer.BadParameter("--site needs -o, the file to write")
+        figures = calibrate_site(
+            site, output, labels, patient_pattern, bundle=bundle, weights=str(weights) if weights else None
+        )
+        console.print(_table_of_site(figures))
+    else:
+        assert pooled is not None  # one of the two was given
+        output, figures = calibrate_by_folds(pooled, weights or find_bundle(bundle), output)
+    console.print(_table_of_calibration(figures["calibration"]))
+    console.print(_table_of_sets(figures["sets_of_slices"]))
+    console.print(f"Calibration: {output}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def stress(
+    folder: Annotated[Path, typer.Argument(help="Folder of scans; labels are not needed.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figure, page and stress.json.")],
+    bundle: Annotated[Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Classifier: the bundle's small network.")] = False,
+    slices: Annotated[int, typer.Option(min=1, help="At most so many, from all over the folder.")] = 100,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make slices worse (noise, bias field, gamma, blur, JPEG, rotation, crop, resolution); count changed answers."""
+    from rich.progress import Progress
+
+    from monai_brain.inference.apply import fast_weights
+    from monai_brain.inference.stress import stress_folder
+    from monai_brain.io.write import refuse_existing
+    from monai_brain.report.stress import PAGE, stress_table
+
+    refuse_existing(output, overwrite=overwrite)
+    if fast and weights is not None:
+        raise typer.BadParameter("--fast names the bundle's small network, --weights another one; give one of the two")
+    weights = fast_weights(bundle) if fast else weights
+    with Progress(console=errors) as progress:
+        task = progress.add_task("corrupting slices", total=slices)
+        result = stress_folder(
+            folder, output, bundle=bundle, weights=weights, slices=slices, told=lambda: progress.advance(task)
+        )
+    shown = stress_table(result)
+    table = Table(*shown.columns, title=shown.caption)
+    for row in shown.rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print(f"Page: {output / PAGE}", soft_wrap=True, markup=False)
+
+
+def _table_of_site(figures: dict[str, Any]) -> Table:
+    columns = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+    title = f"{figures['cases']} cases, with 95 % intervals; predictive values at the prevalence of these cases"
+    table = Table("class", "cases", "prevalence", *(name.replace("_", " ") for name in columns), title=title)
+    for name, own in figures["site"].items():
+        table.add_row(name, str(own["cases"]), f"{own['prevalence']:.3f}", *(_share(own[key]) for key in columns))
+    return table
+
+
+def _table_of_calibration(figures: dict[str, Any]) -> Table:
+    title = f"{figures['slices']} slices of {figures['groups']} groups, each scaled by the temperature of other folds"
+    table = Table("", "calibration error", "Brier score", title=title)
+    for name in ("before", "after"):
+        own = figures[name]
+        table.add_row(name, f"{own['calibration_error']:.4f}", f"{own['brier_score']:.4f}")
+    return table
+
+
+def _table_of_sets(rows: list[dict[str, Any]]) -> Table:
+    names = list(rows[0]["by_class"])
+    table = Table("coverage asked for", *names, "mean size", title="Measured coverage of the sets, by groups")
+    for row in rows:
+        covered = row["by_class"].values()
+        shares = [_share([own["covered"], *own["interval"]] if own["groups"] else None) for own in covered]
+        table.add_row(f"{row['asked']:.2f}", *shares, f"{row['mean_size']:.2f}")
+    return table
+
+
+def _share(values: list[float] | None) -> str:
+    return "undefined" if values is None else f"{values[0]:.3f} ({values[1]:.3f} to {values[2]:.3f})"

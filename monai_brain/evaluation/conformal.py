@@ -1,0 +1,78 @@
+"""Sets of classes that hold the true one as often as was asked for, class by class and patient by patient.
+
+Slices of a patient are alike, so the patients are what is exchangeable: each counts once, however many slices it has.
+For a slice drawn from a new patient, the set then holds the slice's class with at least the probability asked for,
+given that the patient is drawn like those of the fit and that the network did not learn from either. Nothing is said
+of all slices of one patient together.
+
+Source: class by class, V. Vovk, Conditional Validity of Inductive Conformal Predictors, ACML 2012; by groups, Y. Lee,
+R. F. Barber, R. Willett, Distribution-free Inference with Hierarchical Data, 2023 (arXiv 2306.06342), section 3.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+COVERAGES = tuple(round(0.5 + 0.01 * step, 2) for step in range(50))
+"""That can be asked for: 50 to 99 %."""
+
+ROUNDING = 1e-9
+"""Sums of weights that should be equal differ by less."""
+
+
+class UnusableCoverage(ValueError):
+    """A coverage that cannot be given."""
+
+
+def least_probabilities(
+    probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[Hashable], coverage: float
+) -> np.ndarray:
+    """By class, the probability from which on it belongs to a set, (K,); 0 where too few groups are there to say.
+
+    Args:
+        probabilities: of predictions that no training saw, (N, K).
+        labels: class indices, (N,).
+        groups: patient per prediction, (N,); exchangeable.
+        coverage: in (0, 1).
+    """
+    return np.array(
+        [
+            _least(probabilities[own, index], [groups[place] for place in own.tolist()], coverage)
+            for index in range(probabilities.shape[1])
+            for own in [np.flatnonzero(labels == index)]
+        ]
+    )
+
+
+def _least(probabilities: np.ndarray, groups: Sequence[Hashable], coverage: float) -> float:
+    """Of the true class's probabilities, (N,): weights of a group add up to 1 / (groups + 1), and the rest is kept for
+    the new one, whose probability may be as low as 0.
+    """
+    sizes = Counter(groups)
+    weights = np.array([1 / (sizes[group] * (len(sizes) + 1)) for group in groups])
+    order = np.argsort(-probabilities, kind="stable")
+    enough = np.flatnonzero(np.cumsum(weights[order]) >= coverage - ROUNDING)
+    return float(probabilities[order[enough[0]]]) if len(enough) else 0.0
+
+
+def sets_of(probabilities: np.ndarray, least: np.ndarray) -> np.ndarray:
+    """Which classes belong to the set of each prediction, bool (N, K); a set may be empty.
+
+    Args:
+        probabilities: (N, K).
+        least: of `least_probabilities`, (K,).
+    """
+    return np.asarray(probabilities >= least)
+
+
+def coverage_step(coverage: float) -> int:
+    """Index among `COVERAGES` of the one asked for, or of the next larger one.
+
+    Raises:
+        UnusableCoverage: it is not between 0.5 and 0.99.
+    """
+    if not COVERAGES[0] <= coverage <= COVERAGES[-1]:
+        raise UnusableCoverage(f"coverage {coverage}; expected a share from {COVERAGES[0]} to {COVERAGES[-1]}")
+    return math.ceil(round((coverage - COVERAGES[0]) * 100, 6))
