@@ -160,7 +160,7 @@ def heads_table(found: Labelled, temperature: float) -> Table:
     shown = int(np.sum(found.labels != no_tumor))
     caption = (
         f"{len(set(found.groups))} heads with a tumor that no training saw; {shown} of {len(found.labels)} slices show "
-        "it. With 95 % intervals. Heads without a tumor were not at hand: the last column has the verdicts on the slices "
+        "it. With 95 % intervals. Heads without a tumor were not at hand: the last column has verdicts on the slices "
         "above and below the tumors alone, which are harder than those of healthy heads"
     )
     columns = ["rule", "right class", "called a tumor", "called a tumor without the slices that show it"]
