@@ -291,7 +291,9 @@ def explore(
         Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that the datalist's paths are relative to.")
     ],
     network: Annotated[str | None, typer.Option(help="Overlay whose preprocessing is shown, such as cnn.")] = None,
-    bundle: Annotated[Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:

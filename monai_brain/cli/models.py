@@ -35,7 +35,9 @@ def pool(
 def study(
     plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist or folds, networks; seeds, options.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
-    bundle: Annotated[Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
+    ] = None,
 ) -> None:
     """Train and evaluate several networks, on one datalist or by cross-validation; skips what is finished."""
     from monai_brain.inference.apply import find_bundle

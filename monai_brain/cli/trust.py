@@ -64,7 +64,9 @@ def calibrate(
 def stress(
     folder: Annotated[Path, typer.Argument(help="Folder of scans; labels are not needed.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figure, page and stress.json.")],
-    bundle: Annotated[Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,
