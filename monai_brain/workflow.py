@@ -24,7 +24,10 @@ NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a full disk, a quota that is used up, and a limit on the size of files. Of these a run ends,
 and goes on when called again."""
 
-EXIT_ENVIRONMENT = 5
+EXIT_WRONG_USE, EXIT_ENVIRONMENT = 2, 5
+
+USERS_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
+"""Of the system's errors, those that a user can mend; their text names the file."""
 
 
 class UnknownKey(ValueError):
@@ -92,7 +95,7 @@ def refuse_unknown() -> None:
     if workflow is None:
         return
     if _given_to_monai(workflow) is not None:
-        sys.excepthook = _without_space
+        sys.excepthook = _in_one_line
     unknown = unknown_keys(workflow.parser.config, declared_keys(workflow.config_root_path))
     if unknown:
         lines = [f"  {key}" + (f" (did you mean {near}?)" if near else "") for key, near in unknown.items()]
@@ -138,14 +141,29 @@ def innermost(error: BaseException) -> BaseException:
     return error
 
 
-def _without_space(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """For `python -m monai.bundle run`: a full disk is no fault of a program, and gets a line and an exit code."""
+def message_for_users(error: BaseException) -> str | None:
+    """The message of the first error behind all wrappers that was written for users; None if there is none."""
+    link: BaseException | None = error
+    while link is not None:
+        if type(link).__module__.startswith("monai_brain") or isinstance(link, USERS_ERRORS):
+            return str(link)
+        link = link.__cause__
+    return None
+
+
+def _in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """For `python -m monai.bundle run`: what users can mend is one line and an exit code, the rest a traceback."""
     first = innermost(error)
-    if not isinstance(first, OSError) or first.errno not in NO_SPACE:
+    if isinstance(first, OSError) and first.errno in NO_SPACE:
+        message = f"{first}; what was done is kept, call again to go on (a training with --resume true)"
+        status = EXIT_ENVIRONMENT
+    else:
+        message, status = message_for_users(error) or "", EXIT_WRONG_USE
+    if not message:
         sys.__excepthook__(kind, error, trace)
         return
-    sys.stderr.write(f"error: {first}; what was done is kept, call again to go on (a training with --resume true)\n")
-    raise SystemExit(EXIT_ENVIRONMENT)
+    sys.stderr.write(f"error: {message}\n")
+    raise SystemExit(status)
 
 
 def _inside(key: str, parents: dict[str, str | None]) -> bool:

@@ -15,18 +15,16 @@ from monai_brain.cli import (  # noqa: F401  (each adds its commands to the appl
     evaluation,
     models,
     scans,
+    training,
     trust,
 )
 from monai_brain.cli.shared import EXIT_WRONG_USE, app, console, errors
-from monai_brain.workflow import EXIT_ENVIRONMENT, NO_SPACE, innermost
+from monai_brain.workflow import EXIT_ENVIRONMENT, NO_SPACE, innermost, message_for_users
 
 __all__ = ["app", "main"]
 
 USED_UP = (*NO_SPACE, errno.EMFILE, errno.ENFILE)
 """Of the system's errors, those of a disk, and of open files, that there are no more of."""
-
-USERS_ERRORS = (FileNotFoundError, FileExistsError, NotADirectoryError, PermissionError)
-"""Of the system's errors, those that a user can mend; their text names the file."""
 
 
 def main() -> None:
@@ -43,7 +41,7 @@ def main() -> None:
         if (used_up := _used_up(error)) is not None:
             errors.print(f"error: {used_up}", markup=False, highlight=False)
             sys.exit(EXIT_ENVIRONMENT)
-        message = _for_users(error)
+        message = message_for_users(error)
         if message is None:
             raise
         errors.print(f"error: {message}", markup=False, highlight=False)
@@ -97,13 +95,3 @@ def _used_up(error: BaseException) -> str | None:
     else:
         is_so = isinstance(root, MemoryError)
     return f"{root}; what was done is kept, call again to go on" if is_so else None
-
-
-def _for_users(error: BaseException) -> str | None:
-    """The message of the first error behind all wrappers that was written for users; None if there is none."""
-    link: BaseException | None = error
-    while link is not None:
-        if type(link).__module__.startswith("monai_brain") or isinstance(link, USERS_ERRORS):
-            return str(link)
-        link = link.__cause__
-    return None

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from monai_brain.cli.models import table_of_classes, table_of_patients
-from monai_brain.cli.shared import Overwrite, app, console, errors
+from monai_brain.cli.shared import Overwrite, app, console, errors, existing
 
 RUNS, FILES = "Of a run or a bundle", "Of predictions and labels"
 
@@ -105,6 +105,9 @@ def evaluate(
     overwrite: Overwrite = False,
 ) -> None:
     """Score a run, or predictions against labels."""
+    existing(run, "give the folder of a training, or predictions")
+    if labels is not None:
+        existing(labels, "give the labels or reference masks")
     if labels is not None:
         from monai_brain.evaluation.joining import Names
 
@@ -224,6 +227,7 @@ def report(
 
     Example: monai-brain report RUN --checklist tripod-ai
     """
+    existing(run, "give the folder of a training")
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.checklist_page import write_checklist
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console
+from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, existing
 
 
 @app.command()
@@ -113,6 +113,7 @@ def predict(
     ] = None,
 ) -> None:
     """Classify or segment every slice and volume of a folder (or of a cases.csv); bad files become rows with a code."""
+    existing(folder, "give the folder that holds the scans")
     from monai_brain.inference.apply import predict_folder
     from monai_brain.inference.stream import folder_of_part
 

@@ -1,5 +1,6 @@
 """What all commands share: the application they belong to, where they print, how they end."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,3 +21,13 @@ Overwrite = Annotated[
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
+
+
+def existing(path: Path, way_out: str) -> None:
+    """Refuse what is not there before anything heavy is imported.
+
+    Raises:
+        FileNotFoundError: with the way out.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file or folder; {way_out}")

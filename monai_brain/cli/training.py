@@ -1,0 +1,118 @@
+"""The command that trains: a thin face of a bundle's training workflow."""
+
+import difflib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from monai_brain.cli.shared import app, console, existing
+
+HELP = """Train a network on a folder of images.
+
+Examples:
+
+  monai-brain index IMAGES -o IMAGES/datalist.json
+
+  monai-brain train --network cnn --data IMAGES -o runs/cnn
+
+  monai-brain train --network cnn --data IMAGES -o runs/cnn --resume --epochs 40
+"""
+
+DATA, TRAINING, OUTPUT = "Data", "Training", "Output"
+
+
+@app.command(help=HELP)
+def train(
+    network: Annotated[
+        str, typer.Option(help="Overlay in the bundle's configs/networks, such as cnn.", rich_help_panel=TRAINING)
+    ],
+    data: Annotated[
+        Path,
+        typer.Option(
+            envvar="MONAI_BRAIN_DATA",
+            help="Folder of the images, which the datalist's paths are relative to.",
+            rich_help_panel=DATA,
+        ),
+    ],
+    datalist: Annotated[
+        Path | None,
+        typer.Option(help="From index or index-pairs; by default datalist.json in the data.", rich_help_panel=DATA),
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="By default what the network's overlay says.", rich_help_panel=TRAINING)
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="To start from: imagenet, none, a file, or a run's folder.", rich_help_panel=TRAINING),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="KEY=VALUE of any key of train.yaml, such as batch_size=16.", rich_help_panel=TRAINING
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Bundle folder; by default the repository's classifier.", rich_help_panel=TRAINING),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="New folder; by default BUNDLE/runs/DATE_TIME.", rich_help_panel=OUTPUT),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the training in this folder.", rich_help_panel=OUTPUT)
+    ] = False,
+) -> None:
+    """Train a network."""
+    existing(data, "give the folder of the images with --data")
+    split = datalist or data / "datalist.json"
+    existing(split, f"make one: monai-brain index {data} -o {split}")
+    if output is not None and (output / "run.json").exists() and not resume:
+        raise FileExistsError(f"{output}: holds a run; add --resume to continue it, or give another folder with -o")
+    overrides = _settings(setting or [])
+    from monai_brain.inference.apply import find_bundle, start_workflow
+
+    files = [find_bundle(bundle) / "configs" / "train.yaml"]
+    files.append(_overlay(files[0].parent / "networks", network))
+    given = {"output_dir": output, "max_epochs": epochs, "weights": weights, "resume": resume or None}
+    overrides |= {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+    workflow = start_workflow(files, "train", dataset_dir=str(data), datalist=str(split), **overrides)
+    folder = Path(workflow.parser.get_parsed_content("output_dir"))
+    console.print(f"Training {network} on {data}; results go to {folder}", soft_wrap=True, markup=False)
+    workflow.run()
+    _print_summary(folder, data, bundle)
+
+
+def _settings(given: list[str]) -> dict[str, Any]:
+    """`KEY=VALUE`, values as in YAML."""
+    import yaml
+
+    found = {}
+    for text in given:
+        key, sign, value = text.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"--set {text}: expected KEY=VALUE, such as batch_size=16")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def _overlay(folder: Path, network: str) -> Path:
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if network in names:
+        return folder / f"{network}.yaml"
+    near = difflib.get_close_matches(network, names, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise typer.BadParameter(f"no network {network!r}{hint}; there are {', '.join(names)}")
+
+
+def _print_summary(folder: Path, data: Path, bundle: Path | None) -> None:
+    result = json.loads((folder / "run.json").read_text(encoding="utf-8"))["result"]
+    best = next((key for key in result if key.startswith("best_val_")), None)
+    if best is not None:
+        name = best.removeprefix("best_val_").replace("_", " ")
+        console.print(f"Best epoch: {result['best_epoch']} of {result['epochs']}, validation {name} {result[best]:.4f}")
+    named = f" --bundle {bundle}" if bundle is not None else ""
+    console.print(f"Folder: {folder}", soft_wrap=True, markup=False)
+    console.print(f"Next: monai-brain evaluate {folder} --dataset-dir {data}{named}", soft_wrap=True, markup=False)

@@ -1,0 +1,117 @@
+"""Measure how long a command takes before it does anything, and which imports it waits for.
+
+python scripts/benchmarks/startup.py [--bundle BUNDLE] [--repeats 3]
+
+Each command is a new process. `predict` of one slice is timed from its start until the slice is read by the network:
+that is when the first row is in the journal. Imports are those of -X importtime, by the package that they belong to.
+"""
+
+import argparse
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import cv2
+from record import record
+
+from monai_brain.data.demo import write_demo_slices
+
+PACKAGES = (
+    "torch",
+    "monai",
+    "ignite",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "cv2",
+    "pandas",
+    "itk",
+    "pydicom",
+    "highdicom",
+)
+PACKAGES += ("nibabel", "numpy", "typer", "rich", "jinja2", "PIL", "monai_brain")
+
+
+def seconds_of(words: list[str], repeats: int) -> float:
+    """Median of the wall-clock time, after one run that warms the disk's cache."""
+    taken = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *words], capture_output=True, check=False)
+        taken.append(time.perf_counter() - began)
+    return statistics.median(taken[1:])
+
+
+def until_first_row(words: list[str], journal: Path, repeats: int) -> float:
+    """Median time until the journal has a case."""
+    taken = []
+    for number in range(repeats + 1):
+        output = journal / str(number)
+        began = time.perf_counter()
+        process = subprocess.Popen([sys.executable, *words, "-o", str(output)], stdout=subprocess.DEVNULL)
+        while process.poll() is None and not _has_case(output / "predictions.jsonl"):
+            time.sleep(0.02)
+        taken.append(time.perf_counter() - began)
+        process.wait()
+        if process.returncode:
+            raise SystemExit(f"{' '.join(words)} ended with exit code {process.returncode}")
+    return statistics.median(taken[1:])
+
+
+def _has_case(journal: Path) -> bool:
+    return journal.is_file() and b'"path"' in journal.read_bytes()
+
+
+def imports_of(words: list[str]) -> dict[str, float]:
+    """Seconds that each package's own modules took to import, the slowest first."""
+    result = subprocess.run([sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=False)
+    found: dict[str, float] = defaultdict(float)
+    for own, name in re.findall(r"import time:\s+(\d+) \|\s+\d+ \| +(\S+)", result.stderr):
+        package = name.partition(".")[0]
+        found[package if package in PACKAGES else "other"] += int(own) / 1e6
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_demo_slices(folder / "demo", patients=1, slices_per_patient=1, workers=1)
+        (folder / "one").mkdir()
+        picture = next((folder / "demo").rglob("*.png"))
+        cv2.imwrite(str(folder / "one" / "slice.png"), cv2.imread(str(picture)))
+        bundle = ["--bundle", str(options.bundle)] if options.bundle else []
+        predict = ["-m", "monai_brain", "predict", str(folder / "one"), *bundle, "--workers", "0"]
+        missing = ["-m", "monai_brain", "predict", str(folder / "nowhere"), "-o", str(folder / "out")]
+        commands = {
+            "import monai_brain.cli": ["-c", "import monai_brain.cli"],
+            "monai-brain --help": ["-m", "monai_brain", "--help"],
+            "predict of a folder that is not there": missing,
+        }
+        rows = [[what, f"{seconds_of(words, options.repeats):.2f}", _causes(words)] for what, words in commands.items()]
+        first = until_first_row(predict, folder / "journals", options.repeats)
+        rows.append(
+            ["predict of one slice, until its row", f"{first:.2f}", _causes([*predict, "-o", str(folder / "x")])]
+        )
+    notes = f"Median of {options.repeats}. Imports are the packages' own modules, measured by themselves."
+    arguments = "--bundle BUNDLE" if options.bundle else ""
+    if load := os.getloadavg()[0] if hasattr(os, "getloadavg") else 0:
+        notes += f" Load of the machine at the end: {load:.1f}."
+    record("Start-up", ["command", "seconds", "slowest imports, seconds"], rows, notes, ["torch", "monai"], arguments)
+
+
+def _causes(words: list[str]) -> str:
+    return ", ".join(f"{name} {own:.2f}" for name, own in list(imports_of(words).items())[:6])
+
+
+if __name__ == "__main__":
+    main()
