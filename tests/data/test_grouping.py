@@ -1,7 +1,6 @@
 """Folds by the command line: by patient, and by what is known of public sets."""
 
 import json
-from collections import Counter
 
 import cv2
 import numpy as np
