@@ -80,7 +80,7 @@ class GradCAMExplainer:
         Raises:
             UnfittingMask: the masks have another shape than the logits.
         """
-        with torch.enable_grad(), _frozen(self._network):
+        with torch.enable_grad(), _frozen(self._network), _unmirrored(self._network):
             maps = self._cam(images.detach(), class_idx=targets)
         # these hold the graph, whose hooks hold them: a circle through C++, which Python cannot collect
         self._hooks.activations.clear()
@@ -125,6 +125,19 @@ def _frozen(network: nn.Module) -> Iterator[None]:
     finally:
         for parameter in learned:
             parameter.requires_grad_(True)
+
+
+@contextlib.contextmanager
+def _unmirrored(network: nn.Module) -> Iterator[None]:
+    """A network that averages over mirror images passes the layer twice; the map is of the slice itself."""
+    mirrored = getattr(network, "mirrored", None)
+    if mirrored:
+        network.mirrored = False
+    try:
+        yield
+    finally:
+        if mirrored:
+            network.mirrored = True
 
 
 def scaled_to_own_maximum(maps: Tensor) -> Tensor:

@@ -33,6 +33,8 @@ class MobileNetV2(nn.Module):
         batch_norm_eps: added to the variance in batch norm.
         padding: `symmetric` or `same`, at stride 2.
         dropout: before the last layer.
+        mirrored: outside of training, average the logits of a slice and of its mirror image. Left and right of a head
+            look alike, so both are slices that the network may see; it takes twice the time.
 
     Raises:
         ValueError: no such padding.
@@ -43,7 +45,12 @@ class MobileNetV2(nn.Module):
     imagenet_url = "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth"
 
     def __init__(
-        self, num_classes: int, batch_norm_eps: float = 1e-5, padding: str = "symmetric", dropout: float = 0.2
+        self,
+        num_classes: int,
+        batch_norm_eps: float = 1e-5,
+        padding: str = "symmetric",
+        dropout: float = 0.2,
+        mirrored: bool = False,
     ) -> None:
         super().__init__()
         if padding not in PADDINGS:
@@ -57,6 +64,7 @@ class MobileNetV2(nn.Module):
                 layers.append(InvertedResidual(channels, width, stride, expansion, **options))
                 channels = width
         layers.append(_convolution(channels, LAST, kernel=1, **options))
+        self.mirrored = mirrored
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(LAST, num_classes))
 
@@ -74,6 +82,12 @@ class MobileNetV2(nn.Module):
         Returns:
             Logits, shape (N, K).
         """
+        logits = self._logits(image, first)
+        if self.mirrored and not self.training and first == 0:
+            logits = (logits + self._logits(image.flip(-1))) / 2
+        return logits
+
+    def _logits(self, image: Tensor, first: int = 0) -> Tensor:
         return self.classifier(self.features[first:](image).mean(dim=(2, 3)))
 
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from monai_brain.explain.cam import GradCAMExplainer, HiResCAM
 from monai_brain.networks.cnn import CNN
+from monai_brain.networks.mobilenet import MobileNetV2
 
 
 class CornerSeeker(nn.Module):
@@ -108,3 +109,14 @@ def test_nothing_of_an_explained_batch_stays_in_memory(variant):
     del explainer
     gc.collect()
     assert [own() for own in kept] == [None] * 3
+
+
+def test_mirrored_network_is_explained_by_the_slice_itself():
+    torch.manual_seed(0)
+    network = MobileNetV2(4).eval()
+    images, classes = torch.randn(2, 3, 64, 64), torch.tensor([0, 3])
+    with GradCAMExplainer(network, "features.18") as explain:
+        plain = explain(images, classes)
+        network.mirrored = True
+        torch.testing.assert_close(explain(images, classes), plain)
+    assert network.mirrored

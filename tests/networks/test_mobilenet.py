@@ -65,3 +65,15 @@ def test_forward_can_begin_after_any_stage():
         for number, stage in enumerate(network.stages(), 1):
             features = stage(features)
             torch.testing.assert_close(network(features, first=number), whole)
+
+
+def test_mirrored_network_says_the_same_of_a_mirror_image():
+    network = MobileNetV2(4, mirrored=True).eval()
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), network(images.flip(-1)))
+        plain = (network._logits(images) + network._logits(images.flip(-1))) / 2
+        torch.testing.assert_close(network(images), plain)
+        assert not torch.equal(network(images), network._logits(images))
+    network.train()
+    assert network(images).shape == (2, 4)
