@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, errors
+
+if TYPE_CHECKING:
+    from monai_brain.data.grouping import Provenance
 
 
 @app.command("demo-data")
@@ -50,12 +53,18 @@ def index(
     split: Annotated[
         Path | None, typer.Option(help="Take this split, or with --fold this folds file, after checking file hashes.")
     ] = None,
+    folds: Annotated[
+        int | None, typer.Option(min=3, help="Write a folds file with so many folds, for study or --split.")
+    ] = None,
     fold: Annotated[
         int | None,
-        typer.Option(min=1, help="Fold to test, of a folds file; the next one validates, the others train."),
+        typer.Option(min=1, help="Fold to test, of --folds or a folds file; the next one validates, the others train."),
     ] = None,
     all_folds: Annotated[
-        bool, typer.Option("--all-folds", help="Of a folds file: train and validate on all, for weights to hand out.")
+        bool, typer.Option("--all-folds", help="Of folds: train and validate on all, for weights to hand out.")
+    ] = False,
+    provenance: Annotated[
+        bool, typer.Option("--provenance", help="Group slices of the Cheng set by patient folds; leave copies out.")
     ] = False,
     also: Annotated[
         list[Path] | None,
@@ -72,27 +81,34 @@ def index(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Split class folders 70/15/15, stratified, grouped by patient or by near-duplicate cluster."""
-    from monai_brain.data.folds import add_items, fold_datalist, read_folds
+    """Split class folders 70/15/15 or into folds, stratified, grouped by patient or by near-duplicate cluster."""
+    from monai_brain.data.folds import read_folds
+    from monai_brain.data.grouping import KNOWN_FOLDS
     from monai_brain.data.index import OTHER_CLASS, index_folder
     from monai_brain.data.splits import LEAKY_SPLITS, check_hashes, read_datalist
     from monai_brain.io.write import refuse_existing, write_json
     from monai_brain.labels import class_names_from
 
     refuse_existing(output, overwrite=overwrite)
-    if split is not None and (keep_split or classes is not None):
-        raise typer.BadParameter("--split names a file that says split and classes; leave out --keep-split, --classes")
+    if split is not None and (keep_split or folds or provenance or classes is not None):
+        raise typer.BadParameter(
+            "--split names a file that says split and classes; leave out --keep-split, --classes, --folds, --provenance"
+        )
     by_fold = fold is not None or all_folds
-    if by_fold and split is None:
-        raise typer.BadParameter("--fold and --all-folds need the folds file, as --split")
+    if by_fold and split is None and folds is None:
+        raise typer.BadParameter("--fold and --all-folds need a folds file, as --split, or --folds")
     if fold is not None and all_folds:
         raise typer.BadParameter("give --fold or --all-folds, one of the two")
     if also and not by_fold:
         raise typer.BadParameter("--also needs --fold or --all-folds")
+    if folds and keep_split:
+        raise typer.BadParameter("give --folds or --keep-split, one of the two")
+    if provenance and (folds or KNOWN_FOLDS) != KNOWN_FOLDS:
+        raise typer.BadParameter(f"--provenance knows {KNOWN_FOLDS} patient folds; give --folds {KNOWN_FOLDS}")
+    if provenance and patient_pattern is not None:
+        raise typer.BadParameter("patients are known by --patient-pattern or by --provenance; give one of the two")
     if split is not None:
-        datalist = fold_datalist(read_folds(split), fold) if by_fold else read_datalist(split)
-        for place in also or []:
-            add_items(datalist, read_folds(place), fold, os.path.relpath(place.parent, folder))
+        datalist = _one_fold(read_folds(split), fold, also, folder) if by_fold else read_datalist(split)
         problems = check_hashes(datalist, folder)
         if problems:
             errors.print("\n".join(problems[:10]), markup=False)
@@ -108,17 +124,22 @@ def index(
         patient_pattern=patient_pattern,
         class_names=class_names_from(classes) if classes is not None else None,
         keep_split=keep_split,
+        folds=folds,
+        provenance=provenance,
         seed=seed,
         workers=workers or os.cpu_count() or 1,
     )
-    write_json(output, found.datalist)
-    console.print(_table_of_parts(found.datalist))
+    datalist = _one_fold(found.datalist, fold, also, folder) if by_fold else found.datalist
+    write_json(output, datalist)
+    console.print(_table_of_parts(datalist))
+    if found.provenance is not None:
+        _print_provenance(found.provenance)
     twins = found.duplicates
     console.print(
         f"near-duplicates: {twins.near} images, {twins.exact} of them exact copies, "
         f"{twins.near_of_other_class} with another label on the copy"
     )
-    console.print(f"groups: {found.datalist['grouping']}", soft_wrap=True, markup=False)
+    console.print(f"groups: {datalist['grouping']}", soft_wrap=True, markup=False)
     if found.divided_groups:
         errors.print(
             f"warning: {found.divided_groups} group(s) are in two parts of the split that was kept: figures on its "
@@ -129,6 +150,26 @@ def index(
         errors.print(f"left out: {path} ({code})", markup=False)
     if any(code not in ("sidecar", OTHER_CLASS) for code in found.refused.values()):
         raise typer.Exit(EXIT_FINDINGS)
+
+
+def _one_fold(folds: dict[str, Any], fold: int | None, also: list[Path] | None, folder: Path) -> dict[str, Any]:
+    """The datalist of one fold, with other sets added."""
+    from monai_brain.data.folds import add_items, fold_datalist, read_folds
+
+    datalist = fold_datalist(folds, fold)
+    for place in also or []:
+        add_items(datalist, read_folds(place), fold, os.path.relpath(place.parent, folder))
+    return datalist
+
+
+def _print_provenance(found: "Provenance") -> None:
+    known = [own for own in found.known if own]
+    folds = f", in the patient folds {', '.join(map(str, sorted({own.fold for own in known})))}" if known else ""
+    console.print(
+        f"{len(known)} images are slices of the Cheng set, {sum(own.mirrored for own in known)} mirrored{folds}; "
+        f"{len(found.known) - len(found.distinct())} copies are left out",
+        soft_wrap=True,
+    )
 
 
 @app.command()

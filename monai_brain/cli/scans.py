@@ -26,7 +26,8 @@ def predict(
         bool, typer.Option("--explain", help="Write an overlay per case: where the evidence was.")
     ] = False,
     method: Annotated[
-        str | None, typer.Option(help="How it is found: gradcam, gradcam++; of a classifier also occlusion, attention.")
+        str | None,
+        typer.Option(help="gradcam, gradcam++ or hirescam; of a classifier also occlusion or attention."),
     ] = None,
     masks: Annotated[
         bool | None, typer.Option("--masks/--no-masks", help="Segmenter: write a mask per case; by default it does.")

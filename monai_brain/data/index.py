@@ -17,6 +17,7 @@ from monai_brain.data.duplicates import (
     fingerprints,
     pairs_within,
 )
+from monai_brain.data.grouping import BY_PROVENANCE, Provenance, find_provenance
 from monai_brain.data.likeness import NEIGHBOR
 from monai_brain.data.splits import DEFAULT_FRACTIONS, PART_FOLDERS, PARTS, class_names_of, split_groups
 from monai_brain.io import Case, Skipped, find_cases
@@ -45,12 +46,14 @@ class Index(NamedTuple):
     """An indexed folder."""
 
     datalist: dict[str, Any]
-    """MONAI's datalist of the readable images, paths relative to the folder."""
+    """MONAI's datalist, or a folds file, of the readable images; paths relative to the folder."""
     refused: dict[str, str]
     """Relative path of each file that is in no part: its code."""
     duplicates: "Duplicates"
     divided_groups: int = 0
     """Groups that a split which was kept has in more than one part."""
+    provenance: Provenance | None = None
+    """Of the readable images, where it was asked for."""
 
 
 class Duplicates(NamedTuple):
@@ -70,11 +73,13 @@ def index_folder(
     patient_pattern: str | None = None,
     class_names: Sequence[str] | None = None,
     keep_split: bool = False,
+    folds: int | None = None,
+    provenance: bool = False,
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
     seed: int = 0,
     workers: int = 2,
 ) -> Index:
-    """Index class folders and split them 70/15/15, grouped and stratified; or keep the split that they have.
+    """Index class folders and split them 70/15/15, or into folds, grouped and stratified; or keep their split.
 
     Args:
         folder: holds one folder per class, see `labels.class_of_folder`; or folders such as `Training` and `Testing`
@@ -83,6 +88,8 @@ def index_folder(
             match) is the patient. Without it, groups are clusters of slices that look alike.
         class_names: other classes than the default ones; folders of none of them are left out.
         keep_split: the folder's own split. Where it has no validation part, some groups of training become it.
+        folds: number of folds to make instead of parts; the result is a folds file, see `data.folds.read_folds`.
+        provenance: group slices of public sets by what is known of them, see `data.grouping`, and leave copies out.
         fractions: of training, validation and test.
         seed: of the split.
         workers: processes that read the images.
@@ -92,13 +99,15 @@ def index_folder(
             and it is not to be kept, or the other way round.
     """
     names = check_class_names(class_names or CLASS_NAMES)
-    part_of = part_folders(folder, keep_split)
+    part_of = part_folders(folder, keep_split, dissolve=folds is not None)
     labels_of: dict[Path, int] = {}
     refused: dict[str, str] = {}
     for place in part_of or [folder]:
         found, others = class_folders(place, names, leave_out=class_names is not None)
         labels_of |= found
         refused |= {f"{path.relative_to(folder).as_posix()}/": OTHER_CLASS for path in others}
+    if folds is not None:
+        part_of = {}
     _refuse_missing(labels_of, names, folder, part_of)
     cases, labels, skipped = _cases_by_class(folder, labels_of)
     refused |= skipped
@@ -111,27 +120,73 @@ def index_folder(
     prints = [prints[i] for i in readable]
     parts = [part_of.get(folder / PurePosixPath(case.id).parts[0], "training") for case in cases]
     _refuse_empty(labels, parts, names, folder)
-    groups, grouping = _groups(cases, prints, patient_pattern)
+    facts = find_provenance(prints) if provenance else None
+    groups, grouping = _groups(cases, prints, patient_pattern) if facts is None else ([], BY_PROVENANCE)
+    header: dict[str, Any] = {"name": folder.resolve().name, "class_names": list(names), "grouping": grouping}
+    items: list[dict[str, Any]] = [
+        {"image": case.id, "label": label, "sha256": own.sha256}
+        for case, label, own in zip(cases, labels, prints, strict=True)
+    ]
+    if folds is not None:
+        content = {**header, "seed": seed, "items": _items_of_folds(items, groups, facts, folds, seed, names)}
+        return Index(content, refused, count_duplicates(prints, labels), provenance=facts)
+    if facts is not None:
+        groups = facts.fold_groups(labels)
     divided = sum(count > 1 for count in Counter(group for group, _ in set(zip(groups, parts, strict=True))).values())
     if not part_of:
         parts = split_groups(labels, groups, fractions=fractions, seed=seed, class_names=names)
     elif "validation" not in parts:
         _draw_validation(parts, labels, groups, seed, names)
     datalist: dict[str, Any] = {
-        "name": folder.resolve().name,
-        "class_names": list(names),
-        "grouping": grouping,
+        **header,
         **({"split": f"kept, of the folders {', '.join(path.name for path in part_of)}"} if part_of else {}),
         "seed": seed,
         **{part: [] for part in PARTS},
     }
-    for case, label, group, own, part in zip(cases, labels, groups, prints, parts, strict=True):
-        datalist[part].append({"image": case.id, "label": label, "group": group, "sha256": own.sha256})
-    return Index(datalist, refused, count_duplicates(prints, labels), divided)
+    for number in range(len(items)) if facts is None else facts.distinct():
+        known = facts.facts(number) if facts else {}
+        datalist[parts[number]].append({**items[number], "group": groups[number], **known})
+    return Index(datalist, refused, count_duplicates(prints, labels), divided, facts)
 
 
-def part_folders(folder: Path, keep_split: bool) -> dict[Path, str]:
+def _items_of_folds(
+    items: Sequence[dict[str, Any]],
+    groups: Sequence[Any],
+    facts: Provenance | None,
+    number: int,
+    seed: int,
+    class_names: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Every image with its fold; copies of others say so and go where those go."""
+    fixed: dict[Any, int] = {}
+    if facts is not None:
+        groups = facts.slice_groups()
+        fixed = {group: fold for group, fold in zip(groups, facts.folds, strict=True) if fold is not None}
+    folds = split_groups(
+        [item["label"] for item in items],
+        groups,
+        fractions=[1 / number] * number,
+        seed=seed,
+        class_names=class_names,
+        parts=range(1, number + 1),
+        fixed=fixed,
+    )
+    placed = [{**item, "group": group, "fold": fold} for item, group, fold in zip(items, groups, folds, strict=True)]
+    if facts is None:
+        return placed
+    return [
+        {**item, **facts.facts(place), **({"copy_of": items[first]["image"]} if first != place else {})}
+        for place, (item, first) in enumerate(zip(placed, facts.copies.tolist(), strict=True))
+    ]
+
+
+def part_folders(folder: Path, keep_split: bool, dissolve: bool = False) -> dict[Path, str]:
     """The folders inside `folder` that are parts of a split, with their part; none where it has no split.
+
+    Args:
+        folder: holds class folders, or folders of parts that hold these.
+        keep_split: its split is asked for.
+        dissolve: a split is allowed, and does not count.
 
     Raises:
         UnusableFolder: `folder` is missing; or it has a split, whole or not, that is not what was asked for.
@@ -141,10 +196,11 @@ def part_folders(folder: Path, keep_split: bool) -> dict[Path, str]:
     inside = _folders_inside(folder)
     found = {path: PART_FOLDERS[path.name.lower()] for path in inside if path.name.lower() in PART_FOLDERS}
     names = ", ".join(path.name for path in found)
-    if found and not keep_split:
+    if found and not (keep_split or dissolve):
         raise UnusableFolder(
-            f"{folder}: holds {names}, which is a split; give --keep-split to keep it, or make a new one without "
-            f"copies in two parts: monai-brain audit {folder} -o AUDIT --split-to DATALIST"
+            f"{folder}: holds {names}, which is a split; give --keep-split to keep it, --folds 5 for folds of all of "
+            "it, or make a new split without copies in two parts: "
+            f"monai-brain audit {folder} -o AUDIT --split-to DATALIST"
         )
     if keep_split and not {"training", "test"} <= set(found.values()):
         raise UnusableFolder(
@@ -211,10 +267,17 @@ def count_duplicates(prints: Sequence[Fingerprint], labels: Sequence[int]) -> Du
 
 
 def count_by_class(datalist: Mapping[str, Any]) -> dict[str, dict[str, tuple[int, int]]]:
-    """Images and groups per part (and `all`) and class: {part: {class: (images, groups)}}."""
+    """Images and groups per part or fold (and `all`) and class: {part: {class: (images, groups)}}."""
+    parts = {part: datalist.get(part, []) for part in PARTS}
+    if "items" in datalist:
+        distinct = [item for item in datalist["items"] if "copy_of" not in item]
+        parts = {
+            f"fold {fold}": [item for item in distinct if item["fold"] == fold]
+            for fold in sorted({item["fold"] for item in distinct})
+        }
     table = {}
-    for part in (*PARTS, "all"):
-        items = [item for p in PARTS if part in (p, "all") for item in datalist.get(p, [])]
+    for part in (*parts, "all"):
+        items = [item for name, own in parts.items() if part in (name, "all") for item in own]
         table[part] = {
             name: (
                 sum(item["label"] == index for item in items),

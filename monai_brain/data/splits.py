@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ def split_groups(
     fractions: Sequence[float] = DEFAULT_FRACTIONS,
     seed: int = 0,
     class_names: Sequence[str] = CLASS_NAMES,
-) -> list[str]:
+    parts: Sequence[Any] = PARTS,
+    fixed: Mapping[Any, Any] = MappingProxyType({}),
+) -> list[Any]:
     """A part for every image: stratified by class, no group in two parts.
 
     Groups go, the largest first, to the part that lacks most of their class; equal ones in an order drawn
@@ -59,33 +62,40 @@ def split_groups(
     Args:
         labels: class index per image, (N,).
         groups: group per image, (N,), hashable.
-        fractions: share of the images in training, validation and test; they add up to 1.
+        fractions: share of the images in each of the parts; they add up to 1.
         seed: of the order.
         class_names: for messages.
+        parts: training, validation and test; or others, such as the numbers of folds.
+        fixed: groups whose part is given.
 
     Returns:
-        One of `PARTS` per image, (N,).
+        One of `parts` per image, (N,).
 
     Raises:
         UnusableSplit: the fractions do not add up, or a class has fewer groups than there are parts to fill.
     """
     if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0:
         raise UnusableSplit(f"fractions {tuple(fractions)} do not add up to 1")
-    part_of_group: dict[Any, str] = {}
+    part_of_group: dict[Any, Any] = {}
     members: dict[Any, list[int]] = {}
     for label, group in zip(labels, groups, strict=True):
         members.setdefault(group, []).append(label)
     random = np.random.default_rng(seed)
     for class_index in sorted(set(labels)):
         own = [group for group, classes in members.items() if Counter(classes).most_common(1)[0][0] == class_index]
-        order = sorted(random.permutation(len(own)), key=lambda i: -len(members[own[i]]))
-        part_of_group |= _fill([own[i] for i in order], members, fractions, class_names[class_index])
+        order = sorted(random.permutation(len(own)), key=lambda i: (own[i] not in fixed, -len(members[own[i]])))
+        part_of_group |= _fill([own[i] for i in order], members, fractions, class_names[class_index], parts, fixed)
     return [part_of_group[group] for group in groups]
 
 
 def _fill(
-    groups: Sequence[Any], members: Mapping[Any, Sequence[int]], fractions: Sequence[float], class_name: str
-) -> dict[Any, str]:
+    groups: Sequence[Any],
+    members: Mapping[Any, Sequence[int]],
+    fractions: Sequence[float],
+    class_name: str,
+    parts: Sequence[Any],
+    fixed: Mapping[Any, Any],
+) -> dict[Any, Any]:
     wanted = sum(fraction > 0 for fraction in fractions)
     if len(groups) < wanted:
         raise UnusableSplit(
@@ -98,9 +108,9 @@ def _fill(
     for group in groups:
         with np.errstate(divide="ignore", invalid="ignore"):
             lacking = np.where(targets > 0, (targets - filled) / targets, -np.inf)
-        part = int(np.argmax(lacking))
+        part = parts.index(fixed[group]) if group in fixed else int(np.argmax(lacking))
         filled[part] += len(members[group])
-        chosen[group] = PARTS[part]
+        chosen[group] = parts[part]
     return chosen
 
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from monai.visualize import GradCAM, GradCAMpp
+from monai.visualize import GradCAM
 from monai.visualize.class_activation_maps import ModelWithHooks
 from torch import Tensor, nn
 
@@ -19,13 +19,25 @@ class UnfittingMask(ValueError):
     """A mask of another shape than the network's logits, which would mix the samples of a batch."""
 
 
+class HiResCAM(GradCAM):
+    """Activations times gradients, place by place: only places that raised the score are seen.
+
+    Source: R. Draelos, L. Carin, Use HiResCAM instead of Grad-CAM for faithful explanations, arXiv 2011.08891.
+    """
+
+    def compute_map(self, x: Any, class_idx: Any = None, retain_graph: bool = False, layer_idx: int = -1) -> Tensor:
+        """See MONAI's `GradCAM`."""
+        _, activations, gradients = self.nn_module(x, class_idx=class_idx, retain_graph=retain_graph)
+        return (activations[layer_idx] * gradients[layer_idx]).sum(1, keepdim=True).relu()
+
+
 class GradCAMExplainer:
     """Maps of where a network found the evidence for a class, or for a mask; a context manager that leaves no hook.
 
     Args:
         network: classifier or segmenter; put into eval mode while it explains.
         layer: dotted name of the convolutional layer to look at, such as `features.11`.
-        plus_plus: Grad-CAM++, which weighs the places of a layer too.
+        variant: `GradCAM`, `HiResCAM`, or MONAI's `GradCAMpp`, which weighs the places of a layer too.
         segmenter: the network gives logits of pixels; the score is their sum over a mask.
 
     Raises:
@@ -36,7 +48,9 @@ class GradCAMExplainer:
     AAAI 2020.
     """
 
-    def __init__(self, network: nn.Module, layer: str, plus_plus: bool = False, segmenter: bool = False) -> None:
+    def __init__(
+        self, network: nn.Module, layer: str, variant: type[GradCAM] = GradCAM, segmenter: bool = False
+    ) -> None:
         modules = dict(network.named_modules())
         if layer not in modules:
             near = [name for name in modules if name.startswith(layer.partition(".")[0])][-5:]
@@ -49,7 +63,7 @@ class GradCAMExplainer:
         self._before = (set(self._module._forward_hooks), set(self._module._backward_hooks))
         kind = _MaskHooks if segmenter else _PerSampleHooks
         self._hooks = kind(network, layer, register_forward=True, register_backward=True)
-        self._cam = (GradCAMpp if plus_plus else GradCAM)(self._hooks, layer, postprocessing=_unchanged)
+        self._cam = variant(self._hooks, layer, postprocessing=_unchanged)
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """Maps of a batch.

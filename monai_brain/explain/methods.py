@@ -6,16 +6,18 @@ from typing import Self
 
 import torch
 from monai.utils import convert_to_tensor
-from monai.visualize import OcclusionSensitivity
+from monai.visualize import GradCAM, GradCAMpp, OcclusionSensitivity
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from monai_brain.explain.cam import GradCAMExplainer, scaled_to_own_maximum
+from monai_brain.explain.cam import GradCAMExplainer, HiResCAM, scaled_to_own_maximum
 
-METHODS = ("gradcam", "gradcam++", "occlusion", "attention")
+METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion", "attention")
 
-MASK_METHODS = ("gradcam", "gradcam++")
+MASK_METHODS = ("gradcam", "gradcam++", "hirescam")
 """Those that explain a segmenter's mask too."""
+
+VARIANTS = {"gradcam": GradCAM, "gradcam++": GradCAMpp, "hirescam": HiResCAM}
 
 OCCLUDED_SHARE = 0.2
 """Of the image's side: what is covered at once, about a tumor's width."""
@@ -62,7 +64,7 @@ def make_explainer(method: str, network: nn.Module, layer: str | None = None, *,
     Args:
         method: of `METHODS`, of a segmenter of `MASK_METHODS`.
         network: of 2D slices.
-        layer: that Grad-CAM and Grad-CAM++ look at.
+        layer: that all but occlusion and attention look at.
         segmenter: masks are explained, not classes.
 
     Raises:
@@ -79,14 +81,14 @@ def make_explainer(method: str, network: nn.Module, layer: str | None = None, *,
         return AttentionMap(network)
     if layer is None:
         raise UnknownMethod(f"{method} needs a convolution to look at, and none is named; try occlusion")
-    return CAM(network, layer, plus_plus=method == "gradcam++", segmenter=segmenter)
+    return CAM(network, layer, VARIANTS[method], segmenter=segmenter)
 
 
 class CAM(Explainer):
-    """Grad-CAM or Grad-CAM++; see `explain.cam`."""
+    """Grad-CAM, Grad-CAM++ or HiResCAM; see `explain.cam`."""
 
-    def __init__(self, network: nn.Module, layer: str, plus_plus: bool = False, segmenter: bool = False) -> None:
-        self.maps = GradCAMExplainer(network, layer, plus_plus, segmenter)
+    def __init__(self, network: nn.Module, layer: str, variant: type[GradCAM], segmenter: bool = False) -> None:
+        self.maps = GradCAMExplainer(network, layer, variant, segmenter)
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
         """See `Explainer`."""

@@ -88,6 +88,21 @@ def share_inside(heat: np.ndarray, mask: np.ndarray) -> float | None:
     return float(heat[mask].sum()) / total if total > 0 else None
 
 
+def iou_at_matched_area(heat: np.ndarray, mask: np.ndarray) -> float | None:
+    """Intersection over union of a mask and as many of the map's hottest pixels; None for an empty map or mask.
+
+    Args:
+        heat: (H, W) in [0, 1].
+        mask: bool (H, W), tumor.
+    """
+    count = int(mask.sum())
+    if not count or not heat.any():
+        return None
+    hottest = np.argsort(heat, axis=None)[-count:]
+    shared = int(mask.ravel()[hottest].sum())
+    return shared / (2 * count - shared)
+
+
 def without_hottest(images: Tensor, maps: Tensor, share: float = REMOVED_SHARE) -> Tensor:
     """Images whose hottest pixels have become the image's darkest value; where a map is 0 they stay as they are.
 

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from monai_brain.data.duplicates import Fingerprint, fingerprints
+from monai_brain.data.grouping import BY_PROVENANCE, find_provenance
 from monai_brain.data.likeness import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, ORIENTATIONS, Pairs, alike, clusters_of
 from monai_brain.data.provenance import CHENG, identify
 from monai_brain.data.splits import PART_FOLDERS, PARTS, class_names_of, read_datalist, split_groups
@@ -144,25 +145,17 @@ def grouped_split(entries: Sequence[Entry], workers: int, seed: int = 0) -> dict
         )
     prints = fingerprints([entry.case for entry in entries], workers)
     kept = [place for place, own in enumerate(prints) if own.refusal is None]
-    thumbnails = np.stack([prints[place].thumbnail for place in kept])
-    pairs = alike(thumbnails, NEIGHBOR)
-    copies = clusters_of(len(kept), np.stack(pairs.at_least(COPY)[:2], axis=1))
-    known = [(place, own) for place, own in enumerate(identify(thumbnails)) if own and own.source == CHENG]
-    first_of_fold: dict[tuple[int, int], int] = {}
-    joined = [
-        (first_of_fold.setdefault((own.fold, entries[kept[place]].label or 0), place), place) for place, own in known
-    ]
-    by_fold = np.array(joined, np.int64).reshape(-1, 2)
-    groups = clusters_of(len(kept), np.stack(pairs[:2], axis=1), by_fold)
-    distinct = [place for place in range(len(kept)) if copies[place] == place]
+    provenance = find_provenance([prints[place] for place in kept])
+    groups = provenance.fold_groups([entries[place].label or 0 for place in kept])
+    distinct = provenance.distinct()
     labels = [entries[kept[place]].label or 0 for place in distinct]
-    own_groups = [int(groups[place]) for place in distinct]
+    own_groups = [groups[place] for place in distinct]
     class_names = entries[0].class_names
     parts = split_groups(labels, own_groups, seed=seed, class_names=class_names)
     datalist: dict[str, Any] = {
         "name": "audited",
         "class_names": list(class_names),
-        "grouping": "patients' folds where they are known, else likeness in eight orientations; copies left out",
+        "grouping": BY_PROVENANCE,
         "seed": seed,
         **{part: [] for part in PARTS},
     }

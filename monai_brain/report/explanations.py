@@ -18,7 +18,13 @@ FIGURES = {
     "random_drop": "drop without the same region elsewhere",
 }
 
-METHOD_NAMES = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "occlusion": "Occlusion", "attention": "Attention"}
+METHOD_NAMES = {
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "occlusion": "Occlusion",
+    "attention": "Attention",
+}
 
 SHOWN = 2
 """Slices of each class with the most, and with the least, of what is shown."""

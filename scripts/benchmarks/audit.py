@@ -1,9 +1,11 @@
 """Measure what an audit finds: known copies, planted ones by kind, false ones; and how long it takes.
 
-python scripts/benchmarks/audit.py IMAGES FOLDS [--planted 300] [--scale 10000] [--seed 0]
+python scripts/benchmarks/audit.py IMAGES FOLDS [--planted 300] [--scale 10000] [--search 100000] [--seed 0]
 
 FOLDS is a folds file whose items say `copy_of` and `cheng_index`; slices with two different numbers are different.
---scale times a set of so many pictures, the images and planted copies of them.
+--scale times a set of so many pictures, the images and planted copies of them. --search times the comparison alone,
+of so many thumbnails made from those of the images: some thousands of them are compared with all, and the time of all
+is estimated from that.
 """
 
 import argparse
@@ -19,10 +21,13 @@ import numpy as np
 
 from monai_brain.data.duplicates import fingerprints
 from monai_brain.data.folds import read_folds
-from monai_brain.data.likeness import COPY, MIRRORED, NEAR_COPY, THUMBNAIL_PIXELS, Pairs, alike, oriented
+from monai_brain.data.likeness import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, THUMBNAIL_PIXELS, Pairs, alike, oriented
 from monai_brain.io import Case
 from monai_brain.io.write import write_png
 from monai_brain.report.audit import audit, read_set
+
+SAMPLE = 4096
+"""Rows that are compared where a time is estimated."""
 
 
 def crop(image: np.ndarray, share: float) -> np.ndarray:
@@ -57,6 +62,7 @@ def main() -> None:
     parser.add_argument("folds", type=Path)
     parser.add_argument("--planted", type=int, default=300)
     parser.add_argument("--scale", type=int)
+    parser.add_argument("--search", type=int)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     items = read_folds(options.folds)["items"]
@@ -73,6 +79,8 @@ def main() -> None:
         print(f"| {kind} | {np.mean(np.array(best) >= COPY):.3f} | {np.mean(np.array(best) >= NEAR_COPY):.3f} |")
     if options.scale:
         time_audit(options.images, cases, options.scale, random)
+    if options.search:
+        time_search(thumbnails, options.search, random)
 
 
 def known_copies(items: list[dict], pairs: Pairs) -> None:
@@ -115,6 +123,18 @@ def time_audit(images: Path, cases: list[Case], scale: int, random: np.random.Ge
         audit(entries[:scale], Path(folder) / "out", workers=os.cpu_count() or 1)
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         print(f"\n{min(scale, len(entries))} pictures: {time.monotonic() - began:.0f} s, {memory:.1f} GB at most")
+
+
+def time_search(thumbnails: np.ndarray, number: int, random: np.random.Generator) -> None:
+    """Print how long a core compares so many thumbnails, turned and shrunk at random, from a sample of rows."""
+    chosen = thumbnails[random.integers(len(thumbnails), size=number)]
+    changes = zip(random.uniform(0.01, 0.1, number), random.uniform(-20, 20, number), strict=True)
+    many = np.stack([turn(crop(own, share), degrees) for own, (share, degrees) in zip(chosen, changes, strict=True)])
+    began = time.process_time()
+    alike(many[:SAMPLE], NEIGHBOR, against=many)
+    seconds = (time.process_time() - began) * number / 2 / SAMPLE  # each pair is compared once
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"\n{number} thumbnails: {seconds:.0f} s of one core, estimated, and {memory:.1f} GB at most")
 
 
 if __name__ == "__main__":

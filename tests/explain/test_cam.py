@@ -3,9 +3,10 @@ import weakref
 
 import pytest
 import torch
+from monai.visualize import GradCAM, GradCAMpp
 from torch import nn
 
-from monai_brain.explain.cam import GradCAMExplainer
+from monai_brain.explain.cam import GradCAMExplainer, HiResCAM
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.mobilenet import MobileNetV2
 
@@ -97,13 +98,13 @@ def test_image_without_evidence_has_an_empty_map():
         assert explain(torch.zeros(1, 3, 16, 16), torch.tensor([0])).abs().max() == 0
 
 
-@pytest.mark.parametrize("plus_plus", [False, True])
-def test_nothing_of_an_explained_batch_stays_in_memory(plus_plus):
+@pytest.mark.parametrize("variant", [GradCAM, GradCAMpp, HiResCAM])
+def test_nothing_of_an_explained_batch_stays_in_memory(variant):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 4))
     kept = []
     network[0].register_forward_hook(lambda module, inputs, output: kept.append(weakref.ref(output)))
     for _ in range(3):
-        with GradCAMExplainer(network, "0", plus_plus) as explainer:
+        with GradCAMExplainer(network, "0", variant) as explainer:
             explainer(torch.rand(2, 3, 8, 8), torch.tensor([0, 1]))
     del explainer
     gc.collect()

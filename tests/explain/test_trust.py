@@ -8,6 +8,7 @@ from monai_brain.explain.trust import (
     agreement,
     border_mask,
     head_mask,
+    iou_at_matched_area,
     moved,
     removal_drop,
     trust_of,
@@ -113,3 +114,15 @@ def test_agreement_is_of_ranks():
     assert agreement(one, one**3) == pytest.approx(1)
     assert abs(agreement(one, random.random((30, 30)))) < 0.15
     assert agreement(one, np.full((30, 30), 0.5)) is None
+
+
+def test_overlap_at_the_masks_area_is_whole_half_or_none():
+    mask = np.zeros((20, 20), bool)
+    mask[4:8, 4:8] = True
+    heat = 0.1 * mask  # however faint: the hottest pixels count
+    assert iou_at_matched_area(heat, mask) == 1
+    half = np.zeros((20, 20))
+    half[6:10, 4:8] = 1
+    assert iou_at_matched_area(half, mask) == pytest.approx(8 / 24)
+    assert iou_at_matched_area(np.zeros((20, 20)), mask) is None
+    assert iou_at_matched_area(heat, ~mask & mask) is None
