@@ -4,8 +4,8 @@ python scripts/publish_input_check.py WEIGHTS --images NICKPARVAR --folds classi
     --split segmentation_v2.json --others PICTURES --elsewhere HEADS
 
 WEIGHTS is a folder of weights with an input check beside them. PICTURES holds pictures that show no MR head
-(photographs, CT, other parts of the body), HEADS volumes whose names end in their sequence, `one_flair.nii.gz`; what
-stands before it is the patient.
+(photographs, CT, other parts of the body), folders of volumes in HEADS are named `with_skull` and
+`skull_stripped`, their files after patient and sequence, `one_flair.nii.gz`.
 """
 
 import argparse
@@ -95,14 +95,12 @@ def pictures_of(folder: Path) -> Iterator[Picture]:
 
 
 def heads_elsewhere(folder: Path) -> Iterator[Picture]:
-    """Slices with enough head of the volumes of other data sets."""
-    for case in find_cases(folder):
-        if isinstance(case, Case):
-            for path, sequence in zip(case.files, case.sequences or ("",), strict=True):
-                volume = as_8_bits(read_case(Case(path.name, (path,), "volume"))).pixels
-                kind = sequence or named_sequence(path.name)
-                for index in slices_with_head(volume):
-                    yield Picture(thumbnail(volume[0, index]), kind, "elsewhere", path.name.rpartition("_")[0], 0)
+    """Slices with enough head of the volumes of other data sets; their source is named after their folder."""
+    for path in sorted(folder.rglob("*.nii.gz")):
+        volume = as_8_bits(read_case(Case(path.name, (path,), "volume"))).pixels
+        for index in slices_with_head(volume):
+            pixels, patient = thumbnail(volume[0, index]), path.name.rpartition("_")[0]
+            yield Picture(pixels, named_sequence(path.name), path.parent.name, patient, 0)
 
 
 def is_refused(check: InputCheck, scores: np.ndarray) -> bool:
@@ -124,7 +122,7 @@ def refusals(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray)
             rows.append((kind, source, str(len(chosen)), str(len(set(groups))), share))
     caption = (
         "Share of slices that get no class. `cheng` and `lgg` are held-out patients, `other` slices of the public set "
-        "known by eye, `elsewhere` heads of other data sets; `files` are pictures of other things, the rest is rendered"
+        "known by eye, `with_skull` and `skull_stripped` heads of other data sets; `files` are pictures of other things, the rest is rendered"
     )
     return Table(caption, ("shows", "source", "slices", "patients or pictures", "refused"), rows)
 
@@ -161,7 +159,7 @@ def volumes(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray) 
     named = [
         ((one.kind, one.source, one.group), own)
         for one, own in zip(pictures, scores, strict=True)
-        if one.source in ("lgg", "elsewhere") and one.kind in KINDS
+        if one.source in ("lgg", "with_skull", "skull_stripped")
     ]
     named.sort(key=lambda pair: pair[0])
     outcome: dict[tuple[str, str], list[bool]] = {}

@@ -51,7 +51,9 @@ def test_predict_uses_them_by_default_and_is_right(real_data, frozen_split, tmp_
     scans.mkdir()
     for number, item in enumerate(items):
         shutil.copy(item["image"], scans / f"{number:03d}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--precision", "bf16", "--answer-anyway"])
+    result = CliRunner().invoke(
+        app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--precision", "bf16", "--answer-anyway"]
+    )
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = {row["path"]: row["label"] for row in csv.DictReader(file)}
