@@ -51,7 +51,9 @@ def test_predict_uses_them_by_default_and_is_right(real_data, frozen_split, tmp_
     scans.mkdir()
     for number, item in enumerate(items):
         shutil.copy(item["image"], scans / f"{number:03d}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--precision", "bf16"])
+    result = CliRunner().invoke(
+        app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--precision", "bf16", "--answer-anyway"]
+    )
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = {row["path"]: row["label"] for row in csv.DictReader(file)}
@@ -149,7 +151,7 @@ def test_small_network_is_small_described_and_warns_of_what_it_learned(real_data
         for number, image in enumerate(own):
             (scans / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(image, scans / name / f"{number}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--fast"])
+    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--fast", "--answer-anyway"])
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
