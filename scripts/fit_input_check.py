@@ -20,14 +20,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from monai_brain.evaluation.input_check import KINDS, as_network_input
-from monai_brain.io.weights import write_weights
+from monai_brain.io.weights import load_weights, write_weights
 from monai_brain.networks.input_check import InputCheckNet
 
 SHARES = {
-    ("cheng", "t1c"): 0.20,
-    ("lgg", "t1c"): 0.17,
+    ("cheng", "t1c"): 0.13,
+    ("lgg", "t1c"): 0.23,
     ("lgg", "t1"): 0.22,
-    ("lgg", "flair"): 0.10,
+    ("lgg", "flair"): 0.13,
     ("other", "flair"): 0.03,
     ("other", "t2"): 0.07,
     ("demo", "t1c"): 0.03,
@@ -49,13 +49,14 @@ def main() -> None:
     for name in ("--images", "--folds", "--heads", "--split", "--demo"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--start", type=Path, help="a check that was fitted before, to go on from")
     options = parser.parse_args()
     public, heads = public_slices(options.images, options.folds), lgg_slices(options.heads, options.split)
     pictures = [
         own for own in chain(public, heads, demo_slices(options.demo), other_pictures(OTHERS, seed=0)) if own.kind
     ]
-    network = fitted([own for own in pictures if part_of(own) == "training"], options.steps)
+    network = fitted([own for own in pictures if part_of(own) == "training"], options.steps, options.start)
     set_limits(network, pictures)
     write_weights(network, options.output, dtype=torch.float16)
     print(f"{options.output}: {options.output.stat().st_size / 1e3:.0f} kB, limits {network.limits.tolist()}")
@@ -70,8 +71,8 @@ def part_of(picture: Picture) -> str:
     return "validation" if picture.fold == 4 else "training"
 
 
-def fitted(pictures: Sequence[Picture], steps: int) -> InputCheckNet:
-    """A network that tells the kinds of pictures apart."""
+def fitted(pictures: Sequence[Picture], steps: int, start: Path | None = None) -> InputCheckNet:
+    """A network that tells the kinds of pictures apart; from random numbers, or from an earlier one's."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     pixels = np.stack([own.pixels for own in pictures])
@@ -80,6 +81,8 @@ def fitted(pictures: Sequence[Picture], steps: int) -> InputCheckNet:
     number = Counter(keys)
     weights = torch.tensor([SHARES[key] / number[key] for key in keys], dtype=torch.double)
     network = InputCheckNet(len(KINDS))
+    if start is not None:
+        load_weights(network, start)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     for step in range(steps):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_brain.data.demo.writing import DEMO_PREFIX
 from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
@@ -15,6 +16,8 @@ from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.reasons import ABSTENTIONS
 
 NOTICE = "Research use only; not a medical device."
+
+SYNTHETIC = "A synthetic picture, rendered by MONAI Brain: the network was not made for these, and may be wrong."
 
 READABLE = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
 """Class names for people, where they differ."""
@@ -110,8 +113,9 @@ def answer(result: Result) -> str:
         body = f"{figure}{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
     else:
         body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
+    synthetic = f'<p class="mb-note">{SYNTHETIC}</p>' if prediction.path.startswith(DEMO_PREFIX) else ""
     return (
-        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>'
+        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>{synthetic}'
         f"<h2>{escape(title[:1].upper() + title[1:])}</h2>{body}{_warnings(prediction.warnings)}</div>"
     )
 
