@@ -44,7 +44,7 @@ it, and calibrated with the temperature and the thresholds of the other folds. W
   alike. For a slice drawn from a new patient of a class, the set then holds the class with at least the probability
   asked for, if the patient is drawn as those of the folds were. Nothing is said of all slices of one patient together,
   nor of other scanners, sequences and clinics: for those there is `monai-brain calibrate --site`.
-- The networks of the folds learned from four fifths of the data at most. The weights that ship are of the same recipe
+- The networks of the folds learned from a part of the data each. The weights that ship are of the same recipe
   and learned from all of it, so their own calibration cannot be measured on it; it is taken to be that of the folds.
 
 Groups are stacks of the Cheng set and look-alikes of the other images ([patients apart](patients_apart.md)).

@@ -194,7 +194,7 @@ def _reason(result: Result) -> str:
 
 
 def _title(result: Result) -> str:
-    """The class, or the classes that cannot be told apart."""
+    """The class, or the classes that cannot be ruled out."""
     classes = _classes_of(result)
     return either([readable(name) for name in classes]) if len(classes) > 1 else readable(result.prediction.label)
 
@@ -204,7 +204,7 @@ def _set(result: Result) -> str:
     if result.coverage is None:
         return ""
     classes = [readable(name) for name in _classes_of(result)]
-    apart = "The network cannot tell these classes apart here. " if len(classes) > 1 else ""
+    apart = "None of these classes can be ruled out here. " if len(classes) > 1 else ""
     words = either(classes) if classes else "no class is probable enough"
     return (
         f'<p class="mb-note">{apart}Set at {result.coverage:.0%} coverage: <strong>{escape(words)}</strong>. Of all '

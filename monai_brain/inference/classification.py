@@ -156,7 +156,6 @@ class Classification(Task):
         self.labels = tuple(class_names)
         probabilities = (f"prob_{name}" for name in class_names)
         self.columns = (*probabilities, "sequence", "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
-        self.going_by(find_sets(weights, calibration, coverage, class_names), patient_pattern)
         if slices is not None:
             self.choose = slices_asked_for(slices)
         self.explain = self.asks_again = explain
@@ -168,6 +167,7 @@ class Classification(Task):
         self.check = find_input_check(find_weights(Path(weights))) if weights is not None else None
         self.chosen = {**self.chosen, "input_check": sha256_of(self.check.path) if self.check else None}
         self.notes = () if self.check else (NO_CHECK,)
+        self.going_by(find_sets(weights, calibration, coverage, class_names), patient_pattern)
 
     def going_by(self, sets: Sets | None, patient_pattern: str | None) -> "Classification":
         """The same task, with calibrated probabilities and sets, and with patients by a pattern."""
@@ -175,7 +175,8 @@ class Classification(Task):
         self.verdicts = Verdicts(self.labels, sets, patient_pattern)
         if sets is not None:
             self.columns = (*self.columns, *SET_COLUMNS)
-            self.chosen, self.note = sets.chosen, sets.note
+            self.settings = {**self.settings, **sets.chosen}
+            self.page_note = sets.note
         return self
 
     def ready(self, network: nn.Module) -> None:

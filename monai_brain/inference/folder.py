@@ -190,7 +190,7 @@ class FolderRun:
             UnusableOutput: the run that was begun there has other options or weights.
         """
         cv2.setNumThreads(1)  # its threads wait busily, and the network has the cores
-        options = json.loads(json.dumps({**options, **self.engine.chosen, **self.task.chosen}))
+        options = json.loads(json.dumps({**options, **self.engine.chosen, **self.task.settings}))
         identity = {"options": options, "weights_sha256": sha256_of(find_weights(Path(weights)))}
         earlier = None if self.overwrite else self._earlier()
         if earlier is not None:

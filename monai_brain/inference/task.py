@@ -36,8 +36,7 @@ class Task(ABC):
         notes: what a run says once at its start.
         divisible: whether the parts of a run can be done on several machines (`--part`).
         asks_again: whether the network is asked again for what becomes of a batch, which must then wait its turn.
-        chosen: what decides results besides the options of a run; a run that goes on must have the same.
-        note: that pages say.
+        page_note: what pages say of all results.
         verdicts: puts cases of a patient together; None: nothing does.
     """
 
@@ -51,8 +50,7 @@ class Task(ABC):
     notes: Sequence[str] = ()
     divisible: bool = True
     asks_again: bool = False
-    chosen: Mapping[str, Any] = {}
-    note: str = ""
+    page_note: str = ""
     verdicts: Verdicts | None = None
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:

@@ -49,7 +49,7 @@ def test_classes_that_cannot_be_told_apart_are_said_in_words(page, address, tmp_
     heading = page.inner_text(".mb-answer h2").lower()
     assert heading in ("glioma or meningioma", "meningioma or glioma")
     words = page.inner_text(".mb-answer")
-    assert "cannot tell these classes apart" in words
+    assert "None of these classes can be ruled out" in words
     assert "90% coverage" in words
     assert page.locator(".mb-answer .mb-figure").count() == 0  # no single probability stands for both
     assert page.locator(".mb-bar").count() == 4
