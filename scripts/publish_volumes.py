@@ -52,7 +52,7 @@ def main() -> None:
             for patient, volume in heads(options.folder, channel):
                 nib.save(nib.Nifti1Image(volume, AS_SHOWN), folder / "scans" / f"{patient}.nii.gz")
             weights = str(options.weights) if options.weights else None
-            predict_folder(folder / "scans", folder / "out", weights=weights)
+            predict_folder(folder / "scans", folder / "out", weights=weights, answer_anyway=True)
             with (folder / "out" / "predictions.csv").open(encoding="utf-8", newline="") as file:
                 lines += section(name, list(csv.DictReader(file)))
     PAGE.write_text("\n".join(lines), encoding="utf-8")

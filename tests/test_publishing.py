@@ -116,3 +116,39 @@ def test_page_of_patients_apart_has_every_protocol_and_the_last_one_class_by_cla
     assert "| before | 0.600 of 5 | 1.000 of 5 |" in text
     assert "| after | 1.000 of 5 | 1.000 of 5 |" in text
     assert (tmp_path / "optimism.png").stat().st_size > 5000
+
+
+def table_with_groups(folder):
+    """As `pool` leaves it: three slices of each patient, of which the network is too sure."""
+    random = np.random.default_rng(0)
+    names = [f"prob_{name}" for name in CLASS_NAMES]
+    lines = [",".join(["path", "reference", "label", *names, "nearest_neighbor", "group", "fold"])]
+    for number in range(360):
+        group = number // 3
+        logits = random.normal(0, 1, 4)
+        logits[group % 4] += 1.5
+        probabilities = np.exp(3 * logits) / np.exp(3 * logits).sum()
+        cells = [f"{number}.png", CLASS_NAMES[group % 4], CLASS_NAMES[int(probabilities.argmax())]]
+        lines.append(",".join([*cells, *(f"{own:.6f}" for own in probabilities), "", f"g{group}", str(group % 5 + 1)]))
+    folder.mkdir()
+    (folder / "predictions.csv").write_text("\n".join(lines))
+    write(folder / "run.json", {"kind": "pooling", "options": {"runs": []}})
+    return folder
+
+
+def test_page_of_calibration_has_figures_before_and_after_sets_and_verdicts(script, tmp_path, monkeypatch):
+    module = script("publish_calibration")
+    monkeypatch.setattr(module, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(module, "FIGURE", tmp_path / "reliability.png")
+    pooled = table_with_groups(tmp_path / "pooled")
+    monkeypatch.setattr("sys.argv", ["publish_calibration.py", str(pooled), "--heads", str(pooled)])
+    module.main()
+    text = (tmp_path / "page.md").read_text()
+    assert "360 slices of 120 groups in 5 folds" in text
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    before, after = (float(own[1]) for own in cells if own[0] in ("before", "after"))
+    assert after < before
+    assert "glioma (30 groups)" in text
+    assert [own[0] for own in cells if own[0].endswith("%")] == ["80%", "90%", "95%"] * 2
+    assert sum(own[0] == "mean log-probability" for own in cells) == 2
+    assert (tmp_path / "reliability.png").stat().st_size > 5000

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from monai_brain.data.demo.writing import DEMO_PREFIX
 from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
@@ -15,6 +16,8 @@ from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.reasons import ABSTENTIONS
 
 NOTICE = "Research use only; not a medical device."
+
+SYNTHETIC = "A synthetic picture, rendered by MONAI Brain: the network was not made for these, and may be wrong."
 
 READABLE = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
 """Class names for people, where they differ."""
@@ -110,8 +113,9 @@ def answer(result: Result) -> str:
         body = f"{figure}{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
     else:
         body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
+    synthetic = f'<p class="mb-note">{SYNTHETIC}</p>' if prediction.path.startswith(DEMO_PREFIX) else ""
     return (
-        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>'
+        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>{synthetic}'
         f"<h2>{escape(title[:1].upper() + title[1:])}</h2>{body}{_warnings(prediction.warnings)}</div>"
     )
 
@@ -190,7 +194,7 @@ def _reason(result: Result) -> str:
 
 
 def _title(result: Result) -> str:
-    """The class, or the classes that cannot be told apart."""
+    """The class, or the classes that cannot be ruled out."""
     classes = _classes_of(result)
     return either([readable(name) for name in classes]) if len(classes) > 1 else readable(result.prediction.label)
 
@@ -200,7 +204,7 @@ def _set(result: Result) -> str:
     if result.coverage is None:
         return ""
     classes = [readable(name) for name in _classes_of(result)]
-    apart = "The network cannot tell these classes apart here. " if len(classes) > 1 else ""
+    apart = "None of these classes can be ruled out here. " if len(classes) > 1 else ""
     words = either(classes) if classes else "no class is probable enough"
     return (
         f'<p class="mb-note">{apart}Set at {result.coverage:.0%} coverage: <strong>{escape(words)}</strong>. Of all '

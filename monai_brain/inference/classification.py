@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_brain.evaluation.calibrated import PATIENTS, SLICES, VERDICT_RULE
+from monai_brain.evaluation.input_check import Reason, find_input_check
 from monai_brain.evaluation.verdict import mean_probability
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import as_seen, trust_of, without_hottest
@@ -24,10 +26,13 @@ from monai_brain.inference.sets import EMPTY_SET, SET_COLUMNS, Sets, find_sets
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
 from monai_brain.io import UnreadableCase
-from monai_brain.io.write import write_png
+from monai_brain.io.sequences import named_sequence
+from monai_brain.io.weights import find_weights
+from monai_brain.io.write import sha256_of, write_png
 from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.overlays import explanation_panel
+from monai_brain.transforms.load import GRAY_PREFERENCE
 
 FOREGROUND = 25
 """Of 255: brighter pixels are head."""
@@ -43,6 +48,10 @@ def slices_with_head(volume: np.ndarray) -> list[int]:
     """See `VOLUME_RULE`; the volume is uint8 (C, D, H, W)."""
     area = (volume.max(axis=0) > FOREGROUND).sum(axis=(1, 2))
     return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
+
+
+NO_CHECK = "No input check lies beside these weights: whatever a picture shows, it gets a class."
+"""Said once by a run."""
 
 
 class UnusableSlices(ValueError):
@@ -118,7 +127,7 @@ class Classification(Task):
         method: see `explain.methods`.
         cam_layer: layer that Grad-CAM looks at.
         slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
-        weights: whose slices, learned from, are warned of; None: no warning.
+        weights: whose slices, learned from, are warned of, and whose input check is asked; None: neither.
         class_names: of the network's logits.
         answer_anyway: give a class also where there is a reason not to, with the reason as a warning.
         calibration: file for these weights; None: the one beside them, where there is one; `none`: none is used.
@@ -146,8 +155,7 @@ class Classification(Task):
     ) -> None:
         self.labels = tuple(class_names)
         probabilities = (f"prob_{name}" for name in class_names)
-        self.columns = (*probabilities, "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
-        self.going_by(find_sets(weights, calibration, coverage, class_names), patient_pattern)
+        self.columns = (*probabilities, "sequence", "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
         if slices is not None:
             self.choose = slices_asked_for(slices)
         self.explain = self.asks_again = explain
@@ -156,6 +164,10 @@ class Classification(Task):
         self.answer_anyway = answer_anyway
         self.explainer: Explainer | None = None
         self.learned = LearnedSlices(weights) if weights is not None else None
+        self.check = find_input_check(find_weights(Path(weights))) if weights is not None else None
+        self.settings = {"input_check": sha256_of(self.check.path) if self.check else None}
+        self.notes = () if self.check else (NO_CHECK,)
+        self.going_by(find_sets(weights, calibration, coverage, class_names), patient_pattern)
 
     def going_by(self, sets: Sets | None, patient_pattern: str | None) -> "Classification":
         """The same task, with calibrated probabilities and sets, and with patients by a pattern."""
@@ -163,7 +175,8 @@ class Classification(Task):
         self.verdicts = Verdicts(self.labels, sets, patient_pattern)
         if sets is not None:
             self.columns = (*self.columns, *SET_COLUMNS)
-            self.chosen, self.note = sets.chosen, sets.note
+            self.settings = {**self.settings, **sets.chosen}
+            self.page_note = sets.note
         return self
 
     def ready(self, network: nn.Module) -> None:
@@ -213,7 +226,8 @@ class Classification(Task):
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
         if any(seen.learned for seen in opened.outputs.values()):
             warnings = (*warnings, "learned_slice")
-        reason = self._reason_to_abstain(opened)
+        reason, sequence = self._checked(opened)
+        values["sequence"] = sequence
         if self.sets is not None:
             values |= self.sets.columns(mean, PATIENTS if opened.image.kind == "volume" else SLICES)
             reason = reason or ("" if values["set"] else EMPTY_SET)
@@ -231,9 +245,14 @@ class Classification(Task):
         if self.explainer is not None:
             self.explainer.close()
 
-    def _reason_to_abstain(self, opened: OpenCase) -> str:
-        """Code of why no class should be given, of `report.reasons`; empty where there is none."""
-        return ""
+    def _checked(self, opened: OpenCase) -> Reason:
+        """Why no class should be given, by the input check; nothing speaks against it where there is none."""
+        if self.check is None or opened.checked is None:
+            return Reason("", "")
+        channels = opened.image.channels
+        seen = next((name for name in GRAY_PREFERENCE if name in channels), "")
+        said = seen or opened.image.sequence or named_sequence(opened.case.id)
+        return self.check.reason(opened.checked, said)
 
     def _probabilities(self, logits: Tensor) -> np.ndarray:
         """Of every class, (N, K); calibrated where that is known."""

@@ -124,7 +124,7 @@ class FolderRun:
         self.lock = FolderLock(self.output)
         self.progress = Progress(console=console or Console(stderr=True))
         self.bar = self.progress.add_task(task.verb, total=len(stream.cases))
-        stream.choose = task.choose
+        stream.choose, stream.check = task.choose, task.check
 
     @letting_go
     def check(self) -> None:
@@ -190,7 +190,7 @@ class FolderRun:
             UnusableOutput: the run that was begun there has other options or weights.
         """
         cv2.setNumThreads(1)  # its threads wait busily, and the network has the cores
-        options = json.loads(json.dumps({**options, **self.engine.chosen, **self.task.chosen}))
+        options = json.loads(json.dumps({**options, **self.engine.chosen, **self.task.settings}))
         identity = {"options": options, "weights_sha256": sha256_of(find_weights(Path(weights)))}
         earlier = None if self.overwrite else self._earlier()
         if earlier is not None:
@@ -213,6 +213,8 @@ class FolderRun:
         self.thumbnails.begin(self.journal.done())
         self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
         self.progress.advance(self.bar, len(self.journal.places))
+        for note in self.task.notes:
+            self.progress.console.print(note, markup=False, soft_wrap=True)
         self.stream.wait_until_ready()  # the first slice would wait too: it is nobody's time but the start's
         self.began = self.ticked = time.monotonic()
 

@@ -56,7 +56,7 @@ def write_pages(
         counts["cases"],
         task.on_page,
         task.labels,
-        note=task.note,
+        note=task.page_note,
         patients=[_row_of(own) for own in patients[:cases]],
         all_patients=len(patients),
     )

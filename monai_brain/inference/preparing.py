@@ -17,9 +17,10 @@ import torch
 from monai.data import set_track_meta
 from monai.transforms import Compose
 
+from monai_brain.evaluation.input_check import InputCheck
 from monai_brain.io import Case, Image, UnreadableCase, read_case
 from monai_brain.io.read import read_bytes
-from monai_brain.transforms.load import as_8_bits, has_bright_border, slices_of, to_channels
+from monai_brain.transforms.load import as_8_bits, has_bright_border, slices_of, to_channels, to_network_channels
 
 Chooser = Callable[[np.ndarray], Sequence[int]]
 """Indices of the slices of a volume, uint8 (C, D, H, W), that the network is shown."""
@@ -56,6 +57,8 @@ class Prepared(NamedTuple):
     """Of the files, one after the other."""
     seconds: tuple[float, float] = (0.0, 0.0)
     """That reading and preprocessing took."""
+    checked: np.ndarray | None = None
+    """Scores of these slices by the input check, see `InputCheck`; None without one."""
 
 
 class Preparer(NamedTuple):
@@ -63,6 +66,7 @@ class Preparer(NamedTuple):
 
     deterministic: Compose
     choose: Chooser
+    check: InputCheck | None = None
 
     def __call__(self, case: Case) -> Prepared | UnreadableCase:
         """The case's slices, or why it cannot be used; never an exception because of a file's content."""
@@ -74,6 +78,7 @@ class Preparer(NamedTuple):
             slices = slices_of(image)
             wanted = tuple(int(i) for i in self.choose(image.pixels)) if image.kind == "volume" else (0,)
             items = [self.deterministic({"image": slices[position]}) for position in wanted]
+            checked = self._checked([slices[position] for position in wanted])
         except Exception as error:
             return _refusal(error)
         notes = [code for item in items for code in item.get("image_warnings", ())]
@@ -82,7 +87,13 @@ class Preparer(NamedTuple):
         if image.kind == "slice" and not image.channels:
             image = image._replace(pixels=to_channels(image.pixels, gray=True))
         seconds = (read - began, time.perf_counter() - read)
-        return Prepared(image, wanted, tuple(np.asarray(item["image"]) for item in items), warnings, digest, seconds)
+        seen = tuple(np.asarray(item["image"]) for item in items)
+        return Prepared(image, wanted, seen, warnings, digest, seconds, checked)
+
+    def _checked(self, slices: Sequence[Image]) -> np.ndarray | None:
+        if self.check is None:
+            return None
+        return self.check([to_network_channels(own, gray=True)[0][0] for own in slices])
 
 
 def _digest(case: Case) -> str:

@@ -122,7 +122,7 @@ class Session:
         self.layer = parsed("cam_layer") if "cam_layer" in self.workflow.parser else None
         self.methods = tuple(name for name in METHODS if self._is_explained_by(name))
         self.lock = threading.Lock()
-        self.stream.choose = type(parsed("task")).choose
+        self.stream.choose, self.stream.check = type(parsed("task")).choose, parsed("task").check
         self.stream.keeps_pool = True
         self.stream.start()
 

@@ -15,6 +15,7 @@ from monai.transforms import Compose
 from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, IterableDataset
 
+from monai_brain.evaluation.input_check import InputCheck
 from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
 from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
 from monai_brain.transforms.load import slices_with_signal, to_network_channels
@@ -34,6 +35,8 @@ class OpenCase:
     """Slices that the network is shown."""
     warnings: tuple[str, ...]
     sha256: str
+    checked: np.ndarray | None = None
+    """See `Prepared`."""
     outputs: dict[int, Any] = field(default_factory=dict)
     """What a task keeps of each slice."""
 
@@ -91,6 +94,7 @@ class CaseStream(IterableDataset):
         open: cases that are under way, by their index among `cases`.
         refused: cases that cannot be used, by index.
         choose: which slices of a volume are shown; all that are not empty, unless a task says otherwise.
+        check: what looks at slices before any class is given; None, unless a task says otherwise.
         seconds: that reading and preprocessing took, over all workers.
         is_left: whoever reads the stream is gone; it ends at the next case.
         keeps_pool: leave the workers running at the end, for further cases; `close` ends them.
@@ -123,6 +127,7 @@ class CaseStream(IterableDataset):
         self.open: dict[int, OpenCase] = {}
         self.refused: dict[int, UnreadableCase] = {}
         self.choose: Chooser = slices_with_signal
+        self.check: InputCheck | None = None
         self.seconds = {"reading": 0.0, "preprocessing": 0.0}
         self.pool: WorkerPool | None = None
         self.keeps_pool = False
@@ -136,7 +141,7 @@ class CaseStream(IterableDataset):
     def start(self) -> None:
         """Start the workers, so that they load their libraries while the network is loaded."""
         if self.workers and (self.cases or self.keeps_pool):
-            self.pool = WorkerPool(Preparer(self.deterministic, self.choose), self.workers)
+            self.pool = WorkerPool(self._preparer(), self.workers)
 
     def wait_until_ready(self) -> None:
         """Until the workers can begin, where there is something to do."""
@@ -193,13 +198,16 @@ class CaseStream(IterableDataset):
     def _prepared(self, cases: Sequence[Case]) -> Generator[Prepared | UnreadableCase]:
         if self.pool is not None:
             return self.pool.prepare(cases)
-        return prepare_here(cases, Preparer(self.deterministic, self.choose))
+        return prepare_here(cases, self._preparer())
+
+    def _preparer(self) -> Preparer:
+        return Preparer(self.deterministic, self.choose, self.check)
 
     def _items(self, index: int, prepared: Prepared) -> Iterator[dict[str, Any]]:
         for name, seconds in zip(self.seconds, prepared.seconds, strict=True):
             self.seconds[name] += seconds
         self.open[index] = OpenCase(
-            self.cases[index], prepared.image, prepared.wanted, prepared.warnings, prepared.sha256
+            self.cases[index], prepared.image, prepared.wanted, prepared.warnings, prepared.sha256, prepared.checked
         )
         for position, pixels in zip(prepared.wanted, prepared.slices, strict=True):
             yield {"image": self.intensity({"image": pixels})["image"], "case": index, "slice": position}

@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine
 from torch import nn
 
+from monai_brain.evaluation.input_check import InputCheck
 from monai_brain.inference.patients import Verdicts, patient_of
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.preparing import Chooser
@@ -31,10 +32,12 @@ class Task(ABC):
         labels: that its answers are from.
         verb: for the progress bar.
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
+        check: what looks at slices before anything is said of them; travels to workers too.
+        settings: what a run must be resumed with, beside its options.
+        notes: what a run says once at its start.
         divisible: whether the parts of a run can be done on several machines (`--part`).
         asks_again: whether the network is asked again for what becomes of a batch, which must then wait its turn.
-        chosen: what decides results besides the options of a run; a run that goes on must have the same.
-        note: that pages say.
+        page_note: what pages say of all results.
         verdicts: puts cases of a patient together; None: nothing does.
     """
 
@@ -44,10 +47,12 @@ class Task(ABC):
     labels: Sequence[str]
     verb: str
     choose: Chooser = staticmethod(slices_with_signal)
+    check: InputCheck | None = None
+    settings: Mapping[str, Any] = {}
+    notes: Sequence[str] = ()
     divisible: bool = True
     asks_again: bool = False
-    chosen: Mapping[str, Any] = {}
-    note: str = ""
+    page_note: str = ""
     verdicts: Verdicts | None = None
 
     def begin(self, output: Path, cases: Iterable[Case]) -> None:

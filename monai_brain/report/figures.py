@@ -413,7 +413,7 @@ def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], path: 
         upper.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="--", label="confidence = accuracy")
         upper.bar(centers, [own["accuracy"] for own in bins], width * 0.94, color=TRAINING_COLOR, label="accuracy")
         points = [[own[name] for own in bins] for name in ("confidence", "accuracy")]
-        upper.plot(*points, color=VALIDATION_COLOR, marker="o", markersize=3, linewidth=0, label="mean confidence")
+        upper.plot(*points, color=VALIDATION_COLOR, marker="o", markersize=3, linewidth=0, label="mean of the bin")
         upper.set(title=title, xlim=(0, 1), ylim=(0, 1.02))
         lower.bar(centers, [own["number"] for own in bins], width * 0.94, color="#888888")
         lower.set(xlabel="highest probability", yscale="log")

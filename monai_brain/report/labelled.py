@@ -36,16 +36,25 @@ def read_pooled(folder: Path) -> tuple[Labelled, dict[str, Any]]:
     Raises:
         UnusableTable: it is none, or was written before there were groups and folds in it.
     """
-    rows, manifest = _rows(folder / "predictions.csv"), _manifest(folder)
-    if manifest.get("kind") != "pooling" or not rows or not rows[0].get(FOLD):
-        raise UnusableTable(
-            f"{folder}: holds no pooled folds with groups; put the folds together: monai-brain pool RUN... -o FOLDER"
-        )
+    found, manifest = read_labelled(folder), _manifest(folder)
+    if manifest.get("kind") != "pooling" or len(set(found.folds)) < 2:
+        raise UnusableTable(f"{folder}: holds no pooled folds; put them together: monai-brain pool RUN... -o FOLDER")
+    return found, manifest["options"]
+
+
+def read_labelled(folder: Path) -> Labelled:
+    """What `monai-brain evaluate` or `pool` wrote; without folds, all is one.
+
+    Raises:
+        UnusableTable: it is none, or was written before there were groups in it.
+    """
+    rows = _rows(folder / "predictions.csv")
+    if not rows or not {"reference", GROUP} <= set(rows[0]):
+        raise UnusableTable(f"{folder}: its predictions have no groups; evaluate or pool again")
     names = _classes_in(rows[0])
     labels = np.array([names.index(row["reference"]) for row in rows])
-    folds = np.array([int(row[FOLD]) for row in rows])
-    groups: list[Hashable] = [row[GROUP] for row in rows]
-    return Labelled(_probabilities(rows, names), labels, groups, folds, names), manifest["options"]
+    folds = np.array([int(row.get(FOLD) or 1) for row in rows])
+    return Labelled(_probabilities(rows, names), labels, [row[GROUP] for row in rows], folds, names)
 
 
 def read_site(

@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from monai_brain.app.exchange import COOKIE
+from monai_brain.app.looking import EXAMPLE_SEED
+from monai_brain.data.demo import write_demo_slices
 from monai_brain.io.weights import write_weights
-from tests.browser.conftest import PHONE
+from tests.browser.conftest import DESKTOP, PHONE
 from tests.bundles.test_masks import BUNDLE as SEGMENTER
 from tests.bundles.test_masks import Bright, head, save
 from tests.conftest import BUNDLE, REPOSITORY, draw_phantom
@@ -84,10 +86,18 @@ def opened(page, server):
     return page
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """A synthetic head, which the input check takes for one."""
+    folder = tmp_path_factory.mktemp("rendered")
+    write_demo_slices(folder, patients=1, slices_per_patient=1, seed=EXAMPLE_SEED, workers=1)
+    return cv2.imread(str(next(folder.glob("*/*.png"))), cv2.IMREAD_GRAYSCALE)
+
+
 @pytest.fixture
-def slice_file(tmp_path):
+def slice_file(tmp_path, rendered):
     path = tmp_path / "slice.jpg"
-    cv2.imwrite(str(path), draw_phantom(0, 1, size=256))
+    cv2.imwrite(str(path), rendered)
     return path
 
 
@@ -117,6 +127,22 @@ def test_slice_shows_its_class_its_evidence_and_can_be_saved(opened, slice_file,
     assert row["path"] == "slice.jpg"
     assert row["status"] == "ok"
     assert cv2.imread(str(saved["overlay.png"])).shape[2] == 3
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_picture_of_no_head_gets_no_class_and_the_reason_in_words(opened, tmp_path, viewport):
+    opened.set_viewport_size(viewport)
+    picture = tmp_path / "phantom.png"
+    cv2.imwrite(str(picture), draw_phantom(0, 1, size=256))
+    give(opened, picture)
+    words = opened.inner_text(".mb-answer")
+    assert "No class is given" in words
+    assert "does not look like an MR slice of a head" in words
+    assert not opened.locator(".mb-bar").first.is_visible()
+    opened.get_by_text("What the network computed all the same").click()
+    assert opened.locator(".mb-bar").first.is_visible()
+    assert opened.locator(".mb-layer").count() == 0
+    assert opened.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
 def test_dicom_series_is_a_volume_with_a_slider_and_names_no_patient(opened, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 from monai_brain.evaluation.agreement import agreements, read_review
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.worklist import Case, write_review, write_worklist
+from tests.browser.conftest import DESKTOP, PHONE
 
 MARKUP = '<img src=x onerror="document.title=1">.png'
 CASES = [
@@ -55,6 +56,19 @@ def test_worklist_is_sorted_by_any_column_and_back(worklist):
     assert paths(worklist) == ["a10.png", "a9.png", MARKUP, "cut.png"]
     worklist.get_by_role("button", name="probability").click()
     assert paths(worklist) == [MARKUP, "a9.png", "a10.png", "cut.png"]
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_abstention_says_why_in_words_and_has_its_filter(folder, page, viewport):
+    page.set_viewport_size(viewport)
+    abstention = Case("noise.png", "abstained", "not_a_head", "", None, ["", ""], [], "thumbnails/a.jpg", "")
+    counts = {"status": {"abstained": 1, **COUNTS["status"]}, "label": COUNTS["label"]}
+    write_worklist(folder / "report.html", "Predictions", [abstention, *CASES], counts, 5, MORE, CLASS_NAMES)
+    page.goto((folder / "report.html").as_uri())
+    page.get_by_role("button", name="abstained 1").click()
+    assert paths(page) == ["noise.png"]
+    assert "No class. The picture does not look like an MR slice of a head." in page.inner_text("tbody tr:visible")
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
 def test_worklist_is_filtered_by_class_status_and_words(worklist):

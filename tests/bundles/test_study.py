@@ -169,6 +169,13 @@ def test_folds_of_a_study_score_every_image_once(data, folds, here, tmp_path):
     datalist = read(tmp_path / "out" / "fold_1.json")
     assert {item["fold"] for item in datalist["training"]} == {3}
     assert len(datalist["training"]) == 2 * sum(item["fold"] == 3 for item in read(folds)["items"])
+    # what is needed to calibrate weights of the same network
+    assert {row["path"]: int(row["fold"]) for row in scored} == {i["image"]: i["fold"] for i in read(folds)["items"]}
+    weights = tmp_path / "out" / "ann_baseline" / "fold_1" / "seed_0"
+    fitted = runner.invoke(app, ["calibrate", str(pooled), "--weights", str(weights)])
+    assert fitted.exit_code == 0, fitted.output
+    about = read(weights / "calibration.json")["fitted_on"]
+    assert (about["slices"], about["groups"]) == (len(scored), len({row["group"] for row in scored}))
     # one fold twice is no cross-validation
     run = tmp_path / "out" / "ann_baseline" / "fold_1" / "seed_0"
     twice = runner.invoke(app, ["pool", str(run), str(run), "-o", str(tmp_path / "twice")])

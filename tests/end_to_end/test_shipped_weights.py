@@ -3,15 +3,20 @@
 import csv
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_sample_image
 from typer.testing import CliRunner
 
+from monai_brain.app.looking import EXAMPLE_SEED
 from monai_brain.cli import app
 from monai_brain.data import splits
+from monai_brain.data.demo import write_demo_slices
 from monai_brain.data.pairs import find_pairs
 from monai_brain.data.splits import load_datalist
+from monai_brain.evaluation.input_check import find_input_check
 from monai_brain.evaluation.segmentation import overlap
 from monai_brain.io.read import read_mask
 from monai_brain.io.settings import read as read_settings
@@ -51,7 +56,9 @@ def test_predict_uses_them_by_default_and_is_right(real_data, frozen_split, tmp_
     scans.mkdir()
     for number, item in enumerate(items):
         shutil.copy(item["image"], scans / f"{number:03d}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--precision", "bf16"])
+    result = CliRunner().invoke(
+        app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--precision", "bf16", "--answer-anyway"]
+    )
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = {row["path"]: row["label"] for row in csv.DictReader(file)}
@@ -149,12 +156,25 @@ def test_small_network_is_small_described_and_warns_of_what_it_learned(real_data
         for number, image in enumerate(own):
             (scans / name).mkdir(parents=True, exist_ok=True)
             shutil.copy(image, scans / name / f"{number}.jpg")
-    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--fast"])
+    result = CliRunner().invoke(app, ["predict", str(scans), "-o", str(tmp_path / "out"), "--fast", "--answer-anyway"])
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert all("learned_slice" in row["warnings"] for row in rows)
     assert sum(row["path"].startswith(row["label"]) for row in rows) >= 18  # it learned from them: no figure of merit
+
+
+@pytest.mark.parametrize("weights", [BUNDLE / "models", BUNDLE / "models" / "fast"], ids=["default", "fast"])
+def test_input_check_lies_beside_the_weights_and_tells_heads_from_other_things(weights, tmp_path):
+    check = find_input_check(weights / "model.safetensors")
+    assert check is not None
+    assert check.path.stat().st_size < 1_000_000
+    write_demo_slices(tmp_path, patients=4, slices_per_patient=2, seed=EXAMPLE_SEED, workers=1)
+    heads = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted(tmp_path.glob("*/*.png"))]
+    assert sum(check.reason(own[None]).code == "" for own in check(heads)) >= 7
+    others = [cv2.cvtColor(load_sample_image(name), cv2.COLOR_RGB2GRAY) for name in ("china.jpg", "flower.jpg")]
+    others += [np.random.default_rng(n).integers(0, 255, (200, 200), np.uint8) for n in range(3)]
+    assert [check.reason(own[None]).code for own in check(others)] == ["not_a_head"] * 5
 
 
 def test_fast_and_weights_together_are_refused(tmp_path):

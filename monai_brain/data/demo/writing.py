@@ -20,6 +20,9 @@ from monai_brain.data.demo.lesions import LESIONS, Head, Lesion
 from monai_brain.io.write import atomic, refuse_existing
 from monai_brain.labels import CLASS_NAMES
 
+DEMO_PREFIX = "synthetic_"
+"""Of the names of everything that is rendered."""
+
 SLICES_PER_PATIENT = 10
 PATIENT_PATTERN = r"patient_(\d+)"
 """For `index --patient-pattern`."""
@@ -178,7 +181,7 @@ def _write_patient(patient: _Patient) -> None:
         along = {"axial": 2, "coronal": 1, "sagittal": 0}[plane]
         at_mm = float(center_mm[along]) + random.uniform(-reach_mm, reach_mm)
         image = acquire_slice(head, plane, at_mm, random).image
-        name = f"synthetic_patient_{patient.number:04d}_{plane}_{index:02d}.png"
+        name = f"{DEMO_PREFIX}patient_{patient.number:04d}_{plane}_{index:02d}.png"
         _write_png(patient.folder / patient.class_name / name, image)
 
 
@@ -207,7 +210,7 @@ def _write_volume(job: _Volume) -> int:
 
 
 def _write_nifti(job: _Volume, volume: DemoVolume) -> None:
-    name = f"synthetic_{job.number:04d}"
+    name = f"{DEMO_PREFIX}{job.number:04d}"
     for ending, sequence in (("t1n", "t1"), ("t2f", "flair"), ("t1c", "t1c")):
         voxels = np.rint(volume.sequences[sequence] * FULL_SCALE).astype(np.int16)
         _save_nifti(job.folder / name / f"{name}-{ending}.nii.gz", voxels, volume.affine_ras)

@@ -1,0 +1,133 @@
+"""Whether a picture is what a classifier was trained for: a head, in T1 with contrast, like those it learned from."""
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from monai_brain.io.weights import load_weights
+from monai_brain.networks.input_check import InputCheckNet
+
+INPUT_CHECK = "input_check.safetensors"
+"""Beside weights: the fitted check, plain numbers."""
+
+KINDS = ("t1c", "t1", "flair", "t2", "not_a_head")
+"""What the check tells apart; the first one is what the classifier was trained for."""
+
+SIDE_PIXELS = 96
+"""Of the square that the check looks at."""
+
+HEAD_ROWS = 0.15
+"""Of the brightest row's mean: rows and columns above are picture, the others background with thin text or lines."""
+
+MARGIN = 0.04
+"""Around the picture, of its side."""
+
+WHITE_QUANTILE, LEAST_WHITE = 0.99, 0.05
+"""What becomes 1 before the network, and its least value: a picture that is nearly empty stays dark."""
+
+
+class Reason(NamedTuple):
+    """What the check says of a case."""
+
+    code: str
+    """Of `report.reasons`; empty where nothing speaks against a class."""
+    sequence: str
+    """That the file says or else the picture shows, such as `flair`; empty for what is no head."""
+
+
+class InputCheck:
+    """A fitted check; travels to workers by its path, and loads there.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getstate__(self) -> dict[str, Path]:
+        return {"path": self.path}
+
+    @functools.cached_property
+    def network(self) -> InputCheckNet:
+        """With its numbers.
+
+        Raises:
+            UnusableWeights: the file does not hold them.
+        """
+        network = InputCheckNet(len(KINDS))
+        load_weights(network, self.path)
+        return network.eval()
+
+    def __call__(self, slices: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities of `KINDS`, and the distance from what was learned, (N, 6) float32.
+
+        Args:
+            slices: N times uint8 (H, W).
+        """
+        # one by one, so that a slice's digits do not depend on its neighbors
+        return np.concatenate([self.of_thumbnails(thumbnail(gray)[None]) for gray in slices])
+
+    def of_thumbnails(self, pictures: np.ndarray) -> np.ndarray:
+        """As `__call__`, of what `thumbnail` makes, (N, `SIDE_PIXELS`, `SIDE_PIXELS`)."""
+        with torch.inference_mode():
+            logits, distances = self.network(as_network_input(pictures))
+            return torch.cat([logits.softmax(dim=1), distances[:, None]], dim=1).numpy()
+
+    def reason(self, scores: np.ndarray, said: str = "") -> Reason:
+        """What speaks against a class for a case.
+
+        Args:
+            scores: of its slices, (N, 6); those of a volume count together.
+            said: the sequence that the file itself names; empty: it names none. It goes before what the picture shows.
+        """
+        least_probability, most_distance = self.network.limits.tolist()
+        *kinds, distance = np.append(scores[:, :-1].mean(axis=0), np.median(scores[:, -1]))
+        seen = KINDS[int(np.argmax(kinds))]
+        accepted = kinds[0] >= least_probability
+        if seen == "not_a_head" and not accepted:
+            return Reason("not_a_head", "")
+        other = KINDS[1 + int(np.argmax(kinds[1:-1]))]
+        sequence = said or (KINDS[0] if accepted else other)
+        if sequence != KINDS[0]:
+            return Reason("other_sequence", sequence)
+        return Reason("unlike_training" if distance > most_distance else "", sequence)
+
+
+def find_input_check(weights: Path) -> InputCheck | None:
+    """The check that lies beside a weight file; None where there is none."""
+    path = weights.with_name(INPUT_CHECK)
+    return InputCheck(path) if path.is_file() else None
+
+
+def thumbnail(gray: np.ndarray) -> np.ndarray:
+    """The picture without its background, in a small square, uint8 (`SIDE_PIXELS`, `SIDE_PIXELS`).
+
+    Args:
+        gray: uint8 (H, W).
+    """
+    for axis in (1, 0):
+        means = gray.mean(axis=axis)
+        kept = np.flatnonzero(means >= HEAD_ROWS * means.max())
+        margin = round(MARGIN * (kept[-1] + 1 - kept[0]))
+        span = slice(max(0, kept[0] - margin), kept[-1] + 1 + margin)
+        gray = gray[span] if axis == 1 else gray[:, span]
+    height, width = gray.shape
+    side = max(height, width)
+    above, left = (side - height) // 2, (side - width) // 2
+    square = np.pad(gray, ((above, side - height - above), (left, side - width - left)))
+    method = cv2.INTER_AREA if side >= SIDE_PIXELS else cv2.INTER_LINEAR
+    return cv2.resize(square, (SIDE_PIXELS, SIDE_PIXELS), interpolation=method)
+
+
+def as_network_input(pictures: np.ndarray | Tensor) -> Tensor:
+    """Thumbnails (N, h, w), 0 to 255, as the network takes them: (N, 1, h, w), their brightest parts at 1."""
+    scaled = torch.as_tensor(pictures).float() / 255
+    white = torch.quantile(scaled.flatten(1), WHITE_QUANTILE, dim=1).clamp(min=LEAST_WHITE)
+    return (scaled / white[:, None, None]).clamp(0, 1.5)[:, None]

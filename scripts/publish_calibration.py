@@ -1,0 +1,171 @@
+"""Write docs/calibration.md from the pooled folds of a cross-validation with patients apart.
+
+python scripts/publish_calibration.py POOLED [--heads EVALUATION]
+
+POOLED is what `monai-brain study` with folds, or `monai-brain pool`, wrote. EVALUATION is an evaluation of weights on
+slices of whole heads that they did not learn from (held_out.json of `monai-brain label-slices`), scaled by the
+temperature of all folds.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from publishing import table_section
+
+from monai_brain.evaluation.by_folds import Labelled, figures_by_folds
+from monai_brain.evaluation.calibrated import VERDICT_RULE, together
+from monai_brain.evaluation.calibration import BINS, fit_temperature, scaled
+from monai_brain.evaluation.site import bounded_mean
+from monai_brain.evaluation.verdict import LEAST_TUMOR_SHARE, RULES
+from monai_brain.labels import index_of_no_tumor
+from monai_brain.report.figures import draw_reliability
+from monai_brain.report.html import Table
+from monai_brain.report.labelled import read_labelled, read_pooled
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+PAGE, FIGURE = DOCS / "calibration.md", DOCS / "images" / "reliability.png"
+
+INTRODUCTION = f"""\
+# Calibration, sets of classes, verdicts on patients
+
+How far the classifier's probabilities can be taken at their word, with patients apart. Every figure here is of slices
+whose patient neither the network nor the fit of the calibration saw: each fold is scored by a network trained without
+it, and calibrated with the temperature and the thresholds of the other folds. What ships is fitted on all folds.
+
+- **Calibration error** (ECE): predictions are put into {BINS} bins of equal width by their highest probability; the gap
+  between mean probability and accuracy of a bin, averaged over bins by their number of predictions. It is never
+  negative, so that even perfect probabilities do not reach 0.
+- **Brier score**: squared error of all probabilities, summed over classes, from 0 to 2.
+- **Sets**: by class, a class belongs to the set from that probability on which gives the coverage asked for (split
+  conformal prediction by class). Groups count once each, however many slices they have, as slices of a patient are
+  alike. For a slice drawn from a new patient of a class, the set then holds the class with at least the probability
+  asked for, if the patient is drawn as those of the folds were. Nothing is said of all slices of one patient together,
+  nor of other scanners, sequences and clinics: for those there is `monai-brain calibrate --site`.
+- The networks of the folds learned from a part of the data each. The weights that ship are of the same recipe
+  and learned from all of it, so their own calibration cannot be measured on it; it is taken to be that of the folds.
+
+Groups are stacks of the Cheng set and look-alikes of the other images ([patients apart](patients_apart.md)).
+"""
+
+COMMANDS = """\
+## Commands
+```
+monai-brain study study.yaml -o STUDY          # as in patients_apart.md; or monai-brain pool RUN... -o POOLED
+monai-brain calibrate STUDY/mobilenet_v2_t1c/pooled_seed_0 --fast
+monai-brain evaluate BUNDLE/models/fast --dataset-dir HEADS --datalist HEADS/held_out.json -o ON_HEADS
+python scripts/publish_calibration.py STUDY/mobilenet_v2_t1c/pooled_seed_0 --heads ON_HEADS
+```
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pooled", type=Path)
+    parser.add_argument("--heads", type=Path)
+    options = parser.parse_args()
+    found, _ = read_pooled(options.pooled)
+    figures = figures_by_folds(found)
+    calibration = figures["calibration"]
+    curves = {name.capitalize(): calibration[name]["reliability"] for name in ("before", "after")}
+    draw_reliability({f"{name} scaling": bins for name, bins in curves.items()}, FIGURE)
+    sections = [
+        table_section("Before and after scaling", scaling_table(calibration)),
+        "![Accuracy by highest probability, before and after scaling](images/reliability.png)\n",
+        table_section("Sets for slices", coverage_table(figures["sets_of_slices"], "slices")),
+        table_section("Sets for groups", coverage_table(figures["sets_of_patients"], "groups")),
+        table_section("Verdicts on groups of several slices", verdict_table(figures["verdicts"])),
+        f"`predict` goes by: {rule_in_use()}.\n",
+    ]
+    if options.heads:
+        temperature = fit_temperature(found.probabilities, found.labels)
+        on_heads = heads_table(read_labelled(options.heads), temperature)
+        sections.append(table_section("Verdicts on whole heads", on_heads))
+    PAGE.write_text("\n".join([INTRODUCTION, *sections, COMMANDS]), encoding="utf-8")
+
+
+def rule_in_use() -> str:
+    name = next(name for name, rule in RULES.items() if rule is VERDICT_RULE)
+    return f"{name}, where these are at least {LEAST_TUMOR_SHARE:.0%} of all" if "called a tumor" in name else name
+
+
+def scaling_table(calibration: Mapping[str, Any]) -> Table:
+    temperatures = ", ".join(f"{own:.2f}" for own in calibration["temperatures"])
+    number = len(calibration["temperatures"])
+    caption = (
+        f"{calibration['slices']} slices of {calibration['groups']} groups in {number} folds; temperatures that the "
+        f"folds were scaled by: {temperatures}"
+    )
+    rows = [
+        [name, *(f"{calibration[name][key]:.4f}" for key in ("calibration_error", "brier_score"))]
+        for name in ("before", "after")
+    ]
+    return Table(caption, ["", "calibration error", "Brier score"], rows)
+
+
+def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
+    names = list(rows[0]["by_class"])
+    caption = (
+        f"Share of the sets that hold the true class, mean over groups with 95 % intervals; sets of {unit}. Single and "
+        "empty are shares of all sets"
+    )
+    cells = [
+        [
+            f"{row['asked']:.0%}",
+            *(covered(own) for own in row["by_class"].values()),
+            *(f"{row['mean_size']:.2f}", f"{row['single']:.3f}", f"{row['empty']:.3f}"),
+        ]
+        for row in rows
+    ]
+    counts = [f"{name} ({own['groups']} groups)" for name, own in zip(names, rows[0]["by_class"].values(), strict=True)]
+    return Table(caption, ["asked for", *counts, "mean size", "single", "empty"], cells)
+
+
+def covered(own: Mapping[str, Any]) -> str:
+    if not own["groups"]:
+        return "undefined"
+    low, high = own["interval"]
+    return f"{own['covered']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    names = list(rows[0]["by_class"])
+    cells = [
+        [
+            row["rule"],
+            "{:.3f} ({:.3f} to {:.3f})".format(row["accuracy"], *row["interval"]),
+            *(f"{own['accuracy']:.3f} of {own['groups']}" for own in row["by_class"].values()),
+        ]
+        for row in rows
+    ]
+    caption = "Accuracy of the put together class, on all groups of more than one slice and by class"
+    return Table(caption, ["rule", "accuracy", *names], cells)
+
+
+def heads_table(found: Labelled, temperature: float) -> Table:
+    """Heads that all have a tumor, with slices that do not show it; these alone stand for heads without a tumor."""
+    no_tumor = index_of_no_tumor(found.class_names)
+    calibrated = found._replace(probabilities=scaled(found.probabilities, temperature))
+    free = calibrated.part(found.labels == no_tumor)
+    rows = []
+    for name, rule in RULES.items():
+        whole, without = (
+            together(own.probabilities, own.labels, own.groups, own.class_names, rule) for own in (calibrated, free)
+        )
+        chosen, alarms = (own.probabilities.argmax(axis=1) for own in (whole, without))
+        shares = [chosen == whole.labels, chosen != no_tumor, alarms != no_tumor]
+        rows.append([name, *("{:.3f} ({:.3f} to {:.3f})".format(*bounded_mean(own)) for own in shares)])
+    shown = int(np.sum(found.labels != no_tumor))
+    caption = (
+        f"{len(set(found.groups))} heads with a tumor that no training saw; {shown} of {len(found.labels)} slices show "
+        "it. With 95 % intervals. Heads without a tumor were not at hand: the last column has verdicts on the slices "
+        "above and below the tumors alone, which are harder than those of healthy heads"
+    )
+    columns = ["rule", "right class", "called a tumor", "called a tumor without the slices that show it"]
+    return Table(caption, columns, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Write docs/limits.md: what the input check refuses, of pictures that no fitting saw.
+
+python scripts/publish_input_check.py WEIGHTS --images NICKPARVAR --folds classification_v2.json --heads KAGGLE_3M
+    --split segmentation_v2.json --others PICTURES --elsewhere HEADS
+
+WEIGHTS is a folder of weights with an input check beside them. PICTURES holds pictures that show no MR head
+(photographs, CT, other parts of the body), folders of volumes in HEADS are named `with_skull` and
+`skull_stripped`, their files after patient and sequence, `one_flair.nii.gz`.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from fit_input_check import part_of
+from input_check_images import LEAST_TISSUE, SEQUENCES, Picture, lgg_slices, other_pictures, public_slices
+from publishing import table_section
+from scipy.stats import binomtest
+
+from monai_brain.evaluation.input_check import KINDS, InputCheck, find_input_check, thumbnail
+from monai_brain.evaluation.intervals import group_bootstrap
+from monai_brain.inference.apply import predict_folder
+from monai_brain.inference.classification import slices_with_head
+from monai_brain.io import Case, UnreadableCase, find_cases, read_case
+from monai_brain.io.read import read_image
+from monai_brain.io.sequences import named_sequence
+from monai_brain.io.weights import find_weights
+from monai_brain.report.html import Table
+from monai_brain.transforms.load import as_8_bits, to_network_channels
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "limits.md"
+RENDERED, RENDERED_SEED = 400, 1
+TIMED = 100
+GOOD_REFUSED = (0.005, 0.01, 0.02, 0.05, 0.10)
+"""Shares at which the curve is read."""
+
+TEXT = """# What it does not answer
+
+Before a class is shown, the input check looks at every slice: is it an MR slice of a head, which sequence does it show,
+and is it like those that the classifier was trained on. If not, the case gets no class: its status is `abstained`, its
+code `not_a_head`, `other_sequence` or `unlike_training`, and the probabilities stay in their columns.
+`--answer-anyway` gives the class with that code as a warning. What a DICOM header or a file's name says of the sequence
+goes before what the picture shows; here only the picture was looked at.
+
+The check is a network of {parameters} numbers on {side}x{side} pixels, the same for every engine. It learned from
+folds 1 to 3 of the public set's Cheng slices (T1 with contrast), from the three sequences of the LGG patients that have
+all of them and that the split does not hold out, from some of {by_eye} slices of the public set whose sequence is plain
+to see, and from photographs, noise, shapes and text; its limits come from validation slices. None of the pictures below
+were among them. It takes {milliseconds:.1f} ms of one core for a slice of 512x512. Intervals are 95 %, over patients or
+pictures.
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    for name in ("--images", "--folds", "--heads", "--split", "--others", "--elsewhere"):
+        parser.add_argument(name, type=Path, required=True)
+    options = parser.parse_args()
+    check = find_input_check(find_weights(options.weights))
+    if check is None:
+        raise SystemExit(f"{options.weights}: no input check lies there; python scripts/fit_input_check.py fits one")
+    public = list(public_slices(options.images, options.folds))
+    lgg = list(lgg_slices(options.heads, options.split))
+    own = [one for one in [*public, *lgg] if part_of(one) == "test"]
+    rendered = [one for one in other_pictures(RENDERED, RENDERED_SEED) if one.source != "photograph"]
+    pictures = [*own, *pictures_of(options.others), *rendered, *heads_elsewhere(options.elsewhere)]
+    scores = check.of_thumbnails(np.stack([one.pixels for one in pictures]))
+    by_eye = sum(bool(one.kind) and one.source == "other" for one in public)
+    parameters = sum(own.numel() for own in check.network.parameters())
+    side, milliseconds = pictures[0].pixels.shape[0], milliseconds_a_slice(check)
+    lines = [TEXT.format(parameters=parameters, side=side, by_eye=by_eye, milliseconds=milliseconds)]
+    lines += [
+        table_section("What is refused", refusals(check, pictures, scores)),
+        table_section("By class of the public set", by_class(check, pictures, scores)),
+        table_section("Whole volumes", volumes(check, pictures, scores)),
+        table_section("The curve", curve(pictures, scores)),
+        flair_section(check, lgg, options.weights),
+        "## Command\n```\n" + __doc__.split("\n\n")[1] + "\n```\n",
+    ]
+    PAGE.write_text("\n".join(lines), encoding="utf-8")
+
+
+def milliseconds_a_slice(check: InputCheck) -> float:
+    """Time of one core."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    slices = [np.random.default_rng(0).integers(0, 255, (512, 512), np.uint8)] * TIMED
+    began = time.process_time()
+    check(slices)
+    return (time.process_time() - began) / TIMED * 1000
+
+
+def pictures_of(folder: Path) -> Iterator[Picture]:
+    """What can be read there; what cannot gets no class anyway."""
+    for case in find_cases(folder):
+        if isinstance(case, Case):
+            try:
+                image = as_8_bits(read_case(case))
+            except UnreadableCase:
+                continue
+            yield Picture(thumbnail(to_network_channels(image, gray=True)[0][0]), "not_a_head", "files", case.id, 0)
+
+
+def heads_elsewhere(folder: Path) -> Iterator[Picture]:
+    """Slices with enough head of the volumes of other data sets; their source is named after their folder."""
+    for path in sorted(folder.rglob("*.nii.gz")):
+        volume = as_8_bits(read_case(Case(path.name, (path,), "volume"))).pixels
+        for index in slices_with_head(volume):
+            pixels, patient = thumbnail(volume[0, index]), path.name.rpartition("_")[0]
+            yield Picture(pixels, named_sequence(path.name), path.parent.name, patient, 0)
+
+
+def is_refused(check: InputCheck, scores: np.ndarray) -> bool:
+    return bool(check.reason(scores).code)
+
+
+def refusals(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray) -> Table:
+    """Share refused by what pictures show and where they come from."""
+    refused = np.array([is_refused(check, own[None]) for own in scores])
+    rows = []
+    for kind in KINDS:
+        sources = sorted({one.source for one in pictures if one.kind == kind})
+        for source in [*sources, *(["all"] if len(sources) > 1 else [])]:
+            chosen = [i for i, one in enumerate(pictures) if one.kind == kind and source in (one.source, "all")]
+            groups = [f"{pictures[i].source} {pictures[i].group}" for i in chosen]
+            if kind == "not_a_head":
+                groups = [str(i) for i in chosen]
+            share = with_interval(refused[chosen], groups)
+            rows.append((kind, source, str(len(chosen)), str(len(set(groups))), share))
+    caption = (
+        "Share of slices that get no class. `cheng` and `lgg` are held-out patients, `other` slices of the public set "
+        "known by eye, `with_skull` and `skull_stripped` heads of other data sets; `files` are pictures of other "
+        "things, the rest is rendered"
+    )
+    return Table(caption, ("shows", "source", "slices", "patients or pictures", "refused"), rows)
+
+
+def with_interval(refused: np.ndarray, groups: Sequence[str]) -> str:
+    """A share with its interval over groups; where all or none are refused, the exact one of so many groups."""
+    share = float(refused.mean())
+    if share in (0, 1):
+        number = len(set(groups))
+        low, high = binomtest(number if share else 0, number).proportion_ci()
+    else:
+        low, high = group_bootstrap(lambda drawn: float(refused[drawn].mean()), groups)
+    return f"{share:.3f} ({low:.3f} to {high:.3f})"
+
+
+def by_class(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray) -> Table:
+    """Refusals of the public set's held-out fold by class and by what the check sees."""
+    reasons = [check.reason(own[None]) for own in scores]
+    rows = []
+    for label in sorted({one.label for one in pictures if one.label}):
+        own = [reason for one, reason in zip(pictures, reasons, strict=True) if one.label == label]
+        seen = Counter(reason.sequence if reason.code == "other_sequence" else reason.code or "class" for reason in own)
+        words = ", ".join(f"{name} {number}" for name, number in seen.most_common())
+        rows.append((label, str(len(own)), f"{1 - seen['class'] / len(own):.3f}", words))
+    caption = (
+        "Fold 5 of the public set. Its class `notumor` holds T2, FLAIR, plain T1 and CT beside T1 with contrast, so "
+        "many of it are rightly refused; the last column says what the check sees"
+    )
+    return Table(caption, ("class", "slices", "refused", "outcome"), rows)
+
+
+def volumes(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray) -> Table:
+    """Refusals of whole volumes, whose slices count together."""
+    named = [
+        ((one.kind, one.source, one.group), own)
+        for one, own in zip(pictures, scores, strict=True)
+        if one.source in ("lgg", "with_skull", "skull_stripped")
+    ]
+    named.sort(key=lambda pair: pair[0])
+    outcome: dict[tuple[str, str], list[bool]] = {}
+    for (kind, source, _), own in groupby(named, key=lambda pair: pair[0]):
+        outcome.setdefault((kind, source), []).append(is_refused(check, np.stack([scores for _, scores in own])))
+    rows = [(kind, source, str(len(own)), str(sum(own))) for (kind, source), own in outcome.items()]
+    return Table("Slices of a volume count together", ("shows", "source", "volumes", "refused"), rows)
+
+
+def curve(pictures: Sequence[Picture], scores: np.ndarray) -> Table:
+    """Refused good against refused bad, for other limits of the probability."""
+    kinds = np.array([one.kind for one in pictures])
+    rows = []
+    for share in GOOD_REFUSED:
+        limit = np.quantile(scores[kinds == KINDS[0], 0], share)
+        refused = [f"{(scores[kinds == kind, 0] < limit).mean():.3f}" for kind in KINDS[1:]]
+        rows.append((f"{share:.3f}", f"{limit:.3f}", *refused))
+    columns = (f"refused of {KINDS[0]}", "limit", *KINDS[1:])
+    return Table("Shares refused when the limit of the probability is moved; all sources together", columns, rows)
+
+
+def flair_section(check: InputCheck, lgg: Sequence[Picture], weights: Path) -> str:
+    """What the classifier says of the held-out patients' FLAIR slices that pass."""
+    flair = [one for one in lgg if one.kind == "flair" and part_of(one) == "test"]
+    scores = check.of_thumbnails(np.stack([one.pixels for one in flair]))
+    passed = [one for one, own in zip(flair, scores, strict=True) if not is_refused(check, own[None])]
+    labels: Counter[str] = Counter()
+    if passed:
+        with tempfile.TemporaryDirectory() as scratch:
+            scans = Path(scratch) / "scans"
+            scans.mkdir()
+            for number, one in enumerate(passed):
+                slice_in_flair = read_image(Path(one.path)).pixels[SEQUENCES.index("flair")]
+                cv2.imwrite(str(scans / f"{number}.png"), slice_in_flair)
+            predict_folder(scans, Path(scratch) / "out", weights=str(weights), answer_anyway=True)
+            rows = (Path(scratch) / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
+            labels = Counter(row.split(",")[3] for row in rows)
+    said = ", ".join(f"{name} {number}" for name, number in labels.items()) or "none"
+    return (
+        f"\n## Gliomas in FLAIR\nOf {len({one.group for one in flair})} held-out LGG patients ({len(flair)} slices in "
+        f"FLAIR with at least {LEAST_TISSUE:.0%} tissue), {len({one.group for one in passed})} have a slice that gets "
+        f"a class ({len(passed)} slices: {said}).\n"
+    )
+
+
+if __name__ == "__main__":
+    main()

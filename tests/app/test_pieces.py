@@ -1,0 +1,31 @@
+"""What the page says of a result."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monai_brain.app import pieces
+from monai_brain.inference.prediction import ABSTAINED, Prediction
+from monai_brain.inference.session import Result
+from monai_brain.report.reasons import ABSTENTIONS
+
+
+def result(prediction):
+    gray = np.zeros((4, 4), np.uint8)
+    return Result(prediction, "slice", (0,), (gray,), (torch.zeros(3, 4, 4),), (), None, 0, Path())
+
+
+@pytest.mark.parametrize("code", ABSTENTIONS)
+def test_abstention_gives_the_reason_in_words_and_no_class(code):
+    html = pieces.answer(result(Prediction("a.png", ABSTAINED, code, values={"prob_glioma": "0.9"})))
+    assert ABSTENTIONS[code] in html
+    assert "<h2>No class is given</h2>" in html
+    assert html.index("<details>") < html.index("glioma")
+
+
+def test_rendered_examples_are_called_synthetic_where_their_answer_stands():
+    row = Prediction("synthetic_patient_0000_axial_00.png", "ok", "", "glioma", 0.9, {"prob_glioma": "0.9"})
+    assert pieces.SYNTHETIC in pieces.answer(result(row))
+    assert pieces.SYNTHETIC not in pieces.answer(result(row._replace(path="a.png")))
