@@ -16,6 +16,7 @@ import numpy as np
 import PIL.Image
 from publishing import table_section
 
+from monai_brain.evaluation.intervals import with_interval
 from monai_brain.report.html import Table
 from monai_brain.report.segmentation import every_patient, lesion_table, patient_table, read_patients
 
@@ -86,7 +87,7 @@ def size_table(metrics: dict[str, Any]) -> Table:
             name,
             str(own["number"]),
             "{} to {}".format(*own["reference_pixels"]),
-            "{:.3f} ({:.3f} to {:.3f})".format(own["mean_dice"], *own["mean_interval"]),
+            with_interval(own["mean_dice"], own["mean_interval"]),
             f"{own['mean_size_bias']:+.3f}",
         ]
         for name, own in metrics["by_size"].items()
@@ -122,7 +123,7 @@ def paired_table(metrics: dict[str, Any]) -> Table:
         str(own["patients"]),
         f"{own['mean_dice']:.3f}",
         f"{own['other_mean_dice']:.3f}",
-        "{:+.3f} ({:+.3f} to {:+.3f})".format(own["mean"], *own["interval"]),
+        with_interval(own["mean"], own["interval"], "+"),
         str(own["better"]),
     ]
     return Table(caption, ["patients", "mean Dice", "of the others", "difference", "patients who gain"], [row])

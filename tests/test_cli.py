@@ -117,6 +117,8 @@ WRITING = {
     "pool": (["pool", "IN", "-o", "OUT"], "folder"),
     "compare": (["compare", "IN", "-o", "OUT"], "folder"),
     "agree": (["agree", "IN", "-o", "OUT"], "file"),
+    "evaluate": (["evaluate", "IN", "IN", "-o", "OUT"], "folder"),
+    "report": (["report", "IN", "-o", "OUT"], "file"),
 }
 
 

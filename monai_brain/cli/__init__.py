@@ -18,8 +18,8 @@ from monai_brain.cli import (  # noqa: F401  (each adds its commands to the appl
     training,
     trust,
 )
-from monai_brain.cli.shared import EXIT_WRONG_USE, app, console, errors
-from monai_brain.workflow import EXIT_ENVIRONMENT, NO_SPACE, innermost, message_for_users
+from monai_brain.cli.shared import app, console, errors
+from monai_brain.workflow import EXIT_ENVIRONMENT, EXIT_WRONG_USE, NO_SPACE, innermost, message_for_users
 
 __all__ = ["app", "main"]
 
@@ -87,9 +87,8 @@ def _used_up(error: BaseException) -> str | None:
 
         is_so = any(words in str(root) for words in OUT_OF_MEMORY)
     elif isinstance(root, OSError):
-        from monai_brain.io.lock import FolderLost
-
-        if isinstance(root, FolderLost):
+        lock = sys.modules.get("monai_brain.io.lock")  # importing it would take seconds
+        if lock is not None and isinstance(root, lock.FolderLost):
             return str(root)
         is_so = root.errno in USED_UP
     else:

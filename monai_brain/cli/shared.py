@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-EXIT_WRONG_USE, EXIT_FINDINGS = 2, 3
+EXIT_FINDINGS = 3
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,12 +75,13 @@ def train(
     overrides = _settings(setting or [])
     from monai_brain.inference.apply import find_bundle, start_workflow
 
-    files = [find_bundle(bundle) / "configs" / "train.yaml"]
+    place = find_bundle(bundle)
+    folder = output or place / "runs" / time.strftime("%Y-%m-%d_%H-%M-%S")
+    files = [place / "configs" / "train.yaml"]
     files.append(_overlay(files[0].parent / "networks", network))
-    given = {"output_dir": output, "max_epochs": epochs, "weights": weights, "resume": resume or None}
+    given = {"output_dir": folder, "max_epochs": epochs, "weights": weights, "resume": resume or None}
     overrides |= {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
     workflow = start_workflow(files, "train", dataset_dir=str(data), datalist=str(split), **overrides)
-    folder = Path(workflow.parser.get_parsed_content("output_dir"))
     console.print(f"Training {network} on {data}; results go to {folder}", soft_wrap=True, markup=False)
     workflow.run()
     _print_summary(folder, data, bundle)

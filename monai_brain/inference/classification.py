@@ -165,7 +165,7 @@ class Classification(Task):
         self.explainer: Explainer | None = None
         self.learned = LearnedSlices(weights) if weights is not None else None
         self.check = find_input_check(find_weights(Path(weights))) if weights is not None else None
-        self.chosen = {**self.chosen, "input_check": sha256_of(self.check.path) if self.check else None}
+        self.settings = {"input_check": sha256_of(self.check.path) if self.check else None}
         self.notes = () if self.check else (NO_CHECK,)
         self.going_by(find_sets(weights, calibration, coverage, class_names), patient_pattern)
 

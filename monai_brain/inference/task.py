@@ -33,6 +33,7 @@ class Task(ABC):
         verb: for the progress bar.
         choose: which slices of a volume the network is shown; a function of a module, as it travels to workers.
         check: what looks at slices before anything is said of them; travels to workers too.
+        settings: what a run must be resumed with, beside its options.
         notes: what a run says once at its start.
         divisible: whether the parts of a run can be done on several machines (`--part`).
         asks_again: whether the network is asked again for what becomes of a batch, which must then wait its turn.
@@ -47,6 +48,7 @@ class Task(ABC):
     verb: str
     choose: Chooser = staticmethod(slices_with_signal)
     check: InputCheck | None = None
+    settings: Mapping[str, Any] = {}
     notes: Sequence[str] = ()
     divisible: bool = True
     asks_again: bool = False

@@ -158,8 +158,7 @@ def test_evidence_is_compared_with_reference_masks_by_patient(trained, pairs, tm
     assert found["all"]["slices"] == len(explained) == 10 - found["all"]["empty_maps"]
     mean = float(np.mean([float(row["inside_mask"]) for row in explained]))
     assert found["all"]["inside_mask"]["mean"] == pytest.approx(mean, abs=1e-3)
-    low, high = found["all"]["inside_mask"]["interval"]
-    assert low < mean < high
+    assert found["all"]["inside_mask"]["interval"] is None  # two patients
     tumors = [row for row in explained if row["predicted"] != "notumor"]
     assert found["any tumor"]["slices"] == len(tumors)
     assert "examples_" in (tmp_path / "localization.html").read_text()

@@ -89,7 +89,8 @@ def test_other_errors_keep_their_traceback(capsys):
 
 def test_folder_that_is_not_there_is_answered_before_heavy_imports(tmp_path):
     code = "import sys; from monai_brain.cli import main; sys.argv = ['monai-brain', *sys.argv[1:]]\n"
-    code += "try:\n    main()\nexcept SystemExit as end:\n    print(end.code, {'torch', 'monai', 'numpy'} & set(sys.modules))"
+    code += "try:\n    main()\nexcept SystemExit as end:\n"
+    code += "    print(end.code, {'torch', 'monai', 'numpy'} & set(sys.modules))"
     for words in (["predict", "nowhere", "-o", "out"], ["evaluate", "nowhere"], ["report", "nowhere"]):
         command = [sys.executable, "-c", code, *words]
         result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -97,7 +98,7 @@ def test_folder_that_is_not_there_is_answered_before_heavy_imports(tmp_path):
         assert result.stderr.startswith("error: nowhere: no such file or folder")
 
 
-def test_what_is_written_is_no_more_than_the_run(data, tmp_path):
+def test_run_goes_into_its_bundle_unless_it_is_told_another_place(data, tmp_path):
     shutil.copytree(CONFIGS, tmp_path / "bundle" / "configs")
     words = ["--network", "cnn", "--data", data["dataset_dir"], "--datalist", data["datalist"], "--epochs", 1]
     settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
