@@ -1,63 +1,125 @@
-"""Write docs/explanations.md from runs whose explanations were measured (configs/explain.yaml, explain_masks.yaml).
+"""Write docs/explanations.md from what scripts/benchmarks/outlines.py measured, and from explained runs.
 
-python scripts/publish_explanations.py RUN/explanation_test_gradcam... RUN/localization_PAIRS_gradcam... [--note TEXT]
+python scripts/publish_explanations.py --chosen VALIDATION --tested TEST... [--note FILE] [FOLDER...]
+
+Folders are what configs/explain.yaml and explain_masks.yaml wrote.
 """
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from publishing import network_of, table_section
 
-from monai_brain.report.explanations import explanation_table
+from monai_brain.evaluation.intervals import group_bootstrap
+from monai_brain.explain.trust import LOOKS_OUTSIDE
+from monai_brain.report.explanations import METHOD_NAMES, explanation_table
+from monai_brain.report.html import Table
 from monai_brain.report.localization import localization_table
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanations.md"
 INTRODUCTION = """# How far explanations can be trusted
 
-Every image of the run's test part, or of what a heading names, was explained for the class that the network gave it. A
-map is worth something if its mass lies in the head, if the probability falls when its hottest tenth of the pixels is
-blackened (more than it falls without a region of the same shape at a random place), and if it changes when the
-network's weights are shuffled (rank correlation near 0; J. Adebayo et al., NeurIPS 2018). None of these says that the
-map shows the tumor.
+The source of most tumor slices in the public set has a hand-drawn outline of every tumor. Here each slice was explained
+by a network that saw no slice of its patient, for the class that it gave. What is measured:
+
+- **mass inside the outline**: share of the map's mass; a map that covered the head evenly would have the outline's
+  share of the head (chance).
+- **hottest pixel inside**: the pointing game (J. Zhang et al., IJCV 2018).
+- **IoU at matched area**: overlap of the outline with as many of the hottest pixels.
+- **drop**: how much the probability falls when the hottest tenth of the pixels is blackened; near 0, the map does not
+  show what the network relied on.
+- **outside the head**: slices classified right whose map has less than half of its mass inside the head, which
+  `predict` and the page warn of (`evidence_outside_head`). The warning is about the picture, not about the class.
 
 Made by
 ```
-python -m monai.bundle run explaining --dataset_dir IMAGES --run_dir RUN --method METHOD \\
-  --config_file "['configs/train.yaml','configs/evaluate.yaml','configs/explain.yaml']"
-python scripts/publish_explanations.py RUN/explanation_test_METHOD... RUN/localization_PAIRS_METHOD...
+python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o VALIDATION --part validation --per-class 40 \\
+  --methods gradcam gradcam++ hirescam --layers LAYER...
+python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST --methods METHOD...
+python scripts/publish_explanations.py --chosen VALIDATION --tested TEST --note NOTE
 ```
-Another data set is named by `--external DATALIST --external_dir IMAGES`.
+RUN is one fold of the study in [patients apart](patients_apart.md). Slices are drawn at random, so many of each class.
 """
-LOCALIZATION = """
-# How much of the evidence lies inside the tumor
-
-Slices of another data set, with reference masks of their tumors, were explained for the class that the network gave
-them. A map that knew nothing and covered the head evenly would have the mask's share of the head inside the mask:
-chance. The hottest pixel would hit the mask as often (pointing game; J. Zhang et al., IJCV 2018). Color slices, such as
-three sequences in one picture, are seen in gray, which is not what the network was trained on: answers and maps are
-those of a network on unusual slices.
-
-Made by
-```
-python -m monai.bundle run explaining --run_dir RUN --external PAIRS.json --external_dir SLICES --method METHOD \\
-  --config_file "['configs/train.yaml','configs/evaluate.yaml','configs/explain_masks.yaml']"
-```
-"""
+COLUMNS = ["slices", "mass inside", "chance", "hottest pixel inside", "IoU at matched area", "drop", "outside the head"]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, nargs="+")
-    parser.add_argument("--note", default="", help="what the tables say, in words")
+    parser.add_argument("folder", type=Path, nargs="*")
+    parser.add_argument("--chosen", type=Path, nargs="*", default=[])
+    parser.add_argument("--tested", type=Path, nargs="*", default=[])
+    parser.add_argument("--note", type=Path, help="what the tables say, in words")
     options = parser.parse_args()
-    located = [folder for folder in options.folder if (folder / "localization.json").is_file()]
-    sections = [section(folder) for folder in options.folder if folder not in located]
-    if located:
-        sections += [LOCALIZATION, *(localization_section(folder) for folder in located)]
-    note = f"\n{options.note}\n" if options.note else ""
-    PAGE.write_text(INTRODUCTION + note + "".join(sections), encoding="utf-8")
+    text = INTRODUCTION + (f"\n{options.note.read_text(encoding='utf-8')}" if options.note else "")
+    for path in options.chosen:
+        found = read(path)
+        text += table_section(f"Methods and layers of {found['network']}", choice_table(found))
+    for path in options.tested:
+        found = read(path)
+        text += table_section(f"Patients that {found['network']} did not see, by class", class_table(found))
+    for folder in options.folder:
+        is_located = (folder / "localization.json").is_file()
+        text += localization_section(folder) if is_located else section(folder)
+    PAGE.write_text(text, encoding="utf-8")
+
+
+def choice_table(found: Mapping[str, Any]) -> Table:
+    """Methods and layers, means over all slices with a tumor."""
+    rows = [
+        [METHOD_NAMES[method], layer or "", *figures(own)] for (method, layer), own in by_map(found["rows"]).items()
+    ]
+    return Table(f"Means, {found['part']} part; {about(found)}", ["method", "layer", *COLUMNS], rows)
+
+
+def class_table(found: Mapping[str, Any]) -> Table:
+    """Methods by class, with intervals over stacks."""
+    rows = []
+    for (method, layer), own in by_map(found["rows"]).items():
+        name = f"{METHOD_NAMES[method]}, `{layer}`" if layer else METHOD_NAMES[method]
+        for label, class_name in enumerate(found["class_names"]):
+            rows.append([name, class_name, *figures([row for row in own if row["label"] == label], intervals=True)])
+        rows.append([name, "all", *figures(own, intervals=True)])
+    caption = f"Means (95 % bootstrap intervals over stacks of slices), {found['part']} part; {about(found)}"
+    return Table(caption, ["method", "class", *COLUMNS], rows)
+
+
+def by_map(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str | None], list[Mapping[str, Any]]]:
+    """Rows by method and layer."""
+    found: dict[tuple[str, str | None], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((row["method"], row["layer"]), []).append(row)
+    return found
+
+
+def about(found: Mapping[str, Any]) -> str:
+    """What was explained, in words."""
+    return f"{found['run']}, {found['slices']} slices, at most {found['per_class']} of a class; no tumor has no outline"
+
+
+def figures(rows: Sequence[Mapping[str, Any]], intervals: bool = False) -> list[str]:
+    """The columns of some slices' maps."""
+    right = [row for row in rows if row["answer"] == row["label"]]
+    outside = sum(LOOKS_OUTSIDE in row["warnings"] for row in right)
+    with_interval = ("inside_outline", "peak_in_outline", "iou") if intervals else ()
+    measures = ("inside_outline", "outline_of_head", "peak_in_outline", "iou", "drop")
+    means = [mean_of(rows, name, name in with_interval) for name in measures]
+    return [str(len(rows)), *means, f"{outside / max(1, len(right)):.1%} of {len(right)}"]
+
+
+def mean_of(rows: Sequence[Mapping[str, Any]], name: str, interval: bool) -> str:
+    """Of those slices that have it."""
+    known = [row for row in rows if row.get(name) is not None]
+    if not known:
+        return ""
+    values = np.array([float(row[name]) for row in known])
+    if not interval:
+        return f"{values.mean():.3f}"
+    low, high = group_bootstrap(lambda drawn: float(values[drawn].mean()), [row["group"] for row in known])
+    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
 def section(folder: Path) -> str:

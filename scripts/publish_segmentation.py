@@ -1,13 +1,16 @@
 """Write docs/segmentation.md from scored masks of the weights that come with the bundle: figures, pictures, commands.
 
-python scripts/publish_segmentation.py SCORED [--engine SCORED...] [--note FILE]
+python scripts/publish_segmentation.py SCORED [--engine SCORED...] [--note FILE] [--evidence FILE]
+python scripts/publish_segmentation.py --evidence FILE    # replaces this section only
 
 SCORED is what `monai-brain evaluate OUT --datalist D -o SCORED` made of masks that `monai-brain predict` wrote, with
---against for the comparison with other weights; --engine names masks by other engines, on the same patients or fewer.
+--against for the comparison with other weights; --engine names masks by other engines, on the same patients or fewer;
+--evidence what scripts/benchmarks/mask_evidence.py measured.
 """
 
 import argparse
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ import PIL.Image
 from publishing import table_section
 
 from monai_brain.evaluation.intervals import with_interval
+from monai_brain.explain.trust import LOOKS_OUTSIDE
+from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.html import Table
 from monai_brain.report.segmentation import every_patient, lesion_table, patient_table, read_patients
 
@@ -43,6 +48,14 @@ CC BY-NC-SA 4.0; so is this picture.
 AREAS = """
 ![Difference of predicted and reference areas of slices against their mean](images/segmentation_areas.png)
 """
+EVIDENCE = "Evidence inside the reference"
+EVIDENCE_COMMANDS = """
+```
+monai-brain index-pairs SLICES -o held_out.json --split segmentation_v2.json --held-out
+python scripts/benchmarks/mask_evidence.py SLICES held_out.json -o EVIDENCE.json
+python scripts/publish_segmentation.py --evidence EVIDENCE.json
+```
+"""
 COMMANDS = """
 ## Commands
 ```
@@ -59,16 +72,22 @@ SCANS holds the slices of the held-out patients without their masks, under the s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scored", type=Path)
+    parser.add_argument("scored", type=Path, nargs="?")
     parser.add_argument("--engine", type=Path, nargs="*", default=[])
     parser.add_argument("--note", type=Path, help="text below the tables: what they say, and the worst cases")
+    parser.add_argument("--evidence", type=Path, help="of explanations")
     options = parser.parse_args()
-    (DOCS / "segmentation.md").write_text(page(options.scored, options.engine, options.note), encoding="utf-8")
+    if options.scored is None:
+        replace_evidence(DOCS / "segmentation.md", options.evidence)
+        return
+    (DOCS / "segmentation.md").write_text(
+        page(options.scored, options.engine, options.note, options.evidence), encoding="utf-8"
+    )
     write_gallery(DOCS / "images" / "segmentation_gallery.jpg", options.scored)
     shutil.copy(options.scored / "areas.png", DOCS / "images" / "segmentation_areas.png")
 
 
-def page(scored: Path, engines: list[Path], note: Path | None = None) -> str:
+def page(scored: Path, engines: list[Path], note: Path | None = None, evidence: Path | None = None) -> str:
     metrics, patients = read(scored / "metrics.json"), read_patients(scored / "patients.csv")
     text = INTRODUCTION + table_section("Patients", patient_table(metrics))
     text += table_section("By size of the tumor", size_table(metrics))
@@ -78,7 +97,45 @@ def page(scored: Path, engines: list[Path], note: Path | None = None) -> str:
     if "paired" in metrics:
         text += table_section("Against other weights", paired_table(metrics))
     text += note.read_text(encoding="utf-8") if note else ""
+    text += evidence_section(evidence) if evidence else ""
     return text + GALLERY + table_section("Every patient", every_patient(patients)) + COMMANDS
+
+
+def replace_evidence(page: Path, evidence: Path) -> None:
+    """Put the section of explanations before the pictures, in place of an earlier one."""
+    text = re.sub(rf"\n## {EVIDENCE}\n.*?(?=\n## |\Z)", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    before, heading, after = text.partition("\n## Pictures\n")
+    page.write_text(before.rstrip("\n") + "\n" + evidence_section(evidence) + heading + after, encoding="utf-8")
+
+
+def evidence_section(evidence: Path) -> str:
+    """Shares of explanations' mass, means over slices with 95 % intervals over patients, and how they were measured."""
+    found = read(evidence)
+    missed = sum(not row["found"] for row in found["rows"])
+    rows = []
+    for method in dict.fromkeys(row["method"] for row in found["rows"] if row["found"]):
+        own = [row for row in found["rows"] if row.get("method") == method]
+        empty = sum(row["inside_reference"] is None for row in own)
+        known = [row for row in own if row["inside_reference"] is not None]
+        names = ("inside_reference", "reference_of_head", "peak_in_reference", "inside_found", "inside_head")
+        outside = sum(LOOKS_OUTSIDE in row["warnings"] for row in own)
+        shares = [interval_of(known, name) for name in names]
+        rows.append([METHOD_NAMES[method], str(len(own)), str(empty), *shares, str(outside)])
+    patients = len({row["group"] for row in found["rows"]})
+    drawn = len({row["image"] for row in found["rows"]})
+    caption = (
+        f"{drawn} slices with tumor, drawn at random from the {patients} held-out patients; {missed} in which no tumor "
+        f"is found have no explanation. Layer `{found['layer']}`. Means (95 % bootstrap intervals over patients)"
+    )
+    columns = ["method", "explained", "empty maps", "mass in the reference", "the reference's share of the head"]
+    columns += ["hottest pixel in the reference", "mass in the mask found", "mass in the head", "outside the head"]
+    return table_section(EVIDENCE, Table(caption, columns, rows)) + EVIDENCE_COMMANDS
+
+
+def interval_of(rows: list[dict[str, Any]], name: str) -> str:
+    values = np.array([float(row[name]) for row in rows])
+    low, high = group_bootstrap(lambda drawn: float(values[drawn].mean()), [row["group"] for row in rows])
+    return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
 def size_table(metrics: dict[str, Any]) -> Table:

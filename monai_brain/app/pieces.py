@@ -23,7 +23,7 @@ READABLE = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
 """Class names for people, where they differ."""
 
 WARNINGS = {
-    "evidence_outside_head": "Most of the heat lies outside the head: do not trust this picture. It does not speak against the class.",
+    "evidence_outside_head": "Most of the heat lies outside the head: distrust this picture, not the class.",
     "evidence_empty": "The explanation shows nothing: do not read anything into it.",
     "sequence_not_trained": "The network has not learned from this sequence: the outline means nothing.",
     "learned_slice": "The network learned from this slice or its mirror image: it may remember the answer.",

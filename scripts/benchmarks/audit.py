@@ -126,10 +126,9 @@ def time_audit(images: Path, cases: list[Case], scale: int, random: np.random.Ge
 
 
 def time_search(thumbnails: np.ndarray, number: int, random: np.random.Generator) -> None:
-    """Print how long a core compares so many thumbnails, turned and shrunk at random, from a sample of rows."""
+    """Print how long a core compares so many thumbnails, turned at random, from a sample of rows."""
     chosen = thumbnails[random.integers(len(thumbnails), size=number)]
-    changes = zip(random.uniform(0.01, 0.1, number), random.uniform(-20, 20, number), strict=True)
-    many = np.stack([turn(crop(own, share), degrees) for own, (share, degrees) in zip(chosen, changes, strict=True)])
+    many = np.stack([turn(own, degrees) for own, degrees in zip(chosen, random.uniform(-20, 20, number), strict=True)])
     began = time.process_time()
     alike(many[:SAMPLE], NEIGHBOR, against=many)
     seconds = (time.process_time() - began) * number / 2 / SAMPLE  # each pair is compared once

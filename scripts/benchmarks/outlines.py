@@ -49,6 +49,9 @@ def main() -> None:
     network, transforms, intensity, layer, class_names = loaded(options.run)
     items = drawn(read_datalist(options.run / "datalist.json")[options.part], options.per_class, options.seed)
     slices = list(prepared(items, options.images, read_outlines(options.outlines), transforms, intensity))
+    for one in slices:
+        with torch.no_grad():
+            one["probabilities"] = torch.softmax(network(one["image"]), dim=1)
     rows: list[dict[str, Any]] = []
     for method in options.methods:
         for place in (options.layers or [layer]) if method != "occlusion" else [None]:
@@ -123,15 +126,15 @@ def measured(
     """Where the mass of each slice's map lies, for the class that the network gave."""
     for start in range(0, len(slices), BATCH):
         batch = slices[start : start + BATCH]
-        images = torch.cat([one["image"] for one in batch])
-        with torch.no_grad():
-            answers = network(images).argmax(dim=1)
+        images, probabilities = (torch.cat([one[key] for one in batch]) for key in ("image", "probabilities"))
+        before, answers = probabilities.max(dim=1)
         with make_explainer(method, network, layer) as explainer:
             maps = explainer(images, answers)
-        drops = removal_drop(network, images, maps, answers)
+        drops = removal_drop(network, images, maps, answers, before=before)
         for one, heat, answer, drop in zip(batch, maps[:, 0].numpy(), answers.tolist(), drops.tolist(), strict=True):
             yield {
                 "image": one["item"]["image"],
+                "group": one["item"]["group"],
                 "label": one["item"]["label"],
                 "answer": answer,
                 "drop": drop if heat.any() else None,
