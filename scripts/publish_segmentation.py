@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 from publishing import table_section
 
-from monai_brain.evaluation.intervals import with_interval
+from monai_brain.evaluation.intervals import group_bootstrap, with_interval
 from monai_brain.explain.trust import LOOKS_OUTSIDE
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.html import Table
