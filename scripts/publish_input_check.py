@@ -210,7 +210,7 @@ def flair_section(check: InputCheck, lgg: Sequence[Picture], weights: Path) -> s
             for number, one in enumerate(passed):
                 slice_in_flair = read_image(Path(one.path)).pixels[SEQUENCES.index("flair")]
                 cv2.imwrite(str(scans / f"{number}.png"), slice_in_flair)
-            predict_folder(scans, Path(scratch) / "out", weights=str(weights), answer_anyway=True)
+            predict_folder(scans, Path(scratch) / "out", weights=str(weights), answer_anyway=True, workers=0)
             rows = (Path(scratch) / "out" / "predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
             labels = Counter(row.split(",")[3] for row in rows)
     said = ", ".join(f"{name} {number}" for name, number in labels.items()) or "none"
