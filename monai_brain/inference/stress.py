@@ -65,7 +65,7 @@ def stress_folder(
     rows: list[np.ndarray] = []
     with contextlib.closing(_slices(network.stream, slices)) as found:
         for number, image in enumerate(found):
-            rows.append(network.compare(image, [_corrupted(image, *way, number) for way in WAYS]))
+            rows.append(network.compare(image, [_corrupted(image, *way, number) for way in _ways()]))
             told()
     if not rows:
         raise NothingToStress(f"{folder}: no file can be read; monai-brain predict says why")
@@ -77,7 +77,8 @@ def stress_folder(
     return result
 
 
-WAYS = [(own, strength) for own in CORRUPTIONS for strength in own.strengths]
+def _ways() -> list[tuple[Corruption, float]]:
+    return [(own, strength) for own in CORRUPTIONS for strength in own.strengths]
 
 
 class _Network:
@@ -103,7 +104,7 @@ class _Network:
         before, *after = (
             self._mask(own, one.pixels.shape[-2:]) for own, one in zip(logits, [image, *others], strict=True)
         )
-        moved = [_moved(before, *way) for way in WAYS]
+        moved = [_moved(before, *way) for way in _ways()]
         return np.array([_dice(first, second) for first, second in zip(moved, after, strict=True)])
 
     def _logits(self, images: Sequence[Image]) -> torch.Tensor:
