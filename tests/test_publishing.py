@@ -89,9 +89,9 @@ def test_results_have_a_baseline_for_every_part_that_was_trained_on(script):
 
 
 def evaluated(folder, correct, source="lgg"):
-    """As an evaluation of a classifier leaves it: `correct` of ten slices."""
-    labels = np.array([0, 2] * 5)
-    predicted = np.where(np.arange(10) < correct, labels, 1)
+    """As an evaluation of a classifier leaves it: `correct` tenths of twenty slices."""
+    labels = np.array([0, 2] * 10)
+    predicted = np.where(np.arange(20) < 2 * correct, labels, 1)
     items = [{"image": f"{n}.png", "label": int(label), "source": source} for n, label in enumerate(labels)]
     for item, own in zip(items, labels, strict=True):
         item["group"] = f"{item['image']}{own}"
@@ -110,11 +110,11 @@ def test_page_of_patients_apart_has_every_protocol_and_the_last_one_class_by_cla
     monkeypatch.setattr("sys.argv", ["publish_patients_apart.py", *words, *held_out])
     module.main()
     text = (tmp_path / "page.md").read_text()
-    assert "| public | 10 | 1.000 (" in text
-    assert "| apart | 10 | 0.600 (" in text
-    assert "| glioma | 5 | 0.600 |" in text
-    assert "| before | 0.600 of 5 | 1.000 of 5 |" in text
-    assert "| after | 1.000 of 5 | 1.000 of 5 |" in text
+    assert "| public | 20 | 1.000 (" in text
+    assert "| apart | 20 | 0.600 (" in text
+    assert "| glioma | 10 | 0.600 |" in text
+    assert "| before | 0.600 of 10 | 1.000 of 10 |" in text
+    assert "| after | 1.000 of 10 | 1.000 of 10 |" in text
     assert (tmp_path / "optimism.png").stat().st_size > 5000
 
 

@@ -45,7 +45,8 @@ def evaluate(
         ),
     ],
     labels: Annotated[
-        Path | None, typer.Argument(help="CSV with a class for each case, or reference masks (folder, or CSV).")
+        Path | None,
+        typer.Argument(metavar="LABELS", help="CSV with a class for each case, or reference masks (folder, or CSV)."),
     ] = None,
     dataset_dir: Annotated[
         Path | None,
