@@ -54,8 +54,8 @@ COMMANDS = """\
 ## Commands
 ```
 monai-brain study study.yaml -o STUDY          # as in patients_apart.md; or monai-brain pool RUN... -o POOLED
-monai-brain calibrate STUDY/mobilenet_v2_t1c/pooled_seed_0 --fast
-monai-brain evaluate BUNDLE/models/fast --dataset-dir HEADS --datalist HEADS/held_out.json -o ON_HEADS
+monai-brain calibrate STUDY/mobilenet_v2_t1c/pooled_seed_0
+monai-brain evaluate BUNDLE --dataset-dir HEADS --datalist HEADS/held_out.json -o ON_HEADS
 python scripts/publish_calibration.py STUDY/mobilenet_v2_t1c/pooled_seed_0 --heads ON_HEADS
 ```
 """

@@ -16,10 +16,9 @@ def calibrate(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Bundle whose weights it is for; by default the repository's classifier."),
+        typer.Option(help="Bundle: a folder or a name; by default the repository's classifier."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="A run's folder or a weight file instead.")] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="The bundle's small network instead of its large one.")] = False,
     site: Annotated[
         Path | None,
         typer.Option(help="Labelled cases of your own instead: a folder for each class, or predictions.csv."),
@@ -35,15 +34,12 @@ def calibrate(
     overwrite: Overwrite = False,
 ) -> None:
     """Fit temperature and class sets on labelled predictions, and measure them on patients that the fit did not see."""
-    from monai_brain.inference.apply import fast_weights, find_bundle
+    from monai_brain.inference.apply import find_bundle
     from monai_brain.inference.calibrating import calibrate_by_folds, calibrate_site
     from monai_brain.io.write import refuse_existing
 
     if (pooled is None) == (site is None):
         raise typer.BadParameter("give the folder of pooled folds, or --site with labelled cases: one of the two")
-    if fast and weights is not None:
-        raise typer.BadParameter("--fast names the bundle's small network, --weights another one; give one of the two")
-    weights = fast_weights(bundle) if fast else weights
     refuse_existing(output, overwrite=overwrite)
     if site is not None:
         if output is None:
@@ -70,22 +66,17 @@ def stress(
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Classifier: the bundle's small network.")] = False,
     slices: Annotated[int, typer.Option(min=1, help="At most so many, from all over the folder.")] = 100,
     overwrite: Overwrite = False,
 ) -> None:
     """Make slices worse (noise, bias field, gamma, blur, JPEG, rotation, crop, resolution); count changed answers."""
     from rich.progress import Progress
 
-    from monai_brain.inference.apply import fast_weights
     from monai_brain.inference.stress import stress_folder
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.stress import PAGE, stress_table
 
     refuse_existing(output, overwrite=overwrite)
-    if fast and weights is not None:
-        raise typer.BadParameter("--fast names the bundle's small network, --weights another one; give one of the two")
-    weights = fast_weights(bundle) if fast else weights
     with Progress(console=errors) as progress:
         task = progress.add_task("corrupting slices", total=slices)
         result = stress_folder(

@@ -43,7 +43,7 @@ def calibrate_by_folds(pooled: Path, weights: Path, output: Path | None = None) 
     if theirs != (options.get("network_def"), found.class_names):
         raise UnusableCalibration(
             f"{weights}: is another network, or has other classes, than the folds in {pooled}; name the weights of the "
-            "folds' recipe with --bundle (or --fast for a bundle's small network)"
+            "folds' recipe with --weights"
         )
     source = {"runs": options["runs"], "source": "folds of a cross-validation, patients apart"}
     target = output or file.with_name(CALIBRATION)

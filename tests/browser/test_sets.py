@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """The shipped small network, made to take every slice for glioma or meningioma."""
+    """The shipped network, made to take every slice for glioma or meningioma."""
     folder = tmp_path_factory.mktemp("weights")
-    shutil.copy(BUNDLE / "models" / "fast" / "model.safetensors", folder)
+    shutil.copy(BUNDLE / "models" / "model.safetensors", folder)
     least = np.tile([0.0, 0.0, 1.0, 1.0], (len(COVERAGES), 1))
     digest = sha256_of(folder / "model.safetensors")
     write_calibration(folder / CALIBRATION, Calibration(CLASS_NAMES, digest, 1.5, {SLICES: least, PATIENTS: least}, {}))

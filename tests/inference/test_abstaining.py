@@ -22,9 +22,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """The small network's weights, and beside them a check that takes every picture for FLAIR."""
+    """The shipped weights, and beside them a check that takes every picture for FLAIR."""
     folder = tmp_path_factory.mktemp("weights")
-    (folder / "model.safetensors").write_bytes((BUNDLE / "models" / "fast" / "model.safetensors").read_bytes())
+    (folder / "model.safetensors").write_bytes((BUNDLE / "models" / "model.safetensors").read_bytes())
     network = InputCheckNet(len(KINDS))
     torch.nn.init.constant_(network.kind.bias, 0)
     network.kind.bias.data[KINDS.index("flair")] = 50
