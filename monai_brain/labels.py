@@ -50,7 +50,7 @@ LONGEST_NAME_BYTES = 120
 """Names become columns, and parts of file names."""
 
 
-class UnusableClasses(ValueError):
+class InvalidClasses(ValueError):
     """Class names that cannot be used, with the way out."""
 
 
@@ -58,22 +58,22 @@ def check_class_names(names: Sequence[str]) -> tuple[str, ...]:
     """The names as given, if a data set can have these classes.
 
     Raises:
-        UnusableClasses: fewer than two, one twice, one that is no name, or one without a letter, such as `1`.
+        InvalidClasses: fewer than two, one twice, one that is no name, or one without a letter, such as `1`.
     """
     if not isinstance(names, list | tuple) or len(names) < 2 or not all(isinstance(name, str) for name in names):
-        raise UnusableClasses(f"classes are {names!r}; expected at least two names")
+        raise InvalidClasses(f"classes are {names!r}; expected at least two names")
     for name in names:
         if not CLASS_NAME.fullmatch(name) or name != name.strip() or len(name.encode()) > LONGEST_NAME_BYTES:
-            raise UnusableClasses(
+            raise InvalidClasses(
                 f"class name {name!r}; expected letters, digits, spaces and _ . , + & ( ) -, a letter or digit first, "
                 f"and at most {LONGEST_NAME_BYTES} bytes"
             )
         if not any(character.isalpha() for character in name):
-            raise UnusableClasses(f"class name {name!r} does not say what it stands for; rename folder and class")
+            raise InvalidClasses(f"class name {name!r} does not say what it stands for; rename folder and class")
     squeezed = [_squeezed(name) for name in names]
     twice = [name for name, key in zip(names, squeezed, strict=True) if squeezed.count(key) > 1]
     if twice:
-        raise UnusableClasses(f"classes {', '.join(twice)} have one name; give each its own")
+        raise InvalidClasses(f"classes {', '.join(twice)} have one name; give each its own")
     return tuple(names)
 
 
@@ -81,13 +81,13 @@ def class_names_from(text: str) -> tuple[str, ...]:
     """What `--classes` means: names with commas between, or a text file with one name a line.
 
     Raises:
-        UnusableClasses: as `check_class_names`, or there is no such file.
+        InvalidClasses: as `check_class_names`, or there is no such file.
     """
     path = Path(text)
     if path.is_file():
         names = path.read_text(encoding="utf-8-sig").splitlines()
     elif path.suffix == ".txt":
-        raise UnusableClasses(f"{text}: no such file; give a text file with one class name a line, or names")
+        raise InvalidClasses(f"{text}: no such file; give a text file with one class name a line, or names")
     else:
         names = text.split(",")
     return check_class_names([name.strip() for name in names if name.strip()])

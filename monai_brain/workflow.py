@@ -134,7 +134,7 @@ def exit_with(status: int) -> None:
         raise SystemExit(status)
 
 
-def innermost(error: BaseException) -> BaseException:
+def root_cause(error: BaseException) -> BaseException:
     """What an error was first, before others were raised from it."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -153,7 +153,7 @@ def message_for_users(error: BaseException) -> str | None:
 
 def _in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """For `python -m monai.bundle run`: what users can mend is one line and an exit code, the rest a traceback."""
-    first = innermost(error)
+    first = root_cause(error)
     if isinstance(first, OSError) and first.errno in NO_SPACE:
         message = f"{first}; what was done is kept, call again to go on (a training with --resume true)"
         status = EXIT_ENVIRONMENT

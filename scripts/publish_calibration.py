@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from publishing import table_section
 
-from monai_brain.evaluation.by_folds import Labelled, figures_by_folds
-from monai_brain.evaluation.calibrated import VERDICT_RULE, together
 from monai_brain.evaluation.calibration import BINS, fit_temperature, scaled
+from monai_brain.evaluation.calibration_file import VERDICT_RULE, together
+from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
 from monai_brain.evaluation.site import bounded_mean
 from monai_brain.evaluation.verdict import LEAST_TUMOR_SHARE, RULES
 from monai_brain.labels import index_of_no_tumor

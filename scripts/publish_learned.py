@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from monai_brain.data.provenance import sight_hash
+from monai_brain.data.provenance import appearance_hash
 from monai_brain.data.splits import load_datalist
 from monai_brain.inference.apply import start_workflow
 from monai_brain.inference.learned import LEARNED_SLICES, thumbnails_of
@@ -37,7 +37,7 @@ def main() -> int:
     hashes = []
     for batch in batches(items):
         images = torch.stack([torch.as_tensor(preprocessing({"image": item["image"]})["image"]) for item in batch])
-        hashes.append(sight_hash(thumbnails_of(images)))
+        hashes.append(appearance_hash(thumbnails_of(images)))
     distinct = np.unique(np.concatenate(hashes), axis=0)
     target = weights.with_name(LEARNED_SLICES)
     with atomic(target, "wb") as file:

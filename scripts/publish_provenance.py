@@ -13,7 +13,7 @@ import numpy as np
 
 from monai_brain.data.duplicates import fingerprints
 from monai_brain.data.folds import read_folds
-from monai_brain.data.provenance import sight_hash
+from monai_brain.data.provenance import appearance_hash
 from monai_brain.io import Case
 
 TARGET = Path(__file__).resolve().parents[1] / "monai_brain" / "data" / "known_slices.npz"
@@ -29,7 +29,7 @@ def main() -> None:
     thumbnails = np.stack([found.thumbnail for found in fingerprints(cases, os.cpu_count() or 1)])
     np.savez_compressed(
         TARGET,
-        hashes=sight_hash(thumbnails),
+        hashes=appearance_hash(thumbnails),
         numbers=np.array([item.get("cheng_index", 0) for item in items], np.uint16),
         folds=np.array([item["fold"] for item in items], np.uint8),
         mirrored=np.array([bool(item.get("mirrored")) for item in items]),

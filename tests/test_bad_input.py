@@ -5,7 +5,7 @@ import inspect
 import re
 from collections import defaultdict
 
-from monai_brain.app.pieces import WARNINGS
+from monai_brain.app.widgets import WARNINGS
 from monai_brain.io import record
 from tests.conftest import REPOSITORY
 

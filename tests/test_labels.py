@@ -2,7 +2,7 @@ import pytest
 
 from monai_brain.labels import (
     CLASS_NAMES,
-    UnusableClasses,
+    InvalidClasses,
     check_class_names,
     class_names_from,
     class_of_folder,
@@ -68,7 +68,7 @@ def test_own_class_names_go_before_the_known_ones(folder, name):
     ],
 )
 def test_unusable_class_names_are_refused(names, message):
-    with pytest.raises(UnusableClasses, match=message):
+    with pytest.raises(InvalidClasses, match=message):
         check_class_names(names)
 
 
@@ -77,7 +77,7 @@ def test_classes_are_names_or_lines_of_a_file(tmp_path):
     file.write_text("tumor\n\nGlioma (Astrocitoma, Ependimoma) T1\n")
     assert class_names_from("tumor, no tumor") == ("tumor", "no tumor")
     assert class_names_from(str(file)) == ("tumor", "Glioma (Astrocitoma, Ependimoma) T1")
-    with pytest.raises(UnusableClasses, match="no such file"):
+    with pytest.raises(InvalidClasses, match="no such file"):
         class_names_from(str(tmp_path / "none.txt"))
 
 

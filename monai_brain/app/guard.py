@@ -16,7 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from monai_brain.app.exchange import COOKIE, Body, Receive, Refusal, Reply, Scope, Send, headers_of
+from monai_brain.app.http import COOKIE, Receive, Refusal, RequestBody, Response, Scope, Send, headers_of
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -75,7 +75,7 @@ class Guard:
         has_room: whether a further upload may be kept; 503 if not.
 
     Raises:
-        NeedsPassword: an address other than loopback, or a public name, without a password.
+        PasswordNeeded: an address other than loopback, or a public name, without a password.
     """
 
     def __init__(
@@ -110,9 +110,9 @@ class Guard:
             return
         if scope["type"] != "http":
             return  # no web sockets: the server refuses what nobody accepts
-        reply = Reply(scope, send)
+        reply = Response(scope, send)
         is_upload = scope["path"].startswith(UPLOADS)
-        body = Body(receive, self._limit(scope), self.upload_seconds if is_upload else EVENT_SECONDS)
+        body = RequestBody(receive, self._limit(scope), self.upload_seconds if is_upload else EVENT_SECONDS)
         try:
             self._check(scope)
             reply.new_token = _visitor(scope)
@@ -125,7 +125,7 @@ class Guard:
             if not reply.has_begun:
                 await reply.refused(refusal)
 
-    async def _upload(self, scope: Scope, body: Body, reply: Reply) -> None:
+    async def _upload(self, scope: Scope, body: RequestBody, reply: Response) -> None:
         if self.uploading >= self.uploads_at_once or not self.has_room():
             raise Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "Too many uploads at once; try again in a moment.", BUSY)
         self.uploading += 1
@@ -134,7 +134,7 @@ class Guard:
         finally:
             self.uploading -= 1
 
-    async def _handed_on(self, scope: Scope, body: Body, reply: Reply) -> None:
+    async def _handed_on(self, scope: Scope, body: RequestBody, reply: Response) -> None:
         """Let the application answer; whatever it makes of a refused body, the refusal is the answer."""
         body.check_announced(scope)
         reply.body = body
@@ -250,7 +250,7 @@ NO_FAILURES = Failures(0)
 BUSY = ((b"retry-after", b"2"),)
 
 
-class NeedsPassword(ValueError):
+class PasswordNeeded(ValueError):
     """The page would be open to the network."""
 
 
@@ -262,13 +262,13 @@ def check_address(host: str, password: str | None, public_name: str | None = Non
     """Refuse to open the page to a network without a password.
 
     Raises:
-        NeedsPassword: with the way to give one.
+        PasswordNeeded: with the way to give one.
     """
     way = "put one into a file and name it with --password-file, or into MONAI_BRAIN_PASSWORD"
     if (host not in LOOPBACK or public_name) and not password:
-        raise NeedsPassword(f"{public_name or host}: others could reach the page there, so it wants a password; {way}")
+        raise PasswordNeeded(f"{public_name or host}: others could reach the page there, so it wants a password; {way}")
     if password is not None and len(password) < LEAST_PASSWORD:
-        raise NeedsPassword(f"a password of {len(password)} characters; at least {LEAST_PASSWORD} are needed; {way}")
+        raise PasswordNeeded(f"a password of {len(password)} characters; at least {LEAST_PASSWORD} are needed; {way}")
 
 
 def visitor_of(cookies: str) -> str | None:

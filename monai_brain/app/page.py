@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_brain.app import pieces
+from monai_brain.app import widgets
+from monai_brain.app.analysis import AnalysisRequest, Analyzer, Example, place_example
 from monai_brain.app.guard import visitor_of
-from monai_brain.app.looking import Desk, Example, Wanted, place_example
-from monai_brain.app.orders import Check, is_number
+from monai_brain.app.queue_filter import Check, is_number
 from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result, result_as_json
 from monai_brain.io import UnreadableCase
@@ -38,7 +38,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # before gradio is imported, h
 FILES = Path(__file__).parent / "files"
 
 
-def build_page(desk: Desk, examples: Sequence[Example], max_upload_mb: int) -> Any:
+def build_page(desk: Analyzer, examples: Sequence[Example], max_upload_mb: int) -> Any:
     """The page as gradio's Blocks, with its queue.
 
     Args:
@@ -65,15 +65,15 @@ def build_page(desk: Desk, examples: Sequence[Example], max_upload_mb: int) -> A
                 bundle = gr.Radio(bundles, value=bundles[0][1], label="What to look for", visible=len(bundles) > 1)
                 case = gr.Dropdown([], label="Which file", visible=False, interactive=True)
                 method = gr.Radio(
-                    [(pieces.METHOD_NAMES[name], name) for name in ways],
+                    [(widgets.METHOD_NAMES[name], name) for name in ways],
                     value=next(iter(ways), None),
                     label="Evidence",
                     info=METHOD_HELP,
                     visible=bool(desk.sessions[bundles[0][1]].methods),
                 )
-                html(pieces.examples([(own.words, own.gray) for own in examples]))
+                html(widgets.examples([(own.words, own.gray) for own in examples]))
             with gr.Column(scale=7, min_width=300):
-                answer = html(pieces.welcome(), elem_id="mb-answer")
+                answer = html(widgets.welcome(), elem_id="mb-answer")
                 place = gr.Slider(0, 1, 0, step=1, label="Slice", visible=False, elem_id="mb-slice")
                 figure = html("", elem_id="mb-figure")
                 opacity = html(_text("opacity.html"), visible=False)
@@ -157,7 +157,7 @@ def is_order(text: Any) -> bool:
 class _Handlers:
     """What happens when something is chosen."""
 
-    def __init__(self, gr: Any, desk: Desk, examples: Sequence[Example]) -> None:
+    def __init__(self, gr: Any, desk: Analyzer, examples: Sequence[Example]) -> None:
         self.gr = gr
         self.desk = desk
         self.examples = examples
@@ -199,16 +199,16 @@ class _Handlers:
         if not shown:
             return [self.gr.skip(), self.gr.skip()]
         visitor = visitor_of(request.headers.get("cookie", "")) or ""
-        wanted = Wanted(visitor, shown["group"], shown["case"], shown["bundle"], shown["method"])
+        wanted = AnalysisRequest(visitor, shown["group"], shown["case"], shown["bundle"], shown["method"])
         try:
             result = self.desk.result(wanted)
             index = min(max(int(index), 0), len(result.positions) - 1)
             return [self._figure(wanted, result, index), self._saving(wanted, result, index)]
         except UnreadableCase as error:
-            return [pieces.refused("The upload", error.code, str(error)), ""]
+            return [widgets.refused("The upload", error.code, str(error)), ""]
         except Exception:
             logger.exception("a slice could not be shown")
-            return [pieces.refused("The upload", "failed", "something failed here"), ""]
+            return [widgets.refused("The upload", "failed", "something failed here"), ""]
 
     def _answer(
         self, visitor: str, shown: dict, case: int, bundle: str, method: str | None, names: list[tuple[str, int]]
@@ -217,7 +217,7 @@ class _Handlers:
         try:
             methods = self.desk.sessions[bundle].methods
             chosen = method if method in methods else next(iter(methods), None)
-            wanted = Wanted(visitor, shown["group"], case, bundle, chosen)
+            wanted = AnalysisRequest(visitor, shown["group"], case, bundle, chosen)
             result = self.desk.result(wanted)
             figure, saving = (make(wanted, result, result.first) for make in (self._figure, self._saving))
         except UnreadableCase as error:
@@ -230,7 +230,7 @@ class _Handlers:
             {**shown, "case": case, "bundle": bundle, "method": chosen},
             update(choices=names, value=case, visible=len(names) > 1),
             self._method(methods, chosen),
-            pieces.answer(result),
+            widgets.answer(result),
             update(minimum=0, maximum=max(1, last), value=result.first, visible=last > 0),
             figure,
             update(visible=result.prediction.status != ABSTAINED),
@@ -246,9 +246,9 @@ class _Handlers:
         shown: dict | None = None,
     ) -> list[Any]:
         if isinstance(error, UnreadableCase):
-            words = pieces.refused(name, error.code, str(error))
+            words = widgets.refused(name, error.code, str(error))
         else:
-            words = pieces.refused(name, "failed", "something failed here, and nothing was kept")
+            words = widgets.refused(name, "failed", "something failed here, and nothing was kept")
         update = self.gr.update
         return [
             shown,
@@ -271,7 +271,7 @@ class _Handlers:
         skip = self.gr.skip()
         return [skip, skip, self._method(methods, chosen), skip, skip, skip, skip, skip]
 
-    def _layer(self, wanted: Wanted, result: Result, index: int) -> Any:
+    def _layer(self, wanted: AnalysisRequest, result: Result, index: int) -> Any:
         """What is shown over a slice, uint8 RGBA (H, W, 4); None where no class is given, which it could explain."""
         if result.prediction.status == ABSTAINED:
             return None
@@ -279,24 +279,24 @@ class _Handlers:
             return heat_layer(self.desk.heat(wanted, index), result.grays[index].shape)
         return mask_layer(result.masks[index])
 
-    def _figure(self, wanted: Wanted, result: Result, index: int) -> str:
-        caption = pieces.caption_of(result, wanted.method)
-        return pieces.figure(result, index, self._layer(wanted, result, index), caption)
+    def _figure(self, wanted: AnalysisRequest, result: Result, index: int) -> str:
+        caption = widgets.caption_of(result, wanted.method)
+        return widgets.figure(result, index, self._layer(wanted, result, index), caption)
 
-    def _saving(self, wanted: Wanted, result: Result, index: int) -> str:
+    def _saving(self, wanted: AnalysisRequest, result: Result, index: int) -> str:
         gray, layer = result.grays[index], self._layer(wanted, result, index)
         links = []
         if layer is not None:
             share = layer[..., 3:] / 255 * 0.6
             blended = (gray[..., None] * (1 - share) + layer[..., :3] * share).round().astype("uint8")
             number = f"_{result.positions[index]:03d}" if result.kind == "volume" else ""
-            links.append(pieces.download(f"overlay{number}.png", "image/png", encoded_png(blended), "Overlay (PNG)"))
+            links.append(widgets.download(f"overlay{number}.png", "image/png", encoded_png(blended), "Overlay (PNG)"))
         content = result_as_json(result, self.desk.sessions[wanted.bundle].columns).encode()
-        links.append(pieces.download("result.json", "application/json", content, "Result (JSON)"))
+        links.append(widgets.download("result.json", "application/json", content, "Result (JSON)"))
         if mask := result.prediction.values.get("mask"):
             name = "mask.png" if result.kind == "slice" else "mask.nii.gz"
             content = (result.output / mask).read_bytes()
-            links.append(pieces.download(name, "application/octet-stream", content, "Mask"))
+            links.append(widgets.download(name, "application/octet-stream", content, "Mask"))
         return f'<div class="mb-saving">{"".join(links)}</div>'
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from monai_brain.app.exchange import Receive, Refusal, Scope, Send
 from monai_brain.app.guard import UPLOADS, visitor_of
+from monai_brain.app.http import Receive, Refusal, Scope, Send
 
 LONGEST_NAME_BYTES = 200
 """Of a file; the task's suffixes need room."""
@@ -68,7 +68,7 @@ class Uploads:
         for place in old:
             self._remove(place)
 
-    def leave_only(self, visitor: str, name: str) -> None:
+    def remove_others(self, visitor: str, name: str) -> None:
         """Remove a visitor's other uploads."""
         stays = self._place(visitor, name)
         with self.lock:

@@ -19,7 +19,7 @@ from monai_brain.cli import (  # noqa: F401  (each adds its commands to the appl
     trust,
 )
 from monai_brain.cli.shared import app, console, errors
-from monai_brain.workflow import EXIT_ENVIRONMENT, EXIT_WRONG_USE, NO_SPACE, innermost, message_for_users
+from monai_brain.workflow import EXIT_ENVIRONMENT, EXIT_WRONG_USE, NO_SPACE, message_for_users, root_cause
 
 __all__ = ["app", "main"]
 
@@ -81,14 +81,14 @@ def _give_user_a_name() -> None:
 
 def _used_up(error: BaseException) -> str | None:
     """What is said where disk, memory or the output folder were used up or taken away; None for other errors."""
-    root = innermost(error)
+    root = root_cause(error)
     if isinstance(root, RuntimeError):
-        from monai_brain.inference.preparing import OUT_OF_MEMORY
+        from monai_brain.inference.preparation import OUT_OF_MEMORY
 
         is_so = any(words in str(root) for words in OUT_OF_MEMORY)
     elif isinstance(root, OSError):
         lock = sys.modules.get("monai_brain.io.lock")  # importing it would take seconds
-        if lock is not None and isinstance(root, lock.FolderLost):
+        if lock is not None and isinstance(root, lock.FolderUnavailable):
             return str(root)
         is_so = root.errno in USED_UP
     else:

@@ -150,7 +150,7 @@ def _evaluate_files(
     overwrite: bool,
 ) -> None:
     from monai_brain.io.write import refuse_existing
-    from monai_brain.report.masks_against import holds_masks, mask_figures, score_masks
+    from monai_brain.report.mask_evaluation import holds_masks, mask_figures, score_masks
     from monai_brain.report.predictions import figures_of_classes, score_predictions_of_classes
 
     refuse_existing(output, overwrite=overwrite)

@@ -45,7 +45,7 @@ def study(
     from monai_brain.training.study import read_study, run_study
 
     asked = read_study(plan, find_bundle(bundle))
-    found = run_study(asked, output, told=lambda line: console.print(line, markup=False))
+    found = run_study(asked, output, log=lambda line: console.print(line, markup=False))
     compared = [run for run in found.runs if is_classifier(run)]
     if compared and asked.datalists:
         _pool_folds(compared, output)

@@ -211,7 +211,7 @@ def serve_page(
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
 ) -> None:
     """Serve the web page: drop a scan, see class or mask, and why."""
-    from monai_brain.app.serving import serve
+    from monai_brain.app.server import serve
 
     password = os.environ.get("MONAI_BRAIN_PASSWORD") or None
     if password_file is not None:
@@ -226,7 +226,7 @@ def serve_page(
         public_name=public_name,
         max_upload_mb=max_upload_mb,
         precision=precision,
-        told=lambda address: typer.echo(f"Page: {address}  (Ctrl-C ends it)"),
+        log=lambda address: typer.echo(f"Page: {address}  (Ctrl-C ends it)"),
     )
 
 

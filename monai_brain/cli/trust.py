@@ -80,7 +80,7 @@ def stress(
     with Progress(console=errors) as progress:
         task = progress.add_task("corrupting slices", total=slices)
         result = stress_folder(
-            folder, output, bundle=bundle, weights=weights, slices=slices, told=lambda: progress.advance(task)
+            folder, output, bundle=bundle, weights=weights, slices=slices, log=lambda: progress.advance(task)
         )
     shown = stress_table(result)
     table = Table(*shown.columns, title=shown.caption)

@@ -11,7 +11,7 @@ import imagehash
 import numpy as np
 import PIL.Image
 
-from monai_brain.data.likeness import NEIGHBOR, THUMBNAIL_PIXELS, alike, clusters_of
+from monai_brain.data.similarity import NEIGHBOR, THUMBNAIL_PIXELS, alike, clusters_of
 from monai_brain.io import Case, UnreadableCase
 from monai_brain.io.read import read_bytes, read_image
 from monai_brain.transforms.load import to_8_bits, to_channels

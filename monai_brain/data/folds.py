@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from monai_brain.data.splits import OtherClasses, UnusableDatalist, class_names_of
-from monai_brain.labels import UnusableClasses
+from monai_brain.data.splits import InvalidDatalist, OtherClasses, class_names_of
+from monai_brain.labels import InvalidClasses
 
 KEPT = ("image", "label", "group", "fold", "sha256", "source", "sequence", "tumor", "mirrored", "cheng_index")
 """What an item of a folds file hands on to a datalist, where it is there."""
@@ -16,7 +16,7 @@ LARGEST_GAP = 3
 """Slices of the Cheng set that are numbered at most this far apart can be of one stack: some are missing."""
 
 
-class UnusableFolds(UnusableDatalist):
+class InvalidFolds(InvalidDatalist):
     """A folds file that cannot be used, with the way out."""
 
 
@@ -26,22 +26,22 @@ def read_folds(path: str | Path) -> dict[str, Any]:
     Folds count from 1. Items with `copy_of`, copies or mirror images of another item, may be among them.
 
     Raises:
-        UnusableFolds: it is missing, no such file, its classes cannot be, or a group is in two folds.
+        InvalidFolds: it is missing, no such file, its classes cannot be, or a group is in two folds.
     """
     path = Path(path)
     if not path.is_file():
-        raise UnusableFolds(f"{path}: no such folds file; monai-brain index --folds 5 makes one")
+        raise InvalidFolds(f"{path}: no such folds file; monai-brain index --folds 5 makes one")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UnusableFolds(f"{path}: not JSON ({error})") from None
+        raise InvalidFolds(f"{path}: not JSON ({error})") from None
     items = content.get("items") if isinstance(content, dict) else None
     if not isinstance(items, list) or not all({"image", "label", "group", "fold"} <= set(item) for item in items):
-        raise UnusableFolds(f"{path}: expected a list `items`, each with image, label, group and fold")
+        raise InvalidFolds(f"{path}: expected a list `items`, each with image, label, group and fold")
     try:
         class_names_of(content)
-    except UnusableClasses as error:
-        raise UnusableFolds(f"{path}: {error}") from None
+    except InvalidClasses as error:
+        raise InvalidFolds(f"{path}: {error}") from None
     _refuse_divided_groups(items, path)
     return content
 
@@ -57,12 +57,12 @@ def fold_datalist(folds: Mapping[str, Any], test: int | None) -> dict[str, Any]:
             which train on both parts.
 
     Raises:
-        UnusableFolds: there is no such fold, or there are fewer than three.
+        InvalidFolds: there is no such fold, or there are fewer than three.
     """
     items = with_stacks([item for item in folds["items"] if "copy_of" not in item])
     numbers = sorted({item["fold"] for item in items})
     if (test is not None and test not in numbers) or len(numbers) < 3:
-        raise UnusableFolds(f"fold {test} of folds {numbers}; expected one of them, and at least three")
+        raise InvalidFolds(f"fold {test} of folds {numbers}; expected one of them, and at least three")
     part_of = dict.fromkeys(numbers, "training")
     if test is not None:
         part_of[test] = "test"
@@ -126,4 +126,4 @@ def _refuse_divided_groups(items: list[dict[str, Any]], path: Path) -> None:
     for item in items:
         first = fold_of.setdefault(item["group"], item["fold"])
         if first != item["fold"]:
-            raise UnusableFolds(f"{path}: group {item['group']} is in folds {first} and {item['fold']}; give it one")
+            raise InvalidFolds(f"{path}: group {item['group']} is in folds {first} and {item['fold']}; give it one")

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from monai_brain.data.duplicates import NEIGHBOR_BITS, Fingerprint, pairs_within
-from monai_brain.data.likeness import COPY, NEIGHBOR, alike, clusters_of
 from monai_brain.data.provenance import CHENG, KnownSlice, identify
+from monai_brain.data.similarity import COPY, NEIGHBOR, alike, clusters_of
 
 KNOWN_FOLDS = 5
 """Folds of patients that the author of the Cheng set published."""

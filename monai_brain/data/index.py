@@ -18,10 +18,10 @@ from monai_brain.data.duplicates import (
     pairs_within,
 )
 from monai_brain.data.grouping import BY_PROVENANCE, Provenance, find_provenance
-from monai_brain.data.likeness import NEIGHBOR
+from monai_brain.data.similarity import NEIGHBOR
 from monai_brain.data.splits import DEFAULT_FRACTIONS, PART_FOLDERS, PARTS, class_names_of, split_groups
 from monai_brain.io import Case, Skipped, find_cases
-from monai_brain.io.cases import is_litter
+from monai_brain.io.cases import is_clutter
 from monai_brain.labels import CLASS_NAMES, FOLDER_NAMES, check_class_names, class_of_folder
 
 OTHER_CLASS = "other_class"
@@ -38,7 +38,7 @@ WAYS_OUT = (
 """Where folders do not fit the classes."""
 
 
-class UnusableFolder(ValueError):
+class InvalidFolder(ValueError):
     """A folder that cannot be indexed, with the way out."""
 
 
@@ -95,7 +95,7 @@ def index_folder(
         workers: processes that read the images.
 
     Raises:
-        UnusableFolder: a class folder is missing, empty or unknown; a path has no patient; or the folder has a split
+        InvalidFolder: a class folder is missing, empty or unknown; a path has no patient; or the folder has a split
             and it is not to be kept, or the other way round.
     """
     names = check_class_names(class_names or CLASS_NAMES)
@@ -189,26 +189,26 @@ def part_folders(folder: Path, keep_split: bool, dissolve: bool = False) -> dict
         dissolve: a split is allowed, and does not count.
 
     Raises:
-        UnusableFolder: `folder` is missing; or it has a split, whole or not, that is not what was asked for.
+        InvalidFolder: `folder` is missing; or it has a split, whole or not, that is not what was asked for.
     """
     if not folder.is_dir():
-        raise UnusableFolder(f"{folder}: no such folder; give the one that holds the class folders")
+        raise InvalidFolder(f"{folder}: no such folder; give the one that holds the class folders")
     inside = _folders_inside(folder)
     found = {path: PART_FOLDERS[path.name.lower()] for path in inside if path.name.lower() in PART_FOLDERS}
     names = ", ".join(path.name for path in found)
     if found and not (keep_split or dissolve):
-        raise UnusableFolder(
+        raise InvalidFolder(
             f"{folder}: holds {names}, which is a split; give --keep-split to keep it, --folds 5 for folds of all of "
             "it, or make a new split without copies in two parts: "
             f"monai-brain audit {folder} -o AUDIT --split-to DATALIST"
         )
     if keep_split and not {"training", "test"} <= set(found.values()):
-        raise UnusableFolder(
+        raise InvalidFolder(
             f"{folder}: --keep-split needs folders for training and test, such as Training and Testing, with the class "
             f"folders inside; there is {names or 'none'}"
         )
     if found and (strange := [path.name for path in inside if path not in found]):
-        raise UnusableFolder(f"{folder}: holds {', '.join(strange)} beside {names}; move it away, or into one of them")
+        raise InvalidFolder(f"{folder}: holds {', '.join(strange)} beside {names}; move it away, or into one of them")
     return found
 
 
@@ -223,18 +223,18 @@ def class_folders(
         leave_out: leave out folders of other classes, instead of refusing them.
 
     Raises:
-        UnusableFolder: a class folder is unknown.
+        InvalidFolder: a class folder is unknown.
     """
     found = {path: class_of_folder(path.name, class_names) for path in _folders_inside(folder)}
     unknown = [path for path, name in found.items() if name is None]
     if unknown and not leave_out:
-        raise UnusableFolder(f"{folder}: unknown class folder {', '.join(path.name for path in unknown)}. {WAYS_OUT}")
+        raise InvalidFolder(f"{folder}: unknown class folder {', '.join(path.name for path in unknown)}. {WAYS_OUT}")
     return {path: class_names.index(name) for path, name in found.items() if name is not None}, unknown
 
 
 def _folders_inside(folder: Path) -> list[Path]:
     return sorted(
-        path for path in folder.iterdir() if path.is_dir() and not (path.name.startswith(".") or is_litter(path.name))
+        path for path in folder.iterdir() if path.is_dir() and not (path.name.startswith(".") or is_clutter(path.name))
     )
 
 
@@ -311,14 +311,14 @@ def _refuse_missing(
     missing = [name for index, name in enumerate(class_names) if index not in there]
     if missing:
         where = " for training" if part_of else ""
-        raise UnusableFolder(f"{folder}: no folder of class {', '.join(missing)}{where}. {WAYS_OUT}")
+        raise InvalidFolder(f"{folder}: no folder of class {', '.join(missing)}{where}. {WAYS_OUT}")
 
 
 def _refuse_empty(labels: Sequence[int], parts: Sequence[str], class_names: Sequence[str], folder: Path) -> None:
     there = {label for label, part in zip(labels, parts, strict=True) if part == "training"}
     empty = [name for index, name in enumerate(class_names) if index not in there]
     if empty:
-        raise UnusableFolder(
+        raise InvalidFolder(
             f"{folder}: no readable image of class {', '.join(empty)}; fill the folder or fix its files"
         )
 
@@ -334,11 +334,11 @@ def _groups(cases: Sequence[Case], prints: Sequence[Fingerprint], pattern: str |
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise UnusableFolder(f"patient pattern {pattern!r} is no regular expression ({error})") from None
+        raise InvalidFolder(f"patient pattern {pattern!r} is no regular expression ({error})") from None
     matches = [compiled.search(case.id) for case in cases]
     without = [case.id for case, match in zip(cases, matches, strict=True) if match is None]
     if without:
-        raise UnusableFolder(
+        raise InvalidFolder(
             f"{len(without)} path(s) have no patient by {pattern!r}, such as {without[0]}; widen the pattern"
         )
     return [match[1] if match.re.groups else match[0] for match in matches if match], f"patient by {pattern!r}"

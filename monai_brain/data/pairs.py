@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monai_brain.data.places import UnusablePairs, by_place, is_mask, listed, place_of, refuse_lonely, shown
+from monai_brain.data.matching import InvalidPairs, by_place, is_mask, listed, place_of, refuse_unpaired, shown
 from monai_brain.data.splits import load_datalist
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases
 from monai_brain.io.read import read_image, read_mask
@@ -71,14 +71,14 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
         patient_pattern: regular expression on the image's relative path; its first group is the patient.
 
     Raises:
-        UnusablePairs: a slice has no mask or a mask no slice, a mask has another size or other than two values,
+        InvalidPairs: a slice has no mask or a mask no slice, a mask has another size or other than two values,
             a patient is not known, one image is there under two patients, there are volumes, or no pair at all.
     """
     patient_of = _patients(patient_pattern)
     entries = list(find_cases(folder))
     volumes = [one.id for one in entries if isinstance(one, Case) and one.kind == "volume"]
     if volumes:
-        raise UnusablePairs(
+        raise InvalidPairs(
             f"{folder}: holds volumes ({shown(volumes)}); take them apart into slices first: "
             f"monai-brain slices {folder} -o SLICES, then monai-brain index-pairs SLICES"
         )
@@ -86,7 +86,7 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
     refused = {one.id: one.code for one in entries if isinstance(one, Skipped) and one.code not in HARMLESS}
     masks = by_place(identity for identity in cases if is_mask(identity))
     images = by_place(identity for identity in cases if not is_mask(identity))
-    refuse_lonely(folder, images, masks, refused)
+    refuse_unpaired(folder, images, masks, refused)
     with ThreadPoolExecutor(READ_THREADS) as pool:
         checked = list(pool.map(lambda place: _check(folder, images[place], masks[place]), sorted(images)))
     pairs: list[Pair] = []
@@ -101,7 +101,7 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
         pair = Pair(image, masks[place], patient, found[1] if found else "", own.tumor_pixels)
         first = first_of.setdefault(own.content, pair)
         if first.patient != patient:
-            raise UnusablePairs(
+            raise InvalidPairs(
                 f"{first.image} and {image} are the same image, of the patients {first.patient} and {patient}; take "
                 "one of the copies out, or say with a pattern who is who"
             )
@@ -110,7 +110,7 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
             continue
         pairs.append(pair)
     if not pairs:
-        raise UnusablePairs(f"{folder}: no slice with a mask; {_why_none(refused)}")
+        raise InvalidPairs(f"{folder}: no slice with a mask; {_why_none(refused)}")
     return Pairs(pairs, refused)
 
 
@@ -118,14 +118,14 @@ def fold_of_patients(pairs: Iterable[Pair], folds: int, seed: int = 0) -> dict[s
     """A fold for every patient, with about as many of each institution in every fold.
 
     Raises:
-        UnusablePairs: fewer patients than folds.
+        InvalidPairs: fewer patients than folds.
     """
     by_institution = defaultdict(set)
     for pair in pairs:
         by_institution[pair.institution].add(pair.patient)
     patients = sum(map(len, by_institution.values()))
     if not 2 <= folds <= patients:
-        raise UnusablePairs(f"{folds} folds of {patients} patients; give 2 to {patients}")
+        raise InvalidPairs(f"{folds} folds of {patients} patients; give 2 to {patients}")
     random = np.random.default_rng(seed)
     order = [p for own in sorted(by_institution) for p in random.permutation(sorted(by_institution[own]))]
     return {str(patient): number % folds for number, patient in enumerate(order)}
@@ -144,18 +144,18 @@ def read_split(path: Path) -> Split:
     """The fold of every patient, from a file with `folds`, and those of its list `test`, if it has one.
 
     Raises:
-        UnusablePairs: it is no such file, or a patient is in a fold and held out.
+        InvalidPairs: it is no such file, or a patient is in a fold and held out.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         folds = {str(patient): int(fold) for patient, fold in content["folds"].items()}
         held_out = frozenset(map(str, content.get("test", [])))
     except FileNotFoundError:
-        raise UnusablePairs(f"{path}: no such split") from None
+        raise InvalidPairs(f"{path}: no such split") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UnusablePairs(f"{path}: expected JSON with folds: {{patient: number}}") from None
+        raise InvalidPairs(f"{path}: expected JSON with folds: {{patient: number}}") from None
     if both := sorted(held_out & set(folds)):
-        raise UnusablePairs(f"{path}: {both[0]} is in a fold and held out; take it out of one ({len(both)} in all)")
+        raise InvalidPairs(f"{path}: {both[0]} is in a fold and held out; take it out of one ({len(both)} in all)")
     return Split(folds, held_out)
 
 
@@ -183,28 +183,28 @@ def split_pairs(
         seed: of the folds and of the choice of validation patients.
 
     Raises:
-        UnusablePairs: no such fold or institution, both an institution and a file, nobody held out, or file and
+        InvalidPairs: no such fold or institution, both an institution and a file, nobody held out, or file and
             folder have other patients.
     """
     patients = {pair.patient: pair.institution for pair in pairs}
     if institution is not None:
         if split is not None:
-            raise UnusablePairs("an institution is left out, or the folds of a file are taken; give one of the two")
+            raise InvalidPairs("an institution is left out, or the folds of a file are taken; give one of the two")
         known = sorted(set(patients.values()) - {""})
         if institution not in known:
-            raise UnusablePairs(f"no patient of institution {institution!r}; there are {', '.join(known) or 'none'}")
+            raise InvalidPairs(f"no patient of institution {institution!r}; there are {', '.join(known) or 'none'}")
         test = [patient for patient, own in patients.items() if own == institution]
         return segmentation_datalist(pairs, test, name=f"without_{institution}", seed=seed)
     of_patient, last = read_split(split) if split is not None else Split(fold_of_patients(pairs, folds, seed))
     if odd := sorted((set(of_patient) | last) ^ set(patients)):
-        raise UnusablePairs(f"{split}: has other patients than the folder, such as {odd[0]} ({len(odd)} in all)")
+        raise InvalidPairs(f"{split}: has other patients than the folder, such as {odd[0]} ({len(odd)} in all)")
     if held_out:
         if split is None or not last:
-            raise UnusablePairs("nobody is held out; name a file with a list test, with --split")
+            raise InvalidPairs("nobody is held out; name a file with a list test, with --split")
         return segmentation_datalist(pairs, last, name=f"{split.stem}_held_out", seed=seed)
     pairs = [pair for pair in pairs if pair.patient in of_patient]
     if fold not in of_patient.values():
-        raise UnusablePairs(f"no fold {fold}; there are {', '.join(map(str, sorted(set(of_patient.values()))))}")
+        raise InvalidPairs(f"no fold {fold}; there are {', '.join(map(str, sorted(set(of_patient.values()))))}")
     test = [patient for patient, own in of_patient.items() if own == fold]
     return segmentation_datalist(pairs, test, name=f"{split.stem if split else 'folds'}_fold_{fold}", seed=seed)
 
@@ -221,7 +221,7 @@ def segmentation_datalist(
         seed: of the choice of validation patients.
 
     Raises:
-        UnusablePairs: no patient would be left to test, to validate or to train.
+        InvalidPairs: no patient would be left to test, to validate or to train.
     """
     test = set(test_patients)
     left = defaultdict(set)
@@ -243,7 +243,7 @@ def segmentation_datalist(
     for part in ("training", "validation", "test"):
         own = [pair for pair in pairs if part_of[pair.patient] == part]
         if not own:
-            raise UnusablePairs(f"no patient is left for {part}; {len(part_of)} patients are too few for this split")
+            raise InvalidPairs(f"no patient is left for {part}; {len(part_of)} patients are too few for this split")
         datalist[part] = [_item(pair) for pair in own]
     return datalist
 
@@ -257,17 +257,17 @@ def load_tumor_slices(path: str | Path | None, dataset_dir: str | Path, part: st
         part: as `data.splits.load_datalist`.
 
     Raises:
-        UnusablePairs: no datalist, or one of slices without masks or without a tumor.
-        UnusableDatalist: see `load_datalist`.
+        InvalidPairs: no datalist, or one of slices without masks or without a tumor.
+        InvalidDatalist: see `load_datalist`.
     """
     if path is None:
-        raise UnusablePairs("no slices with masks: name their datalist with --external, see monai-brain index-pairs")
+        raise InvalidPairs("no slices with masks: name their datalist with --external, see monai-brain index-pairs")
     items = load_datalist(path, dataset_dir, part)
     if any("tumor_pixels" not in item or not isinstance(item["label"], str) for item in items):
-        raise UnusablePairs(f"{path}: has slices without masks; make it with monai-brain index-pairs")
+        raise InvalidPairs(f"{path}: has slices without masks; make it with monai-brain index-pairs")
     with_tumor = [item for item in items if item["tumor_pixels"]]
     if not with_tumor:
-        raise UnusablePairs(f"{path}: no slice of {part} has a tumor; name other parts with --part")
+        raise InvalidPairs(f"{path}: no slice of {part} has a tumor; name other parts with --part")
     return with_tumor
 
 
@@ -304,10 +304,10 @@ def _check(folder: Path, image: str, mask: str) -> Checked:
     try:
         tumor = read_mask(folder / mask)
     except UnreadableCase as refusal:
-        raise UnusablePairs(f"{mask}: {refusal} ({refusal.code}); mend it, or take it and {image} out") from None
+        raise InvalidPairs(f"{mask}: {refusal} ({refusal.code}); mend it, or take it and {image} out") from None
     shape = pixels.shape[1:]
     if tumor.shape != shape:
-        raise UnusablePairs(f"{image} is {shape[0]}x{shape[1]}, {mask} is {tumor.shape[0]}x{tumor.shape[1]}")
+        raise InvalidPairs(f"{image} is {shape[0]}x{shape[1]}, {mask} is {tumor.shape[0]}x{tumor.shape[1]}")
     content = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode() + np.ascontiguousarray(pixels).tobytes())
     return Checked(int(tumor.sum()), content.digest())
 
@@ -319,13 +319,13 @@ def _patients(pattern: str | None) -> Callable[[str], str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise UnusablePairs(f"the pattern {pattern!r} is no regular expression ({error})") from None
+        raise InvalidPairs(f"the pattern {pattern!r} is no regular expression ({error})") from None
 
     def patient(image: str) -> str:
         found = expression.search(image)
         name = found and (found[1] if found.groups() else found[0])
         if not name:
-            raise UnusablePairs(f"{image}: the pattern {pattern!r} finds no patient in this path")
+            raise InvalidPairs(f"{image}: the pattern {pattern!r} finds no patient in this path")
         return name
 
     return patient
@@ -334,5 +334,5 @@ def _patients(pattern: str | None) -> Callable[[str], str]:
 def _patient_of_folder(image: str) -> str:
     parent = PurePosixPath(place_of(image)).parent
     if parent.as_posix() == ".":
-        raise UnusablePairs(f"{image}: which patient is it? Put slices into a folder per patient, or give a pattern")
+        raise InvalidPairs(f"{image}: which patient is it? Put slices into a folder per patient, or give a pattern")
     return parent.name if TCGA.fullmatch(parent.name) else parent.as_posix()

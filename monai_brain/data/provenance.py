@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.fft import dctn
 
-from monai_brain.data.likeness import MIRRORED, oriented
+from monai_brain.data.similarity import MIRRORED, oriented
 
 FREQUENCIES = 16
 """Along each axis: 256 bits."""
@@ -35,7 +35,7 @@ class KnownSlice(NamedTuple):
     """The picture is a mirror image of the public one, left to right."""
 
 
-def sight_hash(thumbnails: np.ndarray) -> np.ndarray:
+def appearance_hash(thumbnails: np.ndarray) -> np.ndarray:
     """A perceptual hash of 256 bits: which low frequencies lie above their median.
 
     Args:
@@ -61,7 +61,7 @@ def identify(thumbnails: np.ndarray) -> Sequence[KnownSlice | None]:
     found: list[KnownSlice | None] = []
     for start in range(0, len(thumbnails), ROWS_AT_ONCE):
         rows = thumbnails[start : start + ROWS_AT_ONCE]
-        distances = np.stack([nearest_hash(sight_hash(oriented(rows, o)), known["hashes"]) for o in (0, MIRRORED)])
+        distances = np.stack([nearest_hash(appearance_hash(oriented(rows, o)), known["hashes"]) for o in (0, MIRRORED)])
         mirrored = distances[1, :, 1] < distances[0, :, 1]
         for own, flipped in zip(np.moveaxis(distances, 0, 1), mirrored, strict=True):
             place, bits = own[int(flipped)]

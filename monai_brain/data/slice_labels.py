@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from monai_brain.data.matching import InvalidPairs
 from monai_brain.data.pairs import Pair, Split
-from monai_brain.data.places import UnusablePairs
 from monai_brain.io.read import read_image
 from monai_brain.io.write import sha256_of, write_png
 from monai_brain.labels import CLASS_NAMES
@@ -57,7 +57,7 @@ def label_slices(
         tumor: class of the slices with tumor.
 
     Raises:
-        UnusablePairs: a slice has other than three channels or no number, or no slice could be labelled.
+        InvalidPairs: a slice has other than three channels or no number, or no slice could be labelled.
     """
     items: dict[str, list[dict[str, Any]]] = defaultdict(list)
     missing = []
@@ -86,7 +86,7 @@ def label_slices(
                 }
             )
     if not items:
-        raise UnusablePairs(f"{folder}: no slice whose class is certain; are these LGG slices with masks?")
+        raise InvalidPairs(f"{folder}: no slice whose class is certain; are these LGG slices with masks?")
     common = {"class_names": list(CLASS_NAMES), "grouping": "patient"}
     in_folds = [item | {"fold": split.folds[p] + 1} for p, own in items.items() if p in split.folds for item in own]
     held_out = [item for p, own in items.items() if p in split.held_out for item in own]
@@ -118,7 +118,7 @@ def _certain(pairs: Sequence[Pair], slices: Sequence[np.ndarray], tumor: str) ->
 def _channels(path: Path) -> np.ndarray:
     pixels = read_image(path).pixels
     if pixels.shape[0] != len(SEQUENCES):
-        raise UnusablePairs(f"{path}: {pixels.shape[0]} channel(s); expected three: {', '.join(SEQUENCES)}")
+        raise InvalidPairs(f"{path}: {pixels.shape[0]} channel(s); expected three: {', '.join(SEQUENCES)}")
     return pixels
 
 
@@ -130,5 +130,5 @@ def _is_copy(slices: Sequence[np.ndarray], one: int, other: int) -> bool:
 def _number(image: str) -> int:
     found = re.search(r"(\d+)$", PurePosixPath(image).stem)
     if not found:
-        raise UnusablePairs(f"{image}: no number at the end of its name, so its neighbors are not known")
+        raise InvalidPairs(f"{image}: no number at the end of its name, so its neighbors are not known")
     return int(found[1])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from monai_brain.io.write import sha256_of
-from monai_brain.labels import CLASS_NAMES, UnusableClasses, check_class_names
+from monai_brain.labels import CLASS_NAMES, InvalidClasses, check_class_names
 
 PARTS = ("training", "validation", "test")
 DEFAULT_FRACTIONS = (0.70, 0.15, 0.15)
@@ -32,15 +32,15 @@ TCGA_PATIENT = re.compile(r"TCGA[-_]([A-Z0-9]{2})[-_]([A-Z0-9]{4})(?![A-Z0-9])")
 """Institution and patient, however a date or a folder stands around them."""
 
 
-class UnusableDatalist(ValueError):
+class InvalidDatalist(ValueError):
     """A datalist that does not fit the data or the classes."""
 
 
-class OtherClasses(UnusableDatalist):
+class OtherClasses(InvalidDatalist):
     """A datalist whose classes are not those of the weights, or of another datalist."""
 
 
-class UnusableSplit(ValueError):
+class InvalidSplit(ValueError):
     """The split that was asked for cannot be made."""
 
 
@@ -72,10 +72,10 @@ def split_groups(
         One of `parts` per image, (N,).
 
     Raises:
-        UnusableSplit: the fractions do not add up, or a class has fewer groups than there are parts to fill.
+        InvalidSplit: the fractions do not add up, or a class has fewer groups than there are parts to fill.
     """
     if abs(sum(fractions) - 1) > 1e-6 or min(fractions) < 0:
-        raise UnusableSplit(f"fractions {tuple(fractions)} do not add up to 1")
+        raise InvalidSplit(f"fractions {tuple(fractions)} do not add up to 1")
     part_of_group: dict[Any, Any] = {}
     members: dict[Any, list[int]] = {}
     for label, group in zip(labels, groups, strict=True):
@@ -98,9 +98,7 @@ def _fill(
 ) -> dict[Any, Any]:
     wanted = sum(fraction > 0 for fraction in fractions)
     if len(groups) < wanted:
-        raise UnusableSplit(
-            f"class {class_name}: {len(groups)} group(s) for {wanted} parts; add patients of this class"
-        )
+        raise InvalidSplit(f"class {class_name}: {len(groups)} group(s) for {wanted} parts; add patients of this class")
     total = sum(len(members[group]) for group in groups)
     targets = np.array(fractions) * total
     filled = np.zeros(len(fractions))
@@ -118,26 +116,26 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
     """A datalist file, checked for its form.
 
     Raises:
-        UnusableDatalist: missing, no JSON, without parts, or with classes or labels that cannot be.
+        InvalidDatalist: missing, no JSON, without parts, or with classes or labels that cannot be.
     """
     path = Path(path)
     if not path.is_file():
-        raise UnusableDatalist(
+        raise InvalidDatalist(
             f"{path}: no such datalist; make one: monai-brain index <folder of class folders> -o {path}"
         )
     try:
         datalist = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UnusableDatalist(f"{path}: not JSON ({error}); make it again with monai-brain index") from None
+        raise InvalidDatalist(f"{path}: not JSON ({error}); make it again with monai-brain index") from None
     if not isinstance(datalist, dict) or not any(isinstance(datalist.get(part), list) for part in PARTS):
-        raise UnusableDatalist(f"{path}: has none of {', '.join(PARTS)}; is it a MONAI datalist?")
+        raise InvalidDatalist(f"{path}: has none of {', '.join(PARTS)}; is it a MONAI datalist?")
     try:
         names = class_names_of(datalist)
-    except UnusableClasses as error:
-        raise UnusableDatalist(f"{path}: {error}") from None
+    except InvalidClasses as error:
+        raise InvalidDatalist(f"{path}: {error}") from None
     labels = {item["label"] for part in PARTS for item in datalist.get(part, []) if isinstance(item.get("label"), int)}
     if unknown := labels - set(range(len(names))):
-        raise UnusableDatalist(f"{path}: label {min(unknown)} is no index of its classes, {', '.join(names)}")
+        raise InvalidDatalist(f"{path}: label {min(unknown)} is no index of its classes, {', '.join(names)}")
     return datalist
 
 
@@ -145,7 +143,7 @@ def class_names_of(datalist: Mapping[str, Any]) -> tuple[str, ...]:
     """The classes of a datalist or folds file, in their order; the default ones where it does not say.
 
     Raises:
-        UnusableClasses: they cannot be.
+        InvalidClasses: they cannot be.
     """
     return check_class_names(datalist.get("class_names", CLASS_NAMES))
 
@@ -154,7 +152,7 @@ def read_class_names(path: str | Path) -> list[str]:
     """The classes of a datalist file; the default ones where there is no file, so that networks are built without data.
 
     Raises:
-        UnusableDatalist: as `read_datalist`.
+        InvalidDatalist: as `read_datalist`.
     """
     return list(class_names_of(read_datalist(path)) if Path(path).is_file() else CLASS_NAMES)
 
@@ -186,17 +184,17 @@ def load_datalist(path: str | Path, dataset_dir: str | Path, part: str) -> list[
         part: `training`, `validation`, `test`; or several joined by `+`.
 
     Raises:
-        UnusableDatalist: the part is missing or empty, or its first image is not in `dataset_dir`.
+        InvalidDatalist: the part is missing or empty, or its first image is not in `dataset_dir`.
     """
     datalist = read_datalist(path)
     items = []
     for name in part.split("+"):
         if not datalist.get(name):
             has = ", ".join(p for p in PARTS if datalist.get(p))
-            raise UnusableDatalist(f"{path}: part {name!r} is missing or empty; it has {has}")
+            raise InvalidDatalist(f"{path}: part {name!r} is missing or empty; it has {has}")
         items += [_with_paths(item, Path(dataset_dir)) for item in datalist[name]]
     if not Path(items[0]["image"]).is_file():
-        raise UnusableDatalist(
+        raise InvalidDatalist(
             f"{items[0]['image']}: not there; give the folder that the datalist's paths are relative to "
             "as --dataset_dir (or MONAI_BRAIN_DATA)"
         )
@@ -262,10 +260,10 @@ def class_weights(items: Sequence[Mapping[str, Any]], class_names: Sequence[str]
     """Weights of the loss that make every class count the same: N / (classes x images of the class).
 
     Raises:
-        UnusableDatalist: a class has no image.
+        InvalidDatalist: a class has no image.
     """
     counts = Counter(int(item["label"]) for item in items)
     missing = [name for index, name in enumerate(class_names) if not counts[index]]
     if missing:
-        raise UnusableDatalist(f"no training image of class {', '.join(missing)}")
+        raise InvalidDatalist(f"no training image of class {', '.join(missing)}")
     return [len(items) / (len(class_names) * counts[index]) for index in range(len(class_names))]

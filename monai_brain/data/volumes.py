@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from monai_brain.data.places import UnusablePairs, by_place, is_mask, listed, place_of, refuse_lonely
+from monai_brain.data.matching import InvalidPairs, by_place, is_mask, listed, place_of, refuse_unpaired
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases, read_case
 from monai_brain.io.read import read_volume_mask
 from monai_brain.io.sequences import SUFFIX, masks_of_table
@@ -51,19 +51,17 @@ def find_volume_pairs(place: Path) -> VolumePairs:
         place: folder, searched with everything below it; or the table.
 
     Raises:
-        UnusablePairs: a volume has no mask or a mask no volume, two would be one, there is a slice, or no volume.
-        UnusableTable, FileNotFoundError: as `io.find_cases`.
+        InvalidPairs: a volume has no mask or a mask no volume, two would be one, there is a slice, or no volume.
+        InvalidTable, FileNotFoundError: as `io.find_cases`.
     """
     if place.is_file() and place.suffix.lower() != ".csv":
-        raise UnusablePairs(
-            f"{place}: is neither a folder nor a table of cases (.csv); give the folder that it lies in"
-        )
+        raise InvalidPairs(f"{place}: is neither a folder nor a table of cases (.csv); give the folder that it lies in")
     entries = list(find_cases(place))
     cases = {one.id: one for one in entries if isinstance(one, Case)}
     skipped = {one.id: one.code for one in entries if isinstance(one, Skipped) and one.code in UNFOLLOWED}
     flat = sorted(name for name, case in cases.items() if case.kind != "volume")
     if flat:
-        raise UnusablePairs(
+        raise InvalidPairs(
             f"{place}: {listed(dict.fromkeys(flat, 'no volume by its name'))}; take them out, or give them a folder of "
             "their own: slices with masks are ready for monai-brain index-pairs"
         )
@@ -76,21 +74,21 @@ def find_volume_pairs(place: Path) -> VolumePairs:
     for name in images.values():
         other = heads.setdefault(_head(cases[name], masks), name)
         if other != name:
-            raise UnusablePairs(f"{other} and {name} would have one mask; take one of them out")
-    refuse_lonely(place, heads, masks, skipped)
+            raise InvalidPairs(f"{other} and {name} would have one mask; take one of them out")
+    refuse_unpaired(place, heads, masks, skipped)
     if not heads:
-        raise UnusablePairs(f"{place}: no volume; expected BraTS' names, or NAME.nii.gz and NAME_mask.nii.gz")
+        raise InvalidPairs(f"{place}: no volume; expected BraTS' names, or NAME.nii.gz and NAME_mask.nii.gz")
     targets: dict[str, str] = {}
     for head, name in heads.items():
         other = targets.setdefault(_target(head), name)
         if other != name:
-            raise UnusablePairs(f"slices of {other} and {name} would have the same names; rename one of them")
+            raise InvalidPairs(f"slices of {other} and {name} would have the same names; rename one of them")
     pairs = [VolumePair(cases[name], place / masks[head], _target(head)) for head, name in sorted(heads.items())]
     return VolumePairs(pairs, skipped)
 
 
 def write_slices(
-    pairs: list[VolumePair], output: Path, told: Callable[[], None] = lambda: None, *, overwrite: bool = False
+    pairs: list[VolumePair], output: Path, log: Callable[[], None] = lambda: None, *, overwrite: bool = False
 ) -> dict[str, str]:
     """Write the slices that hold something, and their masks, as PNG: three channels of 8 bits, in `SEQUENCES`' order.
 
@@ -100,7 +98,7 @@ def write_slices(
     Args:
         pairs: as found.
         output: empty or missing.
-        told: called after each volume.
+        log: called after each volume.
         overwrite: see `io.write.refuse_existing`.
 
     Returns:
@@ -115,7 +113,7 @@ def write_slices(
         for pair, refusal in zip(pairs, pool.map(lambda pair: _write(pair, output), pairs), strict=True):
             if refusal:
                 refused[pair.case.id] = refusal
-            told()
+            log()
     return refused
 
 
@@ -138,7 +136,7 @@ def _of_table(table: Path, cases: dict[str, Case]) -> list[VolumePair]:
     masks = masks_of_table(table)
     lonely = sorted(set(cases) - set(masks))
     if lonely:
-        raise UnusablePairs(f"{table}: {len(lonely)} case(s) without a mask, such as {lonely[0]}; add the column mask")
+        raise InvalidPairs(f"{table}: {len(lonely)} case(s) without a mask, such as {lonely[0]}; add the column mask")
     return [VolumePair(case, masks[name], f"{name}/{name}") for name, case in cases.items()]
 
 

@@ -19,7 +19,7 @@ COLUMNS = ("path", "model_label", "reader", "decision", "reader_label", "blinded
 DECISIONS = ("accept", "reject", "relabel")
 
 
-class UnusableReview(ValueError):
+class InvalidReview(ValueError):
     """A file that is no review, or reviews that do not fit together."""
 
 
@@ -64,25 +64,25 @@ def read_review(path: Path) -> Review:
     """A review that was exported from the page.
 
     Raises:
-        UnusableReview: naming the line and what is wrong with it.
+        InvalidReview: naming the line and what is wrong with it.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows or not set(COLUMNS) <= set(rows[0]):
-        raise UnusableReview(f"{path}: no review; expected the columns {', '.join(COLUMNS)} and at least one answer")
+        raise InvalidReview(f"{path}: no review; expected the columns {', '.join(COLUMNS)} and at least one answer")
     answers: dict[str, Answer] = {}
     for number, row in enumerate(rows, 2):
         if row["decision"] not in DECISIONS or bool(row["reader_label"]) == (row["decision"] == "reject"):
-            raise UnusableReview(
+            raise InvalidReview(
                 f"{path}, line {number}: decision {row['decision']!r} with the label {row['reader_label']!r}; expected "
                 "accept or relabel with a label, or reject without one"
             )
         if row["path"] in answers:
-            raise UnusableReview(f"{path}, line {number}: {row['path']} was answered above; remove one of the lines")
+            raise InvalidReview(f"{path}, line {number}: {row['path']} was answered above; remove one of the lines")
         answers[row["path"]] = Answer(row["reader_label"], row["blinded"].lower() == "true")
     readers = {row["reader"] for row in rows}
     if len(readers) > 1:
-        raise UnusableReview(f"{path}: holds {len(readers)} readers; give a file for each")
+        raise InvalidReview(f"{path}: holds {len(readers)} readers; give a file for each")
     return Review(rows[0]["reader"], answers, {row["path"]: row["model_label"] for row in rows})
 
 
@@ -90,17 +90,17 @@ def agreements(reviews: Sequence[Review]) -> list[Agreement]:
     """Each reader against the model, then each two readers.
 
     Raises:
-        UnusableReview: a reader is there twice, or reviews are of different results.
+        InvalidReview: a reader is there twice, or reviews are of different results.
     """
     names = [review.reader for review in reviews]
     twice = sorted({name for name in names if names.count(name) > 1} | ({MODEL} & set(names)))
     if twice:
-        raise UnusableReview(f"two files of {twice[0]!r}; readers are told apart by their initials")
+        raise InvalidReview(f"two files of {twice[0]!r}; readers are told apart by their initials")
     model: dict[str, str] = {}
     for review in reviews:
         for path, label in review.model.items():
             if model.setdefault(path, label) != label:
-                raise UnusableReview(f"{path}: {model[path]} in one review and {label} in another, of different runs")
+                raise InvalidReview(f"{path}: {model[path]} in one review and {label} in another, of different runs")
     pairs = [agreement(review.reader, review.answers, MODEL, _as_answers(review.model)) for review in reviews]
     for one, other in combinations(reviews, 2):
         if set(one.answers) & set(other.answers):

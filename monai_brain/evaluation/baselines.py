@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 
-from monai_brain.data.likeness import COPY, alike
+from monai_brain.data.similarity import COPY, alike
 from monai_brain.io.read import read_image
 from monai_brain.transforms.load import to_8_bits, to_channels
 

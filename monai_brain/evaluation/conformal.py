@@ -22,7 +22,7 @@ ROUNDING = 1e-9
 """Sums of weights that should be equal differ by less."""
 
 
-class UnusableCoverage(ValueError):
+class InvalidCoverage(ValueError):
     """A coverage that cannot be given."""
 
 
@@ -71,8 +71,8 @@ def coverage_step(coverage: float) -> int:
     """Index among `COVERAGES` of the one asked for, or of the next larger one.
 
     Raises:
-        UnusableCoverage: it is not between 0.5 and 0.99.
+        InvalidCoverage: it is not between 0.5 and 0.99.
     """
     if not COVERAGES[0] <= coverage <= COVERAGES[-1]:
-        raise UnusableCoverage(f"coverage {coverage}; expected a share from {COVERAGES[0]} to {COVERAGES[-1]}")
+        raise InvalidCoverage(f"coverage {coverage}; expected a share from {COVERAGES[0]} to {COVERAGES[-1]}")
     return math.ceil(round((coverage - COVERAGES[0]) * 100, 6))

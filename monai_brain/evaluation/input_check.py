@@ -59,7 +59,7 @@ class InputCheck:
         """With its numbers.
 
         Raises:
-            UnusableWeights: the file does not hold them.
+            InvalidWeights: the file does not hold them.
         """
         network = InputCheckNet(len(KINDS))
         load_weights(network, self.path)

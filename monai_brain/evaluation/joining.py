@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from monai_brain.evaluation.matching import NamedCases, match_names
-from monai_brain.io.tables import Table, UnusableTable, find_column, need_column, plain
+from monai_brain.io.tables import InvalidTable, Table, find_column, need_column, plain
 from monai_brain.labels import class_of_folder
 
 ID_COLUMNS = ("path", "image", "id", "case", "case_id", "image_id", "file", "filename", "file_name", "name", "study")
@@ -86,7 +86,7 @@ def join(predictions: Table, references: Table, names: Names = USUAL_NAMES, clas
         classes: their names and order; by default those of the probability columns, else of the labels.
 
     Raises:
-        UnusableTable: naming what is missing, unknown or there twice, and the way out.
+        InvalidTable: naming what is missing, unknown or there twice, and the way out.
     """
     matched, rule = match_cases(predictions, references, names.case)
     truth = need_column(references, REFERENCE_COLUMNS, "the reference class", "--label-column", names.reference)
@@ -94,7 +94,7 @@ def join(predictions: Table, references: Table, names: Names = USUAL_NAMES, clas
     class_names = list(classes) or _class_names(predictions, references, truth)
     columns = _probability_columns(predictions, class_names)
     if own is None and columns is None:
-        raise UnusableTable(
+        raise InvalidTable(
             f"{predictions.path}: neither a class ({', '.join(PREDICTED_COLUMNS)}) nor a probability for each of "
             f"{', '.join(class_names)} (such as prob_{class_names[0]}); it has {', '.join(predictions.columns)}. "
             "Name the column of the class with --prediction-column"
@@ -144,7 +144,7 @@ def _named(table: Table, asked: str | None) -> NamedCases:
     lines = [f"line {table.line(place)}" for place in range(len(table.rows))]
     for line, row in zip(lines, table.rows, strict=True):
         if not row[column]:
-            raise UnusableTable(f"{table.path}, {line}: no id in the column {column!r}")
+            raise InvalidTable(f"{table.path}, {line}: no id in the column {column!r}")
     return NamedCases(table.path, [row[column] for row in table.rows], lines)
 
 
@@ -185,10 +185,10 @@ def _probabilities(table: Table, rows: Sequence[int | None], columns: Sequence[s
         try:
             values[place] = [float(table.rows[row][column].replace(",", ".")) for column in columns]
         except ValueError as error:
-            raise UnusableTable(f"{table.path}, line {table.line(row)}: {error}; expected numbers") from error
+            raise InvalidTable(f"{table.path}, line {table.line(row)}: {error}; expected numbers") from error
         total = float(values[place].sum())
         if (values[place] < 0).any() or abs(total - 1) > LARGEST_ROUNDING:
-            raise UnusableTable(
+            raise InvalidTable(
                 f"{table.path}, line {table.line(row)}: probabilities add up to {total:.3f}, or one is below 0; "
                 f"expected numbers from 0 to 1 that add up to 1, in {', '.join(columns)} (percent: divide by 100; "
                 "logits: softmax)"
@@ -232,7 +232,7 @@ def _index(table: Table, place: int, column: str, class_names: Sequence[str]) ->
     label = table.rows[place][column]
     name = class_of_folder(label, class_names)
     if name is None:
-        raise UnusableTable(
+        raise InvalidTable(
             f"{table.path}, line {table.line(place)}: unknown class {label!r} in the column {column!r}; the classes "
             f"are {', '.join(class_names)}. Correct the name, or name all classes with --classes"
         )

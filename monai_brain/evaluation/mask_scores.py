@@ -10,11 +10,11 @@ from monai.metrics import compute_hausdorff_distance
 
 from monai_brain.evaluation.matching import NamedCases, match_names
 from monai_brain.evaluation.segmentation import Lesions, Overlap, lesions, overlap
-from monai_brain.io.cases import is_litter
+from monai_brain.io.cases import is_clutter
 from monai_brain.io.read import read_any_mask
 from monai_brain.io.record import Image, UnreadableCase
 from monai_brain.io.sequences import check_geometry
-from monai_brain.io.tables import Table, UnusableTable, find_column, need_column, read_table
+from monai_brain.io.tables import InvalidTable, Table, find_column, need_column, read_table
 
 MASK_ENDINGS = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".bmp", ".mha", ".mhd", ".nrrd", ".mgz", ".jpg", ".jpeg")
 MASK_COLUMNS = ("mask", "mask_path", "mask_file", "segmentation", "seg", "file", "path")
@@ -61,7 +61,7 @@ def find_mask_pairs(predictions: Path, references: Path, id_column: str | None =
         A pair per reference, and the rule by which they were matched.
 
     Raises:
-        UnusableTable: nothing is there, nothing matches, or a name is there twice.
+        InvalidTable: nothing is there, nothing matches, or a name is there twice.
     """
     (first, given, cells), (second, wanted, more) = (_masks(place, id_column) for place in (predictions, references))
     matched, rule = match_names(first, second, "--id-column")
@@ -73,7 +73,7 @@ def find_mask_pairs(predictions: Path, references: Path, id_column: str | None =
         table = {**({} if own is None else cells[own]), **more[place]}
         pairs.append(MaskPair(second.names[place], None if own is None else given[own], path, table))
     if not pairs:
-        raise UnusableTable(f"{references}: the column of masks is empty")
+        raise InvalidTable(f"{references}: the column of masks is empty")
     return pairs, rule
 
 
@@ -85,10 +85,10 @@ def _masks(place: Path, id_column: str | None) -> tuple[NamedCases, list[Path | 
     files = sorted(
         path
         for path in place.rglob("*")
-        if path.name.lower().endswith(MASK_ENDINGS) and path.is_file() and not any(map(is_litter, path.parts))
+        if path.name.lower().endswith(MASK_ENDINGS) and path.is_file() and not any(map(is_clutter, path.parts))
     )
     if not files:
-        raise UnusableTable(f"{place}: no mask files; expected {', '.join(MASK_ENDINGS)}")
+        raise InvalidTable(f"{place}: no mask files; expected {', '.join(MASK_ENDINGS)}")
     names = [path.relative_to(place).as_posix() for path in files]
     return NamedCases(place, names, names), list(files), [{} for _ in files]
 

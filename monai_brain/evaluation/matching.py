@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from monai_brain.io.tables import UnusableTable
+from monai_brain.io.tables import InvalidTable
 
 MASK_WORDS = re.compile(r"[-_. ]?(mask|seg|segm|segmentation|label|labels|pred|prediction|gt)$", re.IGNORECASE)
 """What names of masks have behind the name of their scan."""
@@ -58,7 +58,7 @@ def match_names(predictions: NamedCases, references: NamedCases, option: str) ->
         Place of the prediction by place of the reference, and the rule in words.
 
     Raises:
-        UnusableTable: an id is there twice, or none is in both.
+        InvalidTable: an id is there twice, or none is in both.
     """
     for rule, key in RULES.items():
         wanted = [key(name) for name in references.names]
@@ -69,7 +69,7 @@ def match_names(predictions: NamedCases, references: NamedCases, option: str) ->
             _refuse_twice(cases, keys, rule, option)
         places = {name: place for place, name in enumerate(given)}
         return {place: places[name] for place, name in enumerate(wanted) if name in places}, rule
-    raise UnusableTable(
+    raise InvalidTable(
         f"{predictions.source} and {references.source} have no case in common: {predictions.names[0]!r} against "
         f"{references.names[0]!r}. Give the cases the same names, or name the column that holds them with {option}"
     )
@@ -79,7 +79,7 @@ def _refuse_twice(cases: NamedCases, keys: Sequence[str], rule: str, option: str
     twice = next((key for key, number in Counter(keys).items() if number > 1), None)
     if twice is not None:
         places = [place for place, key in zip(cases.places, keys, strict=True) if key == twice]
-        raise UnusableTable(
+        raise InvalidTable(
             f"{cases.source}: {twice!r} ({rule}) is there {len(places)} times ({', '.join(places[:5])}); keep one per "
             f"case, or name the column that tells them apart with {option}"
         )

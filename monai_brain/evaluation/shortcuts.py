@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import GroupKFold
 
-from monai_brain.data.likeness import MIRRORED, oriented, unit
+from monai_brain.data.similarity import MIRRORED, oriented, unit
 from monai_brain.evaluation.intervals import interval_over_groups
 
 FOLDS = 5

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from monai_brain.io.tables import UnusableTable, plain
+from monai_brain.io.tables import InvalidTable, plain
 
 MOST_VALUES = 8
 """Numbers with more different values than these are put into thirds."""
@@ -20,18 +20,18 @@ def subgroups(columns: Mapping[str, Sequence[str]], column: str) -> list[tuple[s
         column: its name; case, spaces and underscores do not matter.
 
     Raises:
-        UnusableTable: there is no such column, or it has a different value for almost every case.
+        InvalidTable: there is no such column, or it has a different value for almost every case.
     """
     own = next((name for name in columns if plain(name) == plain(column)), None)
     if own is None:
-        raise UnusableTable(f"no column {column!r} to make subgroups of; the tables have {', '.join(columns)}")
+        raise InvalidTable(f"no column {column!r} to make subgroups of; the tables have {', '.join(columns)}")
     cells = list(columns[own])
     values = sorted({cell for cell in cells if cell})
     if len(values) > MOST_VALUES and all(_is_number(value) for value in values):
         cells = _thirds(cells)
         values = sorted({cell for cell in cells if cell}, key=lambda text: float(text.split(" to ")[0]))
     if len(values) > max(MOST_VALUES, len(cells) // 2):
-        raise UnusableTable(f"column {own!r} has {len(values)} values for {len(cells)} cases: too many for subgroups")
+        raise InvalidTable(f"column {own!r} has {len(values)} values for {len(cells)} cases: too many for subgroups")
     found = [(value, [place for place, cell in enumerate(cells) if cell == value]) for value in values]
     missing = [place for place, cell in enumerate(cells) if not cell]
     return [*found, (MISSING, missing)] if missing else found

@@ -15,7 +15,7 @@ class NoSuchLayer(ValueError):
     """The network has no layer of this name; the message names some that it has."""
 
 
-class UnfittingMask(ValueError):
+class MaskMismatch(ValueError):
     """A mask of another shape than the network's logits, which would mix the samples of a batch."""
 
 
@@ -78,7 +78,7 @@ class GradCAMExplainer:
             a mask is empty there is nothing to explain, so its map is all 0.
 
         Raises:
-            UnfittingMask: the masks have another shape than the logits.
+            MaskMismatch: the masks have another shape than the logits.
         """
         with torch.enable_grad(), _frozen(self._network), _unmirrored(self._network):
             maps = self._cam(images.detach(), class_idx=targets)
@@ -168,7 +168,7 @@ class _MaskHooks(_PerSampleHooks):
 
     def class_score(self, logits: Tensor, class_idx: Any) -> Tensor:
         if class_idx.shape != logits.shape:
-            raise UnfittingMask(f"masks of shape {tuple(class_idx.shape)} for logits of shape {tuple(logits.shape)}")
+            raise MaskMismatch(f"masks of shape {tuple(class_idx.shape)} for logits of shape {tuple(logits.shape)}")
         pixels = class_idx.flatten(1).sum(dim=1).clamp(min=1)
         score = (logits * class_idx).flatten(1).sum(dim=1) / pixels
         return (score - score.detach())[:, None, None, None]

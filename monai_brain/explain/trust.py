@@ -103,7 +103,7 @@ def iou_at_matched_area(heat: np.ndarray, mask: np.ndarray) -> float | None:
     return shared / (2 * count - shared)
 
 
-def without_hottest(images: Tensor, maps: Tensor, share: float = REMOVED_SHARE) -> Tensor:
+def mask_hottest(images: Tensor, maps: Tensor, share: float = REMOVED_SHARE) -> Tensor:
     """Images whose hottest pixels have become the image's darkest value; where a map is 0 they stay as they are.
 
     Args:
@@ -144,7 +144,7 @@ def removal_drop(
         return torch.softmax(network(own), dim=1).gather(1, classes.reshape(-1, 1))[:, 0]
 
     with torch.no_grad():
-        after = probability(without_hottest(images, maps, share))
+        after = probability(mask_hottest(images, maps, share))
         return (probability(images) if before is None else before) - after
 
 
@@ -172,7 +172,7 @@ def agreement(one: np.ndarray, other: np.ndarray) -> float | None:
     return float(stats.spearmanr(one.ravel(), other.ravel()).statistic)
 
 
-def as_seen(image: np.ndarray) -> np.ndarray:
+def to_gray(image: np.ndarray) -> np.ndarray:
     """A network's input (C, H, W) as an 8-bit gray picture (H, W): its first channel, stretched."""
     low, high = image[0].min(), image[0].max()
     return np.rint((image[0] - low) * (255 / max(high - low, 1e-6))).astype(np.uint8)

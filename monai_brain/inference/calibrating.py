@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from monai_brain.evaluation.by_folds import figures_by_folds, fitted_on
-from monai_brain.evaluation.calibrated import CALIBRATION, UnusableCalibration, write_calibration
+from monai_brain.evaluation.calibration_file import CALIBRATION, InvalidCalibration, write_calibration
+from monai_brain.evaluation.cross_fitting import figures_by_folds, fitted_on
 from monai_brain.evaluation.site import site_figures
 from monai_brain.inference.apply import predict_folder
 from monai_brain.inference.patients import Verdicts
@@ -33,15 +33,15 @@ def calibrate_by_folds(pooled: Path, weights: Path, output: Path | None = None) 
         The file, and the figures by folds.
 
     Raises:
-        UnusableTable: see `read_pooled`.
-        UnusableCalibration: the weights are of another network, or have other classes.
+        InvalidTable: see `read_pooled`.
+        InvalidCalibration: the weights are of another network, or have other classes.
     """
     found, options = read_pooled(pooled)
     file = find_weights(weights)
     recorded = settings.read(weights) or {}
     theirs = (recorded.get("network_def"), tuple(recorded.get("class_names", found.class_names)))
     if theirs != (options.get("network_def"), found.class_names):
-        raise UnusableCalibration(
+        raise InvalidCalibration(
             f"{weights}: is another network, or has other classes, than the folds in {pooled}; name the weights of the "
             "folds' recipe with --weights"
         )
@@ -67,7 +67,7 @@ def calibrate_site(
         The figures: by class at the site's prevalence, and by folds.
 
     Raises:
-        UnusableTable: see `read_site`.
+        InvalidTable: see `read_site`.
     """
     known = read_labels(labels) if labels is not None else None
     if labelled.is_file():

@@ -12,16 +12,16 @@ from ignite.engine import Engine
 from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
-from monai_brain.evaluation.calibrated import PATIENTS, SLICES, VERDICT_RULE
+from monai_brain.evaluation.calibration_file import PATIENTS, SLICES, VERDICT_RULE
 from monai_brain.evaluation.input_check import Reason, find_input_check
 from monai_brain.evaluation.verdict import mean_probability
 from monai_brain.explain.methods import Explainer, make_explainer
-from monai_brain.explain.trust import as_seen, trust_of, without_hottest
+from monai_brain.explain.trust import mask_hottest, to_gray, trust_of
 from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
 from monai_brain.inference.learned import LearnedSlices
 from monai_brain.inference.patients import Verdicts
 from monai_brain.inference.prediction import ABSTAINED, Prediction
-from monai_brain.inference.preparing import Chooser
+from monai_brain.inference.preparation import Chooser
 from monai_brain.inference.sets import EMPTY_SET, SET_COLUMNS, Sets, find_sets
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
@@ -54,7 +54,7 @@ NO_CHECK = "No input check lies beside these weights: whatever a picture shows, 
 """Said once by a run."""
 
 
-class UnusableSlices(ValueError):
+class InvalidSlices(ValueError):
     """Slices that were asked for in a way that makes no sense."""
 
 
@@ -80,17 +80,17 @@ class SliceRange:
         return list(range(self.first, end))
 
 
-def slices_asked_for(slices: str) -> SliceRange:
+def requested_slices(slices: str) -> SliceRange:
     """What `--slices` means: `40:60`, slices 40 to 59, counted from 0 as `deciding_slice` counts; or `all`.
 
     Raises:
-        UnusableSlices: it means nothing.
+        InvalidSlices: it means nothing.
     """
     if slices == "all":
         return SliceRange(0, None)
     found = re.fullmatch(r"(\d{1,6}):(\d{1,6})", slices) if isinstance(slices, str) else None
     if not found or int(found[1]) >= int(found[2]):
-        raise UnusableSlices(
+        raise InvalidSlices(
             f"slices {slices!r}; expected a range such as '40:60' (slices 40 to 59; in YAML with its quotes) or all"
         )
     return SliceRange(int(found[1]), int(found[2]))
@@ -105,7 +105,7 @@ class Explained(NamedTuple):
     """See `EVIDENCE_DROP`; None where the map is empty, so that nothing can be removed."""
 
 
-class Seen(NamedTuple):
+class SliceOutput(NamedTuple):
     """What is kept of one slice."""
 
     probabilities: np.ndarray
@@ -126,7 +126,7 @@ class Classification(Task):
             clearly. That takes a map and one more look at the slice.
         method: see `explain.methods`.
         cam_layer: layer that Grad-CAM looks at.
-        slices: of volumes, see `slices_asked_for`; None: by `VOLUME_RULE`.
+        slices: of volumes, see `requested_slices`; None: by `VOLUME_RULE`.
         weights: whose slices, learned from, are warned of, and whose input check is asked; None: neither.
         class_names: of the network's logits.
         answer_anyway: give a class also where there is a reason not to, with the reason as a warning.
@@ -157,7 +157,7 @@ class Classification(Task):
         probabilities = (f"prob_{name}" for name in class_names)
         self.columns = (*probabilities, "sequence", "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
         if slices is not None:
-            self.choose = slices_asked_for(slices)
+            self.choose = requested_slices(slices)
         self.explain = self.asks_again = explain
         self.method = method
         self.cam_layer = cam_layer
@@ -167,9 +167,9 @@ class Classification(Task):
         self.check = find_input_check(find_weights(Path(weights))) if weights is not None else None
         self.settings = {"input_check": sha256_of(self.check.path) if self.check else None}
         self.notes = () if self.check else (NO_CHECK,)
-        self.going_by(find_sets(weights, calibration, coverage, class_names), patient_pattern)
+        self.use_calibration(find_sets(weights, calibration, coverage, class_names), patient_pattern)
 
-    def going_by(self, sets: Sets | None, patient_pattern: str | None) -> "Classification":
+    def use_calibration(self, sets: Sets | None, patient_pattern: str | None) -> "Classification":
         """The same task, with calibrated probabilities and sets, and with patients by a pattern."""
         self.sets = sets
         self.verdicts = Verdicts(self.labels, sets, patient_pattern)
@@ -189,13 +189,13 @@ class Classification(Task):
         if self.explain:
             self.explainer = make_explainer(self.method, network, self.cam_layer)
 
-    def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[Seen]:
+    def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[SliceOutput]:
         """Probabilities, and where it is explained the input and, of slices, the map."""
         probabilities = self._probabilities(output["pred"])
         images = output["image"]
         learned = self.learned.holds(images).tolist() if self.learned else [False] * len(cases)
         if not self.explain:
-            return [Seen(own, learned=known) for own, known in zip(probabilities, learned, strict=True)]
+            return [SliceOutput(own, learned=known) for own, known in zip(probabilities, learned, strict=True)]
         slices = [position for position, opened in enumerate(cases) if opened.image.kind == "slice"]
         explained: dict[int, Explained] = {}
         if slices:
@@ -204,7 +204,7 @@ class Classification(Task):
                 zip(slices, self._explain(engine, images[slices], labels, probabilities[slices]), strict=True)
             )
         return [
-            Seen(own, images[place].cpu(), explained.get(place), learned[place])
+            SliceOutput(own, images[place].cpu(), explained.get(place), learned[place])
             for place, own in enumerate(probabilities)
         ]
 
@@ -265,7 +265,7 @@ class Classification(Task):
         """Explain slices (N, C, H, W) for their labels (N,), which have probabilities (N, K)."""
         assert self.explainer is not None  # `ready` made it
         maps = self.explainer(images, torch.as_tensor(labels, device=images.device))
-        without = without_hottest(images, maps)
+        without = mask_hottest(images, maps)
         count = len(images)
         if count > 1:  # filled up as every batch is, so that a divided run gives the same digits; not for one slice
             without, _ = engine.prepare_batch({"image": without}, engine.state.device, False)
@@ -284,7 +284,7 @@ class Classification(Task):
         if explained is None:
             image = seen.image[None].to(engine.state.device)
             (explained,) = self._explain(engine, image, np.array([label]), seen.probabilities[None])
-        gray = as_seen(seen.image.numpy())
+        gray = to_gray(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
         caption = f"{METHOD_NAMES[self.method]} for {self.labels[label]}"
         write_png(self.output / name, explanation_panel(gray, explained.heat, caption))

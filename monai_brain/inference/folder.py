@@ -27,7 +27,7 @@ from monai_brain.inference.stream import CaseStream, thread_beside
 from monai_brain.inference.task import Task, completed_cases
 from monai_brain.inference.thumbnails import THUMBNAILS, Thumbnails
 from monai_brain.io import Skipped
-from monai_brain.io.lock import FolderLock, FolderLost
+from monai_brain.io.lock import FolderLock, FolderUnavailable
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import manifest, remove_unfinished, sha256_of, write_csv, write_json
 from monai_brain.workflow import NO_SPACE
@@ -51,20 +51,20 @@ ORDER = "order.json"
 """Of a part: its cases and skipped files as the whole table will have them."""
 
 
-class UnusableOutput(ValueError):
+class InvalidOutput(ValueError):
     """The output folder cannot be used, with the way out."""
 
 
-Words = ParamSpec("Words")
+Params = ParamSpec("Params")
 Answer = TypeVar("Answer")
-Step = Callable[Concatenate["FolderRun", Words], Answer]
+Step = Callable[Concatenate["FolderRun", Params], Answer]
 
 
-def letting_go(step: "Step[Words, Answer]") -> "Step[Words, Answer]":
+def releases_lock_on_error(step: "Step[Params, Answer]") -> "Step[Params, Answer]":
     """A step of a run that lets go of the folder where it fails, so that a notebook can call again."""
 
     @functools.wraps(step)
-    def guarded(run: "FolderRun", *words: Words.args, **options: Words.kwargs) -> Answer:
+    def guarded(run: "FolderRun", *words: Params.args, **options: Params.kwargs) -> Answer:
         try:
             with run.in_folder():
                 return step(run, *words, **options)
@@ -126,25 +126,25 @@ class FolderRun:
         self.bar = self.progress.add_task(task.verb, total=len(stream.cases))
         stream.choose, stream.check = task.choose, task.check
 
-    @letting_go
+    @releases_lock_on_error
     def check(self) -> None:
         """Check the folders, before anything takes time; first in `run:`.
 
         Raises:
-            UnusableOutput: no input was named, or the output cannot be written to, or would mix with the input or
+            InvalidOutput: no input was named, or the output cannot be written to, or would mix with the input or
                 another run.
             FolderInUse: another process works there.
         """
         if self.folder is None:
-            raise UnusableOutput("no input: name the folder of scans with --input_dir")
+            raise InvalidOutput("no input: name the folder of scans with --input_dir")
         if self.stream.part_folder and not self.task.divisible:
-            raise UnusableOutput(
+            raise InvalidOutput(
                 "--deidentify does not go with --part: parts on several machines would each have a key; run it whole"
             )
         self.task.begin(self.output, self.stream.all_cases)
         source, target = Path(self.folder).resolve(), self.output.resolve()
         if source.is_relative_to(target) or target.is_relative_to(source):
-            raise UnusableOutput(
+            raise InvalidOutput(
                 f"{self.output}: input and output lie in one another; give an output folder outside of {source}"
             )
         try:
@@ -154,19 +154,19 @@ class FolderRun:
             if error.errno not in NOT_WRITABLE:
                 raise
             message = f"{self.output}: cannot be written to ({error.strerror}); give another folder"
-            raise UnusableOutput(message) from None
+            raise InvalidOutput(message) from None
         earlier = self._earlier()
         if earlier is None:
             self._refuse_files_of_others()
         if earlier is None or self.overwrite:
             return
         if self.resume is False or ("counts" in earlier and not self.resume):
-            raise UnusableOutput(
+            raise InvalidOutput(
                 f"{self.output}: holds the results of a run; give another folder, --overwrite to replace them, or "
                 "--resume to add what came since"
             )
 
-    @letting_go
+    @releases_lock_on_error
     def build(self, engine: InferenceEngine, network: nn.Module, weights: str | Path) -> None:
         """Get an engine ready for a network; it is compared with torch on slices from all over the folder.
 
@@ -182,12 +182,12 @@ class FolderRun:
         self.engine = engine
         self.task.ready(network)  # afterwards: its hooks would be exported too
 
-    @letting_go
+    @releases_lock_on_error
     def begin(self, weights: str | Path, options: Mapping[str, Any]) -> None:
         """Note what is about to be done, or go on with it; in `run:`, before the evaluator.
 
         Raises:
-            UnusableOutput: the run that was begun there has other options or weights.
+            InvalidOutput: the run that was begun there has other options or weights.
         """
         cv2.setNumThreads(1)  # its threads wait busily, and the network has the cores
         options = json.loads(json.dumps({**options, **self.engine.chosen, **self.task.settings}))
@@ -236,7 +236,7 @@ class FolderRun:
         if self.task.asks_again:
             self._wait_for_results()
 
-    @letting_go
+    @releases_lock_on_error
     def end(self) -> int:
         """Write table, page and manifest.
 
@@ -274,19 +274,19 @@ class FolderRun:
         """Say plainly what befell the output folder.
 
         Raises:
-            FolderLost: it was removed, or can no longer be written to.
+            FolderUnavailable: it was removed, or can no longer be written to.
         """
         try:
             yield
         except OSError as error:
             if error.errno in CLOSED:
-                raise FolderLost(
+                raise FolderUnavailable(
                     f"{self.output}: can no longer be written to ({error.strerror}); what was done is kept, call again "
                     "to go on"
                 ) from None
             if self.lock.file is not None and not self.lock.path.exists():
                 message = f"{self.output}: was removed while the run worked there; call again to begin anew"
-                raise FolderLost(message) from None
+                raise FolderUnavailable(message) from None
             raise
 
     def _earlier(self) -> dict[str, Any] | None:
@@ -302,7 +302,7 @@ class FolderRun:
         own = (TABLE, PATIENTS_TABLE, JOURNAL, MANIFEST, REPORT, REVIEW, *self.task.folders, THUMBNAILS)
         there = [name for name in own if (self.output / name).exists()]
         if there:
-            raise UnusableOutput(
+            raise InvalidOutput(
                 f"{self.output}: holds {', '.join(there)}, which no folder run made; give another folder, or move them "
                 "away if they are not needed"
             )
@@ -311,7 +311,7 @@ class FolderRun:
         mine, theirs = ({**one["options"], "weights": one["weights_sha256"]} for one in (identity, earlier))
         other = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
         if other:
-            raise UnusableOutput(
+            raise InvalidOutput(
                 f"{self.output}: a run was begun here with another {', '.join(other)}; give the same again, another "
                 "folder, or --overwrite"
             )

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monai_brain.data.likeness import MIRRORED, THUMBNAIL_PIXELS, oriented
-from monai_brain.data.provenance import SAME_SLICE_BITS, nearest_hash, sight_hash
+from monai_brain.data.provenance import SAME_SLICE_BITS, appearance_hash, nearest_hash
+from monai_brain.data.similarity import MIRRORED, THUMBNAIL_PIXELS, oriented
 from monai_brain.io.weights import find_weights
 
 LEARNED_SLICES = "learned_slices.npy"
@@ -34,7 +34,7 @@ class LearnedSlices:
         if self.hashes is None:
             return np.zeros(len(images), bool)
         small = thumbnails_of(images)
-        bits = [nearest_hash(sight_hash(oriented(small, way)), self.hashes)[:, 1] for way in (0, MIRRORED)]
+        bits = [nearest_hash(appearance_hash(oriented(small, way)), self.hashes)[:, 1] for way in (0, MIRRORED)]
         return np.min(bits, axis=0) <= SAME_SLICE_BITS
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_brain.inference.classification import Classification
-from monai_brain.inference.folder import JOURNAL, MANIFEST, ORDER, UnusableOutput, write_results
+from monai_brain.inference.folder import JOURNAL, MANIFEST, ORDER, InvalidOutput, write_results
 from monai_brain.inference.journal import marked, parsed
 from monai_brain.inference.pages import REVIEW
 from monai_brain.inference.prediction import Prediction
@@ -30,22 +30,20 @@ def merge_parts(output: Path) -> dict[str, Any]:
         Counts of cases, and of each status, label and code.
 
     Raises:
-        UnusableOutput: a part is missing or not finished, or parts were run with other options.
+        InvalidOutput: a part is missing or not finished, or parts were run with other options.
     """
     folders = sorted(output.glob("part_*_of_*"), key=lambda path: int(path.name.split("_")[1]))
     if not folders:
-        raise UnusableOutput(f"{output}: holds no part_1_of_N; run predict with --part 1/N and so on first")
+        raise InvalidOutput(f"{output}: holds no part_1_of_N; run predict with --part 1/N and so on first")
     count = int(folders[0].name.split("_")[3])
     missing = [n for n in range(1, count + 1) if output / f"part_{n}_of_{count}" not in folders]
     if missing or len(folders) != count:
-        raise UnusableOutput(
-            f"{output}: expected parts 1 to {count} of {count}, missing {missing}; run --part for them"
-        )
+        raise InvalidOutput(f"{output}: expected parts 1 to {count} of {count}, missing {missing}; run --part for them")
     manifests = [_finished(folder) for folder in folders]
     first = _identity(manifests[0])
     other = [f.name for f, one in zip(folders, manifests, strict=True) if _identity(one) != first]
     if other:
-        raise UnusableOutput(f"{output}: {', '.join(other)} ran with other options or weights than {folders[0].name}")
+        raise InvalidOutput(f"{output}: {', '.join(other)} ran with other options or weights than {folders[0].name}")
     tables = [list(_rows(folder)) for folder in folders]
     rows = [row for group in zip_longest(*tables) for row in group if row is not None]
     task = _task(manifests[0])
@@ -62,7 +60,7 @@ def _task(run: Mapping[str, Any]) -> Task | type[Task]:
     if run["task"] == "segmentation":
         return Segmentation
     task = Classification(class_names=run.get("labels", CLASS_NAMES))
-    return task.going_by(sets_of_run(run, MANIFEST), run["options"].get("patient_pattern"))
+    return task.use_calibration(sets_of_run(run, MANIFEST), run["options"].get("patient_pattern"))
 
 
 def _identity(run: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +73,7 @@ def _finished(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if "counts" not in content:
-        raise UnusableOutput(f"{folder}: is not finished; run its --part again, it goes on where it was")
+        raise InvalidOutput(f"{folder}: is not finished; run its --part again, it goes on where it was")
     return content
 
 

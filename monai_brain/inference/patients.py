@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monai_brain.evaluation.calibrated import PATIENTS, VERDICT_RULE
+from monai_brain.evaluation.calibration_file import PATIENTS, VERDICT_RULE
 from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.sets import EMPTY_SET, SET_COLUMNS, Sets
 from monai_brain.io.dicom_source import DicomSource, patient_in
@@ -18,7 +18,7 @@ from monai_brain.labels import index_of_no_tumor
 PATIENTS_TABLE = "patients.csv"
 
 
-class UnusablePattern(ValueError):
+class InvalidPattern(ValueError):
     """A pattern that names no patient."""
 
 
@@ -48,7 +48,7 @@ class Verdicts:
         pattern: regular expression for the patient in a path: its first group, or all that it finds.
 
     Raises:
-        UnusablePattern: it is no regular expression.
+        InvalidPattern: it is no regular expression.
     """
 
     def __init__(self, class_names: Sequence[str], sets: Sets | None, pattern: str | None) -> None:
@@ -57,7 +57,7 @@ class Verdicts:
         try:
             self.pattern = re.compile(pattern) if pattern is not None else None
         except re.error as error:
-            raise UnusablePattern(f"--patient-pattern {pattern!r}: no regular expression ({error})") from None
+            raise InvalidPattern(f"--patient-pattern {pattern!r}: no regular expression ({error})") from None
         self.columns = (
             *("patient", "cases", "label", *(f"prob_{name}" for name in class_names), "agreement"),
             *(SET_COLUMNS if sets else ()),

@@ -22,11 +22,11 @@ def to_mask(
     threshold: float = DEFAULT_THRESHOLD,
     smallest: float = 0.0,
 ) -> np.ndarray:
-    """Where the probability, (H, W) or (D, H, W), is above the threshold; see `without_specks`."""
-    return without_specks(probabilities > threshold, smallest)
+    """Where the probability, (H, W) or (D, H, W), is above the threshold; see `remove_small_components`."""
+    return remove_small_components(probabilities > threshold, smallest)
 
 
-def without_specks(mask: np.ndarray, smallest: float, pixel_size: float = 1.0) -> np.ndarray:
+def remove_small_components(mask: np.ndarray, smallest: float, pixel_size: float = 1.0) -> np.ndarray:
     """A mask without components that are too small; pixels that touch at a corner belong to one.
 
     Args:

@@ -11,9 +11,9 @@ from ignite.engine import Engine
 from torch import Tensor, nn
 
 from monai_brain.explain.methods import Explainer, make_explainer
-from monai_brain.explain.trust import as_seen, trust_of
+from monai_brain.explain.trust import to_gray, trust_of
 from monai_brain.inference.evidence import EVIDENCE, MASK_EVIDENCE, evidence_of
-from monai_brain.inference.postprocessing import DEFAULT_THRESHOLD, without_specks
+from monai_brain.inference.postprocessing import DEFAULT_THRESHOLD, remove_small_components
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import Task, short_name
@@ -45,7 +45,7 @@ UNKNOWN_SEQUENCE = "sequence_not_trained"
 sharp as any and mean nothing. Where a mask is forced it is a warning."""
 
 
-class Seen(NamedTuple):
+class SliceOutput(NamedTuple):
     """What is kept of one slice."""
 
     mask: np.ndarray
@@ -142,7 +142,7 @@ class Segmentation(Task):
         if self.explain:
             self.explainer = make_explainer(self.method, network, self.cam_layer, segmenter=True)
 
-    def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[Seen]:
+    def keep(self, engine: Engine, output: Mapping[str, Any], cases: Sequence[OpenCase]) -> Sequence[SliceOutput]:
         """The mask of each slice, and where it is explained what that takes."""
         probabilities = torch.sigmoid(output["pred"].detach().float())
         kept = [self._seen(own, case) for own, case in zip(probabilities.cpu().numpy()[:, 0], cases, strict=True)]
@@ -157,14 +157,14 @@ class Segmentation(Task):
             )
         return kept
 
-    def _seen(self, probabilities: np.ndarray, opened: OpenCase) -> Seen:
+    def _seen(self, probabilities: np.ndarray, opened: OpenCase) -> SliceOutput:
         """The mask of a slice from the network's (h, w)."""
         if not np.isfinite(probabilities).all():
-            return Seen(np.zeros(opened.size, bool), float("nan"))
+            return SliceOutput(np.zeros(opened.size, bool), float("nan"))
         own = to_size_before(probabilities, self.transforms, opened.size)
         mask = own > self.threshold
         inside = probabilities[probabilities > self.threshold]
-        return Seen(mask, float(inside.mean() if mask.any() else 1 - probabilities.max()))
+        return SliceOutput(mask, float(inside.mean() if mask.any() else 1 - probabilities.max()))
 
     def finish(self, opened: OpenCase, engine: Engine) -> Prediction:
         """See `Task`."""
@@ -215,11 +215,11 @@ class Segmentation(Task):
         """The tumor of a case whose slices all came back, without small components; bool (H, W) or (D, H, W)."""
         smallest, pixel_size = self.smallest[opened.image.kind], opened.image.pixel_size or 1.0
         if opened.image.kind == "slice":
-            return without_specks(opened.outputs[0].mask, smallest, pixel_size)
+            return remove_small_components(opened.outputs[0].mask, smallest, pixel_size)
         mask = np.zeros(opened.image.pixels.shape[1:], bool)
         for position, own in opened.outputs.items():
             mask[position] = own.mask
-        return without_specks(mask, smallest, pixel_size)
+        return remove_small_components(mask, smallest, pixel_size)
 
     def _write_dicom_mask(self, opened: OpenCase, mask: np.ndarray) -> str:
         """Raises NoSegmentation."""
@@ -257,7 +257,7 @@ class Segmentation(Task):
             device = engine.state.device
             heat = self._maps(seen.image[None].to(device), seen.found[None].to(device))[0]
         # where the network looked: what it saw of padding counts too
-        trust = trust_of(heat[0].numpy(), as_seen(seen.image.numpy()), seen.found[0].numpy())
+        trust = trust_of(heat[0].numpy(), to_gray(seen.image.numpy()), seen.found[0].numpy())
         own = mask[largest] if opened.image.kind == "volume" else mask
         shown = to_size_before(heat[0].numpy(), self.transforms, opened.size)
         name = f"overlays/{short_name(opened.case.id)}.png"

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from monai_brain.explain.methods import METHODS, UnknownMethod, make_explainer
-from monai_brain.explain.trust import as_seen
+from monai_brain.explain.trust import to_gray
 from monai_brain.inference.apply import find_bundle, start_workflow
 from monai_brain.inference.classification import Classification
 from monai_brain.inference.prediction import ABSTAINED, Prediction
@@ -97,7 +97,7 @@ class Session:
 
     Raises:
         NoBundle: there is none.
-        UnusableWeights: there are none, or they do not fit.
+        InvalidWeights: there are none, or they do not fit.
     """
 
     def __init__(self, bundle: Path | None = None, weights: Path | None = None, **overrides: Any) -> None:
@@ -216,7 +216,7 @@ class Session:
         if self.kind == "classification":
             positions = tuple(sorted(opened.outputs))
             inputs = tuple(opened.outputs[position].image for position in positions)
-            grays = tuple(as_seen(own.numpy()) for own in inputs)
+            grays = tuple(to_gray(own.numpy()) for own in inputs)
             first = positions.index(int(prediction.values.get("deciding_slice", 0) or 0)) if len(positions) > 1 else 0
             coverage = task.sets.coverage if task.sets else None
             return Result(

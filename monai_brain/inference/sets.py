@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monai_brain.evaluation.calibrated import (
+from monai_brain.evaluation.calibration_file import (
     CALIBRATION,
     Calibration,
-    UnusableCalibration,
+    InvalidCalibration,
     calibration_of,
     read_calibration,
 )
@@ -77,8 +77,8 @@ def find_sets(
         class_names: of the weights.
 
     Raises:
-        UnusableCalibration: the file that was named cannot be used; or a coverage was asked for and there is no file.
-        UnusableCoverage: the coverage cannot be given.
+        InvalidCalibration: the file that was named cannot be used; or a coverage was asked for and there is no file.
+        InvalidCoverage: the coverage cannot be given.
     """
     found = None
     if weights is not None and calibration != NO_CALIBRATION:
@@ -89,7 +89,7 @@ def find_sets(
             found = _unless_of_others(beside, class_names, file)
     if found is None:
         if coverage is not None:
-            raise UnusableCalibration(
+            raise InvalidCalibration(
                 "--coverage needs a calibration of these weights; make one with monai-brain calibrate, or leave it out"
             )
         return None
@@ -108,6 +108,6 @@ def _unless_of_others(path: Path, class_names: Sequence[str], weights: Path) -> 
     """The calibration beside weights; None, with a warning, where the weights are others by now."""
     try:
         return read_calibration(path, class_names, sha256_of(weights))
-    except UnusableCalibration as error:
+    except InvalidCalibration as error:
         logger.warning("probabilities are not calibrated: %s", error)
         return None

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch.utils.data import DataLoader, IterableDataset
 
 from monai_brain.evaluation.input_check import InputCheck
-from monai_brain.inference.preparing import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
+from monai_brain.inference.preparation import Chooser, Prepared, Preparer, WorkerPool, default_workers, prepare_here
 from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
 from monai_brain.transforms.load import slices_with_signal, to_network_channels
 
@@ -279,7 +279,7 @@ class NothingReadable(ValueError):
     """A folder in which no file is an image."""
 
 
-class UnusablePart(ValueError):
+class InvalidPart(ValueError):
     """A part of a run that makes no sense."""
 
 
@@ -287,13 +287,13 @@ def part_of(part: str | None) -> tuple[int, int]:
     """Number and count of a part written `I/N`.
 
     Raises:
-        UnusablePart: it is none.
+        InvalidPart: it is none.
     """
     if part is None:
         return 1, 1
     found = re.fullmatch(r"(\d+)/(\d+)", str(part))
     if not found or not 1 <= int(found[1]) <= int(found[2]):
-        raise UnusablePart(f"part {part!r}; expected one such as 2/4, the second of four")
+        raise InvalidPart(f"part {part!r}; expected one such as 2/4, the second of four")
     return int(found[1]), int(found[2])
 
 

@@ -37,7 +37,7 @@ def stress_folder(
     bundle: Path | None = None,
     weights: Path | None = None,
     slices: int = DEFAULT_SLICES,
-    told: Callable[[], None] = lambda: None,
+    log: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Corrupt slices from all over a folder, and compare the network's answers with those before.
 
@@ -47,7 +47,7 @@ def stress_folder(
         bundle: its folder; None: the repository's classifier.
         weights: a run's folder or a weight file; None: the bundle's own.
         slices: at most so many.
-        told: called after each slice.
+        log: called after each slice.
 
     Returns:
         What stands in `stress.json`.
@@ -66,7 +66,7 @@ def stress_folder(
     with contextlib.closing(_slices(network.stream, slices)) as found:
         for number, image in enumerate(found):
             rows.append(network.compare(image, [_corrupted(image, *way, number) for way in _ways()]))
-            told()
+            log()
     if not rows:
         raise NothingToStress(f"{folder}: no file can be read; monai-brain predict says why")
     measure = "flip rate" if network.is_classifier else "Dice with the mask before"

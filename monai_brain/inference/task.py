@@ -13,7 +13,7 @@ from torch import nn
 from monai_brain.evaluation.input_check import InputCheck
 from monai_brain.inference.patients import Verdicts, patient_of
 from monai_brain.inference.prediction import Prediction
-from monai_brain.inference.preparing import Chooser
+from monai_brain.inference.preparation import Chooser
 from monai_brain.inference.stream import CaseStream, OpenCase
 from monai_brain.io import Case
 from monai_brain.transforms.load import slices_with_signal

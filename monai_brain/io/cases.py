@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from monai_brain.io.archive import unpack
 from monai_brain.io.dicom import read_header
-from monai_brain.io.parts import joined
+from monai_brain.io.paired_files import joined
 from monai_brain.io.record import Case, Skipped, UnreadableCase
 from monai_brain.io.sequences import gather, read_table
 
@@ -73,7 +73,7 @@ DEEPEST_FOLDER = 64
 """Levels below the folder to which links are followed."""
 
 
-class UnusablePattern(ValueError):
+class InvalidPattern(ValueError):
     """A pattern or a depth of search that makes no sense, with the way out."""
 
 
@@ -105,15 +105,15 @@ def find_cases(
 
     Raises:
         FileNotFoundError: there is no such folder.
-        UnusableTable: the table is wrong.
-        UnusablePattern: `glob` is empty, leads out of the folder or has `**`; or there is no folder to search.
+        InvalidTable: the table is wrong.
+        InvalidPattern: `glob` is empty, leads out of the folder or has `**`; or there is no folder to search.
     """
     top = Path(folder)
     if glob is not None:
         _check_pattern(glob)
     if top.is_file():
         if glob is not None or not recursive:
-            raise UnusablePattern(f"{top}: is a file; --glob and --no-recursive are for folders, leave them out")
+            raise InvalidPattern(f"{top}: is a file; --glob and --no-recursive are for folders, leave them out")
         entries = read_table(top) if top.suffix.lower() == ".csv" else [_case(top.name, top)]
         yield from _unpacked(entries, unpack_into)
         return
@@ -123,7 +123,7 @@ def find_cases(
     yield from _with_shared_series(list(_unpacked(walk, unpack_into)))
 
 
-def is_litter(name: str) -> bool:
+def is_clutter(name: str) -> bool:
     """Whether a file or folder of this name is left by a system or tool and holds no scan."""
     return name.startswith(LITTER_PREFIX) or name.lower() in LITTER_FOLDERS
 
@@ -131,7 +131,7 @@ def is_litter(name: str) -> bool:
 def _check_pattern(glob: str) -> None:
     parts = PurePosixPath(glob).parts if isinstance(glob, str) else ()
     if not parts or glob.startswith("/") or ".." in parts or "**" in parts:
-        raise UnusablePattern(
+        raise InvalidPattern(
             f"glob {glob!r}; expected one such as *.png, or flair/*.nii.gz, relative to the folder and without ** or .."
         )
 
@@ -162,7 +162,7 @@ def _walk(
     for folder, folder_names, file_names in os.walk(top, onerror=unreadable.append, followlinks=follow):
         here = Path(folder)
         links = [name for name in folder_names if (here / name).is_symlink()]
-        litter = sorted(name for name in folder_names if is_litter(name) and name not in links)
+        litter = sorted(name for name in folder_names if is_clutter(name) and name not in links)
         followed = _followed(here, links, visited, len(here.relative_to(top).parts)) if follow else []
         if follow:
             visited |= {(here / name).resolve() for name in (*followed, *set(folder_names).difference(links))}
@@ -256,6 +256,6 @@ def _reason_to_skip(path: Path, real_top: Path, follow: bool = False) -> str | N
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             return "folder" if stat.S_ISDIR(mode) else "special_file"
-    if path.name.lower() in SIDECAR_NAMES or is_litter(path.name) or path.suffix.lower() in SIDECAR_SUFFIXES:
+    if path.name.lower() in SIDECAR_NAMES or is_clutter(path.name) or path.suffix.lower() in SIDECAR_SUFFIXES:
         return "sidecar"
     return None

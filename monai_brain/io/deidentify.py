@@ -15,7 +15,7 @@ PRIVATE = 0o600
 """Of the key file: its owner reads and writes it, nobody else."""
 
 
-class UnusableKey(ValueError):
+class InvalidKey(ValueError):
     """The key file is there and cannot be used, with the way out."""
 
 
@@ -38,7 +38,7 @@ class DeidentificationKey:
         """The same source under other names: patient and UIDs replaced, dates and all else removed.
 
         Raises:
-            UnusableKey: the key file is damaged.
+            InvalidKey: the key file is damaged.
         """
         self._open()
         identity = {name: "" for name in source.identity}
@@ -82,13 +82,13 @@ class DeidentificationKey:
         self._append(("secret", "", self.secret.hex()))
 
     def _read(self) -> None:
-        """Raises UnusableKey."""
+        """Raises InvalidKey."""
         with self.path.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.reader(file) if len(row) == len(COLUMNS)]
         try:
             self.secret = next(bytes.fromhex(row[2]) for row in rows if row[0] == "secret")
         except (StopIteration, ValueError):
-            raise UnusableKey(f"{self.path}: holds no secret; move it away, or give another output folder") from None
+            raise InvalidKey(f"{self.path}: holds no secret; move it away, or give another output folder") from None
         self.known = {(row[0], row[2]) for row in rows}
 
     def _append(self, row: tuple[str, ...]) -> None:

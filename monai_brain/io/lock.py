@@ -15,7 +15,7 @@ class FolderInUse(ValueError):
     """Another process works in the folder."""
 
 
-class FolderLost(OSError):
+class FolderUnavailable(OSError):
     """A run's folder was removed, or closed to it, while it worked there."""
 
 

@@ -12,7 +12,7 @@ from monai_brain.io.dicom import NO_FILE_META, is_bare, is_dicom, read_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.mgh import is_mgh, read_mgh
 from monai_brain.io.nifti import is_nifti, is_pair_header, read_nifti, read_pair
-from monai_brain.io.parts import part_of
+from monai_brain.io.paired_files import part_of
 from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
 from monai_brain.io.sequences import check_geometry, stacked
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from monai_brain.io.record import SEQUENCES, Case, Image, Skipped, UnreadableCase
-from monai_brain.io.tables import UnusableTable
+from monai_brain.io.tables import InvalidTable
 
 NAMES = {
     "t1n": "t1",
@@ -99,7 +99,7 @@ def read_table(path: Path) -> list[Case]:
         path: of the table; its cells may be separated by commas, semicolons or tabs.
 
     Raises:
-        UnusableTable: a column is unknown or missing, a name is missing, there twice or holds a slash, or a FLAIR is
+        InvalidTable: a column is unknown or missing, a name is missing, there twice or holds a slash, or a FLAIR is
             missing.
     """
     cases = []
@@ -113,7 +113,7 @@ def masks_of_table(path: Path) -> dict[str, Path]:
     """The column `mask` of a `cases.csv`, by case; see `read_table`.
 
     Raises:
-        UnusableTable: as there.
+        InvalidTable: as there.
     """
     return {name: path.parent / cells["mask"] for name, cells in _rows(path).items() if cells.get("mask")}
 
@@ -126,16 +126,16 @@ def _rows(path: Path) -> dict[str, dict[str, str]]:
     wrong = [name for name in columns if name not in COLUMNS]
     if wrong or not {"case", "flair"} <= set(columns):
         said = f"has the column {wrong[0]!r}" if wrong else f"has the columns {', '.join(columns)}"
-        raise UnusableTable(f"{path}: {said}; it takes case and flair, and optionally t1, t1c and mask")
+        raise InvalidTable(f"{path}: {said}; it takes case and flair, and optionally t1, t1c and mask")
     rows.fieldnames = columns
     found: dict[str, dict[str, str]] = {}
     for row in rows:
         cells = {name: (row[name] or "").strip() for name in columns}
         place = f"{path}, line {rows.line_num}"
         if not cells["case"] or not cells["flair"]:
-            raise UnusableTable(f"{place}: case or flair is empty; a row needs both")
+            raise InvalidTable(f"{place}: case or flair is empty; a row needs both")
         if re.search(r"[/\\\0]", cells["case"]) or cells["case"] in (".", "..") or cells["case"] in found:
-            raise UnusableTable(f"{place}: case {cells['case']!r} is there twice or is no plain name")
+            raise InvalidTable(f"{place}: case {cells['case']!r} is there twice or is no plain name")
         found[cells["case"]] = cells
     return found
 

@@ -13,7 +13,7 @@ from typing import Any
 from monai_brain import workflow
 from monai_brain.io.weights import find_weights, read_settings
 from monai_brain.io.write import sha256_of, write_json
-from monai_brain.labels import CLASS_NAMES, UnusableClasses, check_class_names
+from monai_brain.labels import CLASS_NAMES, InvalidClasses, check_class_names
 
 RECORDED_KEYS = (
     "class_names",
@@ -101,7 +101,7 @@ def read(place: Path) -> dict[str, Any] | None:
 
     Raises:
         UnsafeSettings: they hold an expression, a reference or a class that is not allowed, or are damaged.
-        UnusableWeights: there are no weights at `place`.
+        InvalidWeights: there are no weights at `place`.
     """
     file = find_weights(place)
     found, where = read_settings(file), file
@@ -116,7 +116,7 @@ def read(place: Path) -> dict[str, Any] | None:
     if "class_names" in found:  # which become columns, and parts of file names and pages
         try:
             check_class_names(found["class_names"])
-        except UnusableClasses as error:
+        except InvalidClasses as error:
             raise UnsafeSettings(f"{where}: {error}") from None
     return {key: found[key] for key in (*RECORDED_KEYS, *CHOSEN_KEYS) if key in found}
 

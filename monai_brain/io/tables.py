@@ -11,7 +11,7 @@ SEPARATORS = ",;\t"
 LARGEST_BYTES = 500_000_000
 
 
-class UnusableTable(ValueError):
+class InvalidTable(ValueError):
     """A table that cannot be used as it is; the message names the way out."""
 
 
@@ -32,24 +32,24 @@ def read_table(path: Path) -> Table:
     """Read a CSV file with a header: commas, semicolons or tabs; UTF-8, UTF-16 with a byte order mark, or Latin-1.
 
     Raises:
-        UnusableTable: it is empty, has no second line, too many cells in a line, or one name for two columns.
+        InvalidTable: it is empty, has no second line, too many cells in a line, or one name for two columns.
         FileNotFoundError: there is no such file.
     """
     if path.stat().st_size > LARGEST_BYTES:
-        raise UnusableTable(f"{path}: {path.stat().st_size} bytes; at most {LARGEST_BYTES} are read")
+        raise InvalidTable(f"{path}: {path.stat().st_size} bytes; at most {LARGEST_BYTES} are read")
     text = _decoded(path.read_bytes())
     header = text.split("\n", 1)[0]
     separator = max(SEPARATORS, key=header.count)
     lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(line)]
     if len(lines) < 2:
-        raise UnusableTable(f"{path}: no rows; expected a line with the names of the columns, then a line per case")
+        raise InvalidTable(f"{path}: no rows; expected a line with the names of the columns, then a line per case")
     columns = [name.strip() for name in lines[0]]
     twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
-        raise UnusableTable(f"{path}: two columns are called {twice[0]!r}; rename one of them")
+        raise InvalidTable(f"{path}: two columns are called {twice[0]!r}; rename one of them")
     for number, line in enumerate(lines[1:], 2):
         if len(line) > len(columns):
-            raise UnusableTable(
+            raise InvalidTable(
                 f"{path}, line {number}: {len(line)} cells under {len(columns)} columns; quote cells with commas"
             )
     rows = [dict.fromkeys(columns, "") | dict(zip(columns, map(str.strip, line), strict=False)) for line in lines[1:]]
@@ -68,12 +68,12 @@ def find_column(table: Table, names: Iterable[str], asked: str | None = None) ->
         None if there is none of these names.
 
     Raises:
-        UnusableTable: the column asked for is missing; the message lists those that exist.
+        InvalidTable: the column asked for is missing; the message lists those that exist.
     """
     by_key = {plain(column): column for column in table.columns}
     if asked is not None:
         if plain(asked) not in by_key:
-            raise UnusableTable(f"{table.path}: no column {asked!r}; it has {', '.join(table.columns)}")
+            raise InvalidTable(f"{table.path}: no column {asked!r}; it has {', '.join(table.columns)}")
         return by_key[plain(asked)]
     return next((by_key[plain(name)] for name in names if plain(name) in by_key), None)
 
@@ -89,11 +89,11 @@ def need_column(table: Table, names: Sequence[str], what: str, option: str, aske
         asked: the user's name for it.
 
     Raises:
-        UnusableTable: there is none.
+        InvalidTable: there is none.
     """
     found = find_column(table, names, asked)
     if found is None:
-        raise UnusableTable(
+        raise InvalidTable(
             f"{table.path}: no column with {what} (looked for {', '.join(names)}); it has "
             f"{', '.join(table.columns)}. Name the column with {option}, or rename it"
         )

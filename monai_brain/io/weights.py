@@ -26,7 +26,7 @@ HEAD_PREFIXES = ("classifier.", "fc.", "refinement.", "decoder.", "output.")
 """Layers that depend on the classes, or that public weights do not have."""
 
 
-class UnusableWeights(ValueError):
+class InvalidWeights(ValueError):
     """A weight file is missing, damaged, or does not belong to the network."""
 
 
@@ -34,7 +34,7 @@ def find_weights(place: Path) -> Path:
     """The weight file that a path means: the file itself, or the best model of a run or bundle folder.
 
     Raises:
-        UnusableWeights: nothing is there, with the way to get some.
+        InvalidWeights: nothing is there, with the way to get some.
     """
     if place.is_file():
         return place
@@ -45,7 +45,7 @@ def find_weights(place: Path) -> Path:
     ):
         if candidate.is_file():
             return candidate
-    raise UnusableWeights(
+    raise InvalidWeights(
         f"{place}: no weights there (looked for model.safetensors, models/model.safetensors and models/model.pt). "
         "Train some: python -m monai.bundle run training --config_file <bundle>/configs/train.yaml "
         "--dataset_dir <images> --datalist <datalist.json>, then give the run's folder with --weights."
@@ -63,7 +63,7 @@ def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
         The file that was loaded.
 
     Raises:
-        UnusableWeights: not there, damaged, or made for another network.
+        InvalidWeights: not there, damaged, or made for another network.
     """
     path = find_weights(Path(place))
     weights = read_weights(path)
@@ -73,7 +73,7 @@ def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
         network.load_state_dict(weights)
     except RuntimeError as error:
         first = str(error).splitlines()[1:3]
-        raise UnusableWeights(
+        raise InvalidWeights(
             f"{path}: these weights belong to another network than {type(network).__name__} "
             f"({' '.join(first).strip()}); "
             "name the overlay that they were trained with"
@@ -94,7 +94,7 @@ def start_from(network: torch.nn.Module, weights: str) -> torch.nn.Module:
         The network.
 
     Raises:
-        UnusableWeights: not reachable, damaged, or not this network's.
+        InvalidWeights: not reachable, damaged, or not this network's.
     """
     if weights == "none":
         return network
@@ -105,7 +105,7 @@ def start_from(network: torch.nn.Module, weights: str) -> torch.nn.Module:
     wrong = [name for name in body if name not in state or state[name].shape != own[name].shape]
     wrong += [name for name in state if name not in own and not name.startswith(HEAD_PREFIXES)]
     if wrong:
-        raise UnusableWeights(
+        raise InvalidWeights(
             f"{weights}: weights of another network than {type(network).__name__}: {len(wrong)} layers do not fit, "
             f"such as {wrong[0]}"
         )
@@ -117,12 +117,12 @@ def start_from(network: torch.nn.Module, weights: str) -> torch.nn.Module:
 def _imagenet_weights(network: torch.nn.Module) -> dict[str, torch.Tensor]:
     url = getattr(network, "imagenet_url", None)
     if not isinstance(url, str):
-        raise UnusableWeights(f"{type(network).__name__} has no public ImageNet weights; set weights to none or a file")
+        raise InvalidWeights(f"{type(network).__name__} has no public ImageNet weights; set weights to none or a file")
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:  # RuntimeError: the hash does not fit
         place = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-        raise UnusableWeights(
+        raise InvalidWeights(
             f"{url}: could not be fetched ({error}). Without internet, put that file at {place}, or give a file "
             "with torchvision's keys as weights"
         ) from None
@@ -132,21 +132,21 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     """A file's tensors by name, on the CPU.
 
     Raises:
-        UnusableWeights: damaged (a flipped bit too, where a checksum is recorded), or anything but tensors inside.
+        InvalidWeights: damaged (a flipped bit too, where a checksum is recorded), or anything but tensors inside.
     """
     if path.suffix == ".safetensors":
         try:
             tensors = load_file(path)
         except (SafetensorError, OSError) as error:
-            raise UnusableWeights(f"{path}: damaged safetensors ({error}); get the file again") from None
+            raise InvalidWeights(f"{path}: damaged safetensors ({error}); get the file again") from None
         checksum = _recorded_checksum(path)
         if checksum not in (None, checksum_of(tensors), sha256_of(path)):
-            raise UnusableWeights(f"{path}: damaged: its weights fail their checksum; get the file again")
+            raise InvalidWeights(f"{path}: damaged: its weights fail their checksum; get the file again")
         return tensors
     state = read_checkpoint(path)
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise UnusableWeights(f"{path}: holds more than tensors; save the network's state_dict alone")
+        raise InvalidWeights(f"{path}: holds more than tensors; save the network's state_dict alone")
     return state
 
 
@@ -226,14 +226,14 @@ def read_settings(path: Path) -> Any:
         with safe_open(path, "pt") as file:
             return json.loads((file.metadata() or {}).get("settings", "null"))
     except (SafetensorError, OSError, ValueError) as error:
-        raise UnusableWeights(f"{path}: damaged safetensors ({error}); get the file again") from None
+        raise InvalidWeights(f"{path}: damaged safetensors ({error}); get the file again") from None
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """A PyTorch file of tensors and plain values; the only `torch.load` in the package.
 
     Raises:
-        UnusableWeights: damaged (a flipped bit too), or with code inside.
+        InvalidWeights: damaged (a flipped bit too), or with code inside.
     """
     try:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
@@ -241,5 +241,5 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if broken is None:
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UnusableWeights(f"{path}: cannot be loaded safely ({type(error).__name__}: {error})") from None
-    raise UnusableWeights(f"{path}: damaged ({broken} fails its checksum)")
+        raise InvalidWeights(f"{path}: cannot be loaded safely ({type(error).__name__}: {error})") from None
+    raise InvalidWeights(f"{path}: damaged ({broken} fails its checksum)")

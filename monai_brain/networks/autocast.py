@@ -12,7 +12,7 @@ class UnknownPrecision(ValueError):
     """A precision that is not offered."""
 
 
-def quickest_precision(device: str | torch.device) -> str:
+def fastest_precision(device: str | torch.device) -> str:
     """`bf16` where the device computes in it natively, else `fp32`; emulated, bf16 is several times slower."""
     kind = torch.device(device).type
     if kind == "cuda":

@@ -10,8 +10,8 @@ import numpy as np
 
 from monai_brain.data.duplicates import Fingerprint, fingerprints
 from monai_brain.data.grouping import BY_PROVENANCE, find_provenance
-from monai_brain.data.likeness import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, ORIENTATIONS, Pairs, alike, clusters_of
 from monai_brain.data.provenance import CHENG, identify
+from monai_brain.data.similarity import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, ORIENTATIONS, Pairs, alike, clusters_of
 from monai_brain.data.splits import PART_FOLDERS, PARTS, class_names_of, read_datalist, split_groups
 from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.shortcuts import shortcut_baselines
@@ -29,7 +29,7 @@ SHOWN = 40
 PICTURE_PIXELS = 160
 
 
-class UnusableSet(ValueError):
+class InvalidSet(ValueError):
     """Something that cannot be audited, with the way out."""
 
 
@@ -66,8 +66,8 @@ def read_set(
         class_names: of a folder; a datalist says its own.
 
     Raises:
-        UnusableSet: there is no picture.
-        UnusableDatalist: the datalist is none.
+        InvalidSet: there is no picture.
+        InvalidDatalist: the datalist is none.
     """
     if place.is_file():
         folder = dataset_dir or place.parent
@@ -88,7 +88,7 @@ def read_set(
         found = [case for case in find_cases(place) if not isinstance(case, Skipped) and case.kind == "slice"]
         entries = [_entry(case, place, source, class_names) for case in found]
     if not entries:
-        raise UnusableSet(f"{place}: no picture here; give a folder of slices or a datalist")
+        raise InvalidSet(f"{place}: no picture here; give a folder of slices or a datalist")
     return entries
 
 
@@ -108,7 +108,7 @@ def audit(entries: Sequence[Entry], output: Path, *, workers: int, against: bool
     unreadable = {entry.name: own.refusal.code for entry, own in zip(entries, prints, strict=True) if own.refusal}
     kept = [place for place, own in enumerate(prints) if own.refusal is None]
     if not kept:
-        raise UnusableSet("no picture can be read; monai-brain predict says why of each")
+        raise InvalidSet("no picture can be read; monai-brain predict says why of each")
     entries, prints = [entries[place] for place in kept], [prints[place] for place in kept]
     pairs = _pairs(entries, np.stack([own.thumbnail for own in prints]), against)
     copies = pairs.at_least(NEAR_COPY)
@@ -136,13 +136,11 @@ def grouped_split(entries: Sequence[Entry], workers: int, seed: int = 0) -> dict
         seed: of the split.
 
     Raises:
-        UnusableSet: a picture has no label, or there are several sets.
-        UnusableSplit: too few groups.
+        InvalidSet: a picture has no label, or there are several sets.
+        InvalidSplit: too few groups.
     """
     if len({entry.source for entry in entries}) > 1 or any(entry.label is None for entry in entries):
-        raise UnusableSet(
-            "a split is made of one set whose pictures all have a class; give one folder of class folders"
-        )
+        raise InvalidSet("a split is made of one set whose pictures all have a class; give one folder of class folders")
     prints = fingerprints([entry.case for entry in entries], workers)
     kept = [place for place, own in enumerate(prints) if own.refusal is None]
     provenance = find_provenance([prints[place] for place in kept])

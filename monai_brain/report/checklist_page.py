@@ -9,8 +9,8 @@ from monai_brain.report.checklists import CHECKLISTS
 from monai_brain.report.evaluation import evaluation_blocks
 from monai_brain.report.html import Figure, Table, write_from_template
 from monai_brain.report.run_facts import (
+    InvalidRun,
     RunFiles,
-    UnusableRun,
     counts_by_part,
     facts_of,
     failures_of,
@@ -60,10 +60,10 @@ def write_checklist(run: Path, checklist: str, page: Path) -> tuple[int, int]:
         Number of items that the run fills, and of all.
 
     Raises:
-        UnusableRun: the folder is no such run, or there is no such checklist.
+        InvalidRun: the folder is no such run, or there is no such checklist.
     """
     if checklist not in CHECKLISTS:
-        raise UnusableRun(f"no checklist {checklist!r}; there are {', '.join(CHECKLISTS)}")
+        raise InvalidRun(f"no checklist {checklist!r}; there are {', '.join(CHECKLISTS)}")
     found = read_run(run)
     facts = facts_of(found)
     asked = CHECKLISTS[checklist]

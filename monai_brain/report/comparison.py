@@ -43,7 +43,7 @@ DECIMALS = {"parameters": 2, "trainable": 2, "gmac": 3, "seconds_per_epoch": 1, 
 BASELINE = "1-nearest-neighbor on thumbnails"
 
 
-class NotComparable(ValueError):
+class RunsDiffer(ValueError):
     """Runs that cannot stand in one table."""
 
 
@@ -75,29 +75,27 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
         runs: folders of finished trainings that were evaluated on the test part of the same datalist.
 
     Raises:
-        NotComparable: naming the run and what it lacks, or that the splits differ.
+        RunsDiffer: naming the run and what it lacks, or that the splits differ.
     """
     read = [read_run(path) for path in runs]
     if not read:
-        raise NotComparable("no run was named")
+        raise RunsDiffer("no run was named")
     for run, path in zip(read, runs, strict=True):
         if run.datalist_sha256 != read[0].datalist_sha256 or [Path(p).name for p in run.paths] != [
             Path(p).name for p in read[0].paths
         ]:
-            raise NotComparable(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
+            raise RunsDiffer(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
     for other, run in itertools.combinations(read, 2):
         both = run.recipe.keys() & other.recipe.keys()  # older runs recorded fewer
         odd = sorted(key for key in both if run.recipe[key] != other.recipe[key])
         if odd and run.name == other.name:
-            raise NotComparable(
+            raise RunsDiffer(
                 f"{label(run)} and {label(other)} have one name and another {odd[0]}; --name gives a recipe its own"
             )
     names = [label(run) for run in read]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise NotComparable(
-            f"{twice} is there twice; seeds are compared, so give each recipe a name of its own (--name)"
-        )
+        raise RunsDiffer(f"{twice} is there twice; seeds are compared, so give each recipe a name of its own (--name)")
     folder.mkdir(parents=True, exist_ok=True)
     rows = [run.row for run in read]
     write_csv(folder / "comparison.csv", list(COLUMNS), rows)
@@ -129,23 +127,23 @@ def read_run(path: Path) -> Run:
     """A run folder and its evaluation on the test part.
 
     Raises:
-        NotComparable: it is no finished run, was not evaluated, or is no classifier.
+        RunsDiffer: it is no finished run, was not evaluated, or is no classifier.
     """
     if not (path / "run.json").is_file() or "result" not in (manifest := _json(path / "run.json")):
-        raise NotComparable(f"{path}: is no finished training; go on with --resume true")
+        raise RunsDiffer(f"{path}: is no finished training; go on with --resume true")
     evaluation = path / "evaluation_test"
     if not (evaluation / "metrics.json").is_file():
-        raise NotComparable(
+        raise RunsDiffer(
             f"{path}: was not evaluated on the test part; python -m monai.bundle run evaluating ... --run_dir {path}"
         )
     if not is_classifier(path):
-        raise NotComparable(
+        raise RunsDiffer(
             f"{path}: is no classifier; put the folds of a segmenter together with monai-brain pool RUN... -o FOLDER"
         )
     metrics = _json(evaluation / "metrics.json")
     evaluated = _json(evaluation / "run.json")
     if evaluated["options"]["weights_sha256"] != manifest["result"]["weights_sha256"]:
-        raise NotComparable(f"{path}: was trained on after its evaluation; evaluate it again")
+        raise RunsDiffer(f"{path}: was trained on after its evaluation; evaluate it again")
     with (path / "metrics.csv").open(encoding="utf-8", newline="") as file:
         history = list(csv.DictReader(file))
     with (evaluation / "predictions.csv").open(encoding="utf-8", newline="") as file:

@@ -16,7 +16,7 @@ from monai_brain.evaluation.sources import by_group, by_source, tumor_classes
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
-from monai_brain.report.folds import UnusableFolds, identity_of, network_of, refuse_no_fold
+from monai_brain.report.folds import InvalidFolds, identity_of, network_of, refuse_no_fold
 from monai_brain.report.html import Figure, Table, write_page
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
         What stands in `metrics.json`.
 
     Raises:
-        UnusableFolds: as `report.folds.refuse_no_fold`, or an image was tested twice.
+        InvalidFolds: as `report.folds.refuse_no_fold`, or an image was tested twice.
     """
     class_names = read_class_names(runs[0] / "datalist.json")
     items: list[dict[str, Any]] = []
@@ -100,7 +100,7 @@ def write_pooled_classes(folder: str | Path, runs: Sequence[Path]) -> dict[str, 
         items += tested
         twice = seen & {item["image"] for item in tested}
         if twice or len(rows) != len(items):
-            raise UnusableFolds(f"{run}: {min(twice, default='its datalist')} was tested by another run too")
+            raise InvalidFolds(f"{run}: {min(twice, default='its datalist')} was tested by another run too")
         seen |= {item["image"] for item in tested}
     probabilities = np.array([[float(row[f"prob_{name}"]) for name in class_names] for row in rows])
     guessed = np.array([class_names.index(row[NEIGHBOR]) for row in rows]) if all(r[NEIGHBOR] for r in rows) else None

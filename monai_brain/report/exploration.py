@@ -11,7 +11,7 @@ from monai.data import set_track_meta
 from monai.transforms import Compose
 from monai.transforms.transform import Transform
 
-from monai_brain.data.splits import PARTS, UnusableDatalist, load_datalist, read_class_names, read_datalist
+from monai_brain.data.splits import PARTS, InvalidDatalist, load_datalist, read_class_names, read_datalist
 from monai_brain.io.read import read_image
 from monai_brain.report.figures import draw_class_counts, draw_histograms, draw_picture_grid
 from monai_brain.report.html import Block, Figure, Table, write_page
@@ -24,7 +24,7 @@ MEASURED = 2000
 """Slices, drawn at random, whose size and mean intensity are measured."""
 
 
-class Measured(NamedTuple):
+class ImageStatistics(NamedTuple):
     """What is read from one slice."""
 
     class_name: str
@@ -44,14 +44,14 @@ def write_exploration(folder: Path, datalist: Path, dataset_dir: Path, configs: 
         seed: of what is drawn at random.
 
     Raises:
-        UnusableDatalist: as `data.splits`.
+        InvalidDatalist: as `data.splits`.
     """
     set_track_meta(False)
     parts = {part: load_datalist(datalist, dataset_dir, part) for part in PARTS if read_datalist(datalist).get(part)}
     names = read_class_names(datalist)
     items = [item for part in parts.values() for item in part]
     if not all(isinstance(item.get("label"), int) for item in items):
-        raise UnusableDatalist(f"{datalist}: has items without a label; exploring needs one for each image")
+        raise InvalidDatalist(f"{datalist}: has items without a label; exploring needs one for each image")
     random = np.random.default_rng(seed)
     counts = {
         part: [sum(item["label"] == index for item in own) for index in range(len(names))]
@@ -76,7 +76,7 @@ def write_exploration(folder: Path, datalist: Path, dataset_dir: Path, configs: 
 def _blocks(
     counts: Mapping[str, Sequence[int]],
     class_names: Sequence[str],
-    measured: Sequence[Measured],
+    measured: Sequence[ImageStatistics],
     augmentation: Sequence[Any],
 ) -> list[Block]:
     rows = [[part, *map(str, own), str(sum(own))] for part, own in counts.items()]
@@ -113,9 +113,9 @@ def _examples(
     return [row for row in rows if row]
 
 
-def _measure(item: Mapping[str, Any], class_names: Sequence[str]) -> Measured:
+def _measure(item: Mapping[str, Any], class_names: Sequence[str]) -> ImageStatistics:
     gray = _gray(item)
-    return Measured(class_names[item["label"]], gray.shape[0], gray.shape[1], float(gray.mean()))
+    return ImageStatistics(class_names[item["label"]], gray.shape[0], gray.shape[1], float(gray.mean()))
 
 
 def _gray(item: Mapping[str, Any]) -> np.ndarray:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 
-class UnusableFolds(ValueError):
+class InvalidFolds(ValueError):
     """Runs that do not make up a cross-validation."""
 
 
@@ -18,18 +18,18 @@ def refuse_no_fold(run: Path, table: str) -> None:
         table: file of its evaluation on the test part.
 
     Raises:
-        UnusableFolds: it was not evaluated as it is now, is not finished, or was trained on its test part.
+        InvalidFolds: it was not evaluated as it is now, is not finished, or was trained on its test part.
     """
     if not (run / "evaluation_test" / table).is_file():
-        raise UnusableFolds(f"{run}: has no evaluation_test; run the evaluating workflow on it first")
+        raise InvalidFolds(f"{run}: has no evaluation_test; run the evaluating workflow on it first")
     training = json.loads((run / "run.json").read_text(encoding="utf-8"))
     if "test" in training["options"].get("training_part", "training").split("+"):
-        raise UnusableFolds(f"{run}: was trained on its test part too; pool runs that were trained without it")
+        raise InvalidFolds(f"{run}: was trained on its test part too; pool runs that were trained without it")
     weights = training.get("result", {}).get("weights_sha256")
     if weights is None:
-        raise UnusableFolds(f"{run}: is no finished training; go on with --resume true, and evaluate it again")
+        raise InvalidFolds(f"{run}: is no finished training; go on with --resume true, and evaluate it again")
     if identity_of(run)["weights_sha256"] != weights:
-        raise UnusableFolds(f"{run}: was trained on after its evaluation; evaluate it again")
+        raise InvalidFolds(f"{run}: was trained on after its evaluation; evaluate it again")
 
 
 def identity_of(run: Path) -> dict[str, Any]:

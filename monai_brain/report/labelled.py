@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
-from monai_brain.evaluation.by_folds import Labelled
-from monai_brain.evaluation.calibrated import calibration_of
 from monai_brain.evaluation.calibration import scaled
+from monai_brain.evaluation.calibration_file import calibration_of
+from monai_brain.evaluation.cross_fitting import Labelled
 from monai_brain.labels import class_of_folder
 from monai_brain.report.evaluation import FOLD, GROUP
 
@@ -23,7 +23,7 @@ LEAST_CASES = 50
 SITE_FOLDS = 5
 
 
-class UnusableTable(ValueError):
+class InvalidTable(ValueError):
     """A table that no calibration can be fitted on, with the way out."""
 
 
@@ -34,11 +34,11 @@ def read_pooled(folder: Path) -> tuple[Labelled, dict[str, Any]]:
         The predictions, and the options of the pooling.
 
     Raises:
-        UnusableTable: it is none, or was written before there were groups and folds in it.
+        InvalidTable: it is none, or was written before there were groups and folds in it.
     """
     found, manifest = read_labelled(folder), _manifest(folder)
     if manifest.get("kind") != "pooling" or len(set(found.folds)) < 2:
-        raise UnusableTable(f"{folder}: holds no pooled folds; put them together: monai-brain pool RUN... -o FOLDER")
+        raise InvalidTable(f"{folder}: holds no pooled folds; put them together: monai-brain pool RUN... -o FOLDER")
     return found, manifest["options"]
 
 
@@ -46,11 +46,11 @@ def read_labelled(folder: Path) -> Labelled:
     """What `monai-brain evaluate` or `pool` wrote; without folds, all is one.
 
     Raises:
-        UnusableTable: it is none, or was written before there were groups in it.
+        InvalidTable: it is none, or was written before there were groups in it.
     """
     rows = _rows(folder / "predictions.csv")
     if not rows or not {"reference", GROUP} <= set(rows[0]):
-        raise UnusableTable(f"{folder}: its predictions have no groups; evaluate or pool again")
+        raise InvalidTable(f"{folder}: its predictions have no groups; evaluate or pool again")
     names = _classes_in(rows[0])
     labels = np.array([names.index(row["reference"]) for row in rows])
     folds = np.array([int(row.get(FOLD) or 1) for row in rows])
@@ -71,7 +71,7 @@ def read_site(
         The predictions, not calibrated whatever the run did, and the run's manifest.
 
     Raises:
-        UnusableTable: fewer than `LEAST_CASES` cases have probabilities and a label; or the classes do not fit.
+        InvalidTable: fewer than `LEAST_CASES` cases have probabilities and a label; or the classes do not fit.
     """
     manifest = _manifest(predictions.parent)
     rows = [row for row in _rows(predictions) if row["status"] in ("ok", "abstained")]
@@ -79,7 +79,7 @@ def read_site(
     classes = [_label_of(row["path"], labels, names) for row in rows]
     known = [(row, own) for row, own in zip(rows, classes, strict=True) if own is not None]
     if len(known) < LEAST_CASES:
-        raise UnusableTable(
+        raise InvalidTable(
             f"{predictions}: {len(known)} labelled cases; at least {LEAST_CASES} are needed, as with fewer the result "
             "would mostly follow chance. Label more, or use the calibration that came with the weights"
         )
@@ -98,12 +98,12 @@ def read_labels(path: Path) -> dict[str, str]:
     """Class by path, from a CSV with columns `path` and `label` (or `reference`).
 
     Raises:
-        UnusableTable: it has other columns.
+        InvalidTable: it has other columns.
     """
     rows = _rows(path)
     column = next((name for name in ("label", "reference") if rows and name in rows[0]), None)
     if column is None or "path" not in rows[0]:
-        raise UnusableTable(f"{path}: expected a CSV with the columns path and label")
+        raise InvalidTable(f"{path}: expected a CSV with the columns path and label")
     return {row["path"]: row[column] for row in rows}
 
 
@@ -119,7 +119,7 @@ def _site_folds(labels: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     """Patients apart, classes as even as can be, (N,)."""
     numbers = np.unique([str(group) for group in groups], return_inverse=True)[1]
     if len(np.unique(numbers)) < SITE_FOLDS:
-        raise UnusableTable(f"{len(np.unique(numbers))} patients; at least {SITE_FOLDS} are needed")
+        raise InvalidTable(f"{len(np.unique(numbers))} patients; at least {SITE_FOLDS} are needed")
     folds = np.zeros(len(labels), int)
     splits = StratifiedGroupKFold(SITE_FOLDS, shuffle=True, random_state=0).split(labels, labels, numbers)
     for number, (_, own) in enumerate(splits, 1):
@@ -129,7 +129,7 @@ def _site_folds(labels: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
 
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
-        raise UnusableTable(f"{path}: no such table")
+        raise InvalidTable(f"{path}: no such table")
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -138,7 +138,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     path = folder / "run.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     if not isinstance(content, dict):
-        raise UnusableTable(f"{path}: is missing; it says which weights the predictions are of")
+        raise InvalidTable(f"{path}: is missing; it says which weights the predictions are of")
     return content
 
 

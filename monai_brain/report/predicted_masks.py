@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 KEPT_OPTIONS = ("weights", "threshold", "engine", "precision")
 
 
-class UnusablePredictions(ValueError):
+class InvalidPredictions(ValueError):
     """A folder run whose masks cannot be scored."""
 
 
@@ -51,7 +51,7 @@ def score_predictions(
         What stands in `metrics.json`.
 
     Raises:
-        UnusablePredictions: no patient has all masks, or `against` has none of these patients.
+        InvalidPredictions: no patient has all masks, or `against` has none of these patients.
     """
     predictions, output = Path(predictions), Path(output)
     items = load_datalist(datalist, dataset_dir, part)
@@ -60,7 +60,7 @@ def score_predictions(
     incomplete = {item["group"] for item, key in zip(items, keys, strict=True) if key not in files}
     kept = [(item, files[key]) for item, key in zip(items, keys, strict=True) if item["group"] not in incomplete]
     if not kept:
-        raise UnusablePredictions(f"{predictions}: no patient of {datalist}'s part {part} has a mask for every slice")
+        raise InvalidPredictions(f"{predictions}: no patient of {datalist}'s part {part} has a mask for every slice")
     if incomplete:
         logger.warning("left out, not every slice has a mask: %s", ", ".join(sorted(incomplete)))
     scored, masks = [item for item, _ in kept], [read_mask(path) for _, path in kept]
@@ -80,7 +80,7 @@ def _masks_by_path(predictions: Path) -> dict[str, Path]:
         with table.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         return {row["path"]: predictions / row["mask"] for row in rows if row.get("mask")}
-    raise UnusablePredictions(f"{predictions}: has no predictions.csv; run monai-brain predict to its end")
+    raise InvalidPredictions(f"{predictions}: has no predictions.csv; run monai-brain predict to its end")
 
 
 def _options(predictions: Path, datalist: str | Path, part: str) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _paired(rows: Sequence[Mapping[str, Any]], against: Path) -> dict[str, Any]:
     other = {row["patient"]: row["dice"] for row in read_patients(against / "patients.csv")}
     shared = [row for row in rows if row["patient"] in other]
     if not shared:
-        raise UnusablePredictions(f"{against}: scored none of these patients")
+        raise InvalidPredictions(f"{against}: scored none of these patients")
     found = paired_difference([row["dice"] for row in shared], [other[row["patient"]] for row in shared])
     means = {"mean_dice": float(np.mean([row["dice"] for row in shared]))}
     means["other_mean_dice"] = means["mean_dice"] - found.mean

@@ -13,7 +13,7 @@ from monai_brain.evaluation.joining import USUAL_NAMES, Joined, Names, join
 from monai_brain.evaluation.resampling import Estimate, class_estimates, mean_estimate
 from monai_brain.evaluation.selective import coverage_curve, coverage_points, measured_sets
 from monai_brain.evaluation.subgroups import subgroups
-from monai_brain.io.tables import UnusableTable, read_table
+from monai_brain.io.tables import InvalidTable, read_table
 from monai_brain.io.write import manifest, sha256_of, write_json
 from monai_brain.labels import index_of_no_tumor
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
@@ -59,11 +59,11 @@ def score_predictions_of_classes(
         What stands in `metrics.json`.
 
     Raises:
-        UnusableTable: naming what is missing, unknown or there twice, and the way out.
+        InvalidTable: naming what is missing, unknown or there twice, and the way out.
     """
     joined = join(read_table(predictions), read_table(references), names, classes)
     if not joined.answered.any():
-        raise UnusableTable(f"{predictions}: no case has an answer; status and class are empty, or say so")
+        raise InvalidTable(f"{predictions}: no case has an answer; status and class are empty, or say so")
     metrics = _metrics(joined, by)
     if against is not None:
         other = join(read_table(against), read_table(references), names, joined.class_names)
@@ -226,7 +226,7 @@ def _subgroup(joined: Joined, places: Sequence[int]) -> dict[str, Any]:
 def _paired(joined: Joined, other: Joined, name: str) -> dict[str, Any]:
     both = np.flatnonzero(joined.answered & other.answered)
     if not len(both):
-        raise UnusableTable(f"{name}: answers none of the cases that the first predictions answer")
+        raise InvalidTable(f"{name}: answers none of the cases that the first predictions answer")
     first, second = (one.predicted[both] == one.labels[both] for one in (joined, other))
     groups = [joined.groups[place] for place in both.tolist()]
     difference = mean_estimate(first.astype(float) - second.astype(float), groups, share=False)

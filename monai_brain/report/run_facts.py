@@ -12,7 +12,7 @@ from monai_brain.evaluation.intervals import with_interval
 DISJOINT = "No group is in two parts."
 
 
-class UnusableRun(ValueError):
+class InvalidRun(ValueError):
     """A folder that cannot be reported on, with the way out."""
 
 
@@ -42,7 +42,7 @@ def read_run(folder: Path) -> RunFiles:
     """Read a training that was evaluated on its test part.
 
     Raises:
-        UnusableRun: it is no finished training, or was not evaluated.
+        InvalidRun: it is no finished training, or was not evaluated.
     """
     wanted = {
         "run.json": "give the folder of a training",
@@ -51,10 +51,10 @@ def read_run(folder: Path) -> RunFiles:
     }
     for name, way_out in wanted.items():
         if not (folder / name).is_file():
-            raise UnusableRun(f"{folder}: has no {name}; {way_out}")
+            raise InvalidRun(f"{folder}: has no {name}; {way_out}")
     manifest = _json(folder / "run.json")
     if "result" not in manifest:
-        raise UnusableRun(f"{folder}: the training is not finished; go on with --resume true")
+        raise InvalidRun(f"{folder}: the training is not finished; go on with --resume true")
     test = folder / "evaluation_test"
     tables = [own for name in ("predictions.csv", "patients.csv") if (own := test / name).is_file()]
     calibration = folder / "calibration.json"

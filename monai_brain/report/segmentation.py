@@ -19,7 +19,7 @@ from monai_brain.evaluation.segmentation import (
 )
 from monai_brain.io.read import read_image, read_mask
 from monai_brain.io.write import manifest, write_csv, write_json, write_png
-from monai_brain.report.folds import UnusableFolds, identity_of, refuse_no_fold
+from monai_brain.report.folds import InvalidFolds, identity_of, refuse_no_fold
 from monai_brain.report.html import Block, Gallery, Table, write_page
 from monai_brain.report.overlays import mask_panel
 from monai_brain.transforms.load import to_8_bits, to_channels
@@ -113,7 +113,7 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
         What stands in `metrics.json`.
 
     Raises:
-        UnusableFolds: a run was not evaluated as it is now, was trained on its test part, or a patient was tested
+        InvalidFolds: a run was not evaluated as it is now, was trained on its test part, or a patient was tested
             twice.
     """
     folder = Path(folder)
@@ -122,7 +122,7 @@ def write_pooled(folder: str | Path, runs: Sequence[Path]) -> dict[str, Any]:
         refuse_no_fold(run, "patients.csv")
         for row in read_patients(run / "evaluation_test" / "patients.csv"):
             if row["patient"] in patients:
-                raise UnusableFolds(f"{run}: {row['patient']} was tested by another run too; give each fold once")
+                raise InvalidFolds(f"{run}: {row['patient']} was tested by another run too; give each fold once")
             patients[row["patient"]] = {**row, "run": run.name}
     rows = sorted(patients.values(), key=lambda row: -row["dice"])
     metrics = {"part": f"test parts of {len(runs)} runs", **_by_patient(rows)}

@@ -11,7 +11,7 @@ import torch
 from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
-from monai_brain.io.weights import UnusableWeights, read_checkpoint, write_weights
+from monai_brain.io.weights import InvalidWeights, read_checkpoint, write_weights
 from monai_brain.io.write import atomic, sha256_of
 
 KEPT = 2
@@ -89,9 +89,9 @@ def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         try:
             expected = path.with_name(path.name + ".sha256").read_text(encoding="utf-8").strip()
             if sha256_of(path) != expected:
-                raise UnusableWeights("does not fit its SHA-256")
+                raise InvalidWeights("does not fit its SHA-256")
             return read_checkpoint(path), damaged
-        except (OSError, UnusableWeights) as error:
+        except (OSError, InvalidWeights) as error:
             damaged.append(f"{path}: damaged ({error})")
     return None, damaged
 

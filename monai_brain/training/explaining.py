@@ -13,7 +13,7 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_brain.explain.methods import make_explainer
-from monai_brain.explain.trust import Trust, agreement, as_seen, head_mask, moved, removal_drop, share_inside, trust_of
+from monai_brain.explain.trust import Trust, agreement, head_mask, moved, removal_drop, share_inside, to_gray, trust_of
 from monai_brain.io.read import read_image, read_mask
 from monai_brain.report.figures import ExplainedSlice
 from monai_brain.transforms.load import to_8_bits, to_channels
@@ -112,7 +112,7 @@ class CollectExplanations(_Explaining):
         for own in range(len(images)):
             if len(self.explained) % self._every == 0 and len(self._kept) < self.checked:
                 self._kept.append((images[own].cpu(), maps[own, 0].cpu(), int(classes[own])))
-            trust = trust_of(maps[own, 0].cpu().numpy(), as_seen(images[own].cpu().numpy()))
+            trust = trust_of(maps[own, 0].cpu().numpy(), to_gray(images[own].cpu().numpy()))
             drops = (float(drop[own]), float(random_drop[own])) if maps[own].any() else (None, None)
             self.explained.append(Explained(int(classes[own]), float(chances[own]), trust, *drops))
 
@@ -134,7 +134,7 @@ class CollectExplanations(_Explaining):
     def picture(self, index: int) -> ExplainedSlice:
         """What explains the answer for one of the images, as the network saw it."""
         image, heat, attention = self._again(index, self.explained[index].predicted)
-        return ExplainedSlice(as_seen(image.numpy()), heat, attention)
+        return ExplainedSlice(to_gray(image.numpy()), heat, attention)
 
     def agreement_with_shuffled(self) -> list[float | None]:
         """Rank correlation of each checked map with that of a network whose weights are shuffled, layer by layer.

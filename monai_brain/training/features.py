@@ -42,7 +42,7 @@ BATCH = 64
 logger = logging.getLogger(__name__)
 
 
-class UnusableViews(ValueError):
+class InvalidViews(ValueError):
     """A number of views that makes no sense."""
 
 
@@ -72,7 +72,7 @@ class FrozenFeatures:
         device: where the network is.
 
     Raises:
-        UnusableViews: `num_views` is below 1.
+        InvalidViews: `num_views` is below 1.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class FrozenFeatures:
         device: torch.device | str = "cpu",
     ) -> None:
         if num_views < 1:
-            raise UnusableViews(f"num_views is {num_views}; give 1 for slices as they are, more for augmented ones too")
+            raise InvalidViews(f"num_views is {num_views}; give 1 for slices as they are, more for augmented ones too")
         self.network = network
         self.training = training
         self.validation = validation

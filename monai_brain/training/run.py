@@ -43,7 +43,7 @@ class CannotResume(ValueError):
     """The run cannot go on as asked, with the way out."""
 
 
-class WeightsSawThat(ValueError):
+class TrainedOnTestPart(ValueError):
     """The weights to start from have learned from slices that this training is to be scored on."""
 
 
@@ -99,7 +99,7 @@ class TrainingRun:
             RunExists: there is a run already, and `resume` is false.
             CannotResume: it is finished, was begun with other data or settings, or no checkpoint is whole.
             UnsafeSettings: the network or preprocessing could not be handed on to evaluation and inference.
-            WeightsSawThat: `weights` is a run that learned from slices of this one's other parts.
+            TrainedOnTestPart: `weights` is a run that learned from slices of this one's other parts.
         """
         refuse_seen(self.datalist, str(self.options.get("training_part", "training")), self.options.get("weights"))
         recorded = settings.record()
@@ -252,14 +252,14 @@ def refuse_seen(datalist: str | Path, training_part: str, weights: str | None) -
             known.
 
     Raises:
-        WeightsSawThat: naming the part, and how many of its images they were trained on.
+        TrainedOnTestPart: naming the part, and how many of its images they were trained on.
     """
     own = read_datalist(datalist)
     seen = _seen_by(weights)
     for part in PARTS:
         both = sum(not seen.isdisjoint(names) for names in identities(own, part))
         if both and part not in training_part.split("+"):
-            raise WeightsSawThat(
+            raise TrainedOnTestPart(
                 f"{weights}: was trained on {both} images of this datalist's {part} part, whose figures would say "
                 "nothing; go on from a run with the same split"
             )

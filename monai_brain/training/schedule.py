@@ -17,7 +17,7 @@ ANNEALINGS = ("none", "cosine")
 BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
-class UnusableSchedule(ValueError):
+class InvalidSchedule(ValueError):
     """Phases that do not fit the network or each other."""
 
 
@@ -44,7 +44,7 @@ class Schedule:
         weights: what the training starts from; `none` cannot have frozen layers.
 
     Raises:
-        UnusableSchedule: unknown layers, layers named twice, frozen layers without weights, phases after the
+        InvalidSchedule: unknown layers, layers named twice, frozen layers without weights, phases after the
             end, or two owners of the learning rate.
     """
 
@@ -71,16 +71,16 @@ class Schedule:
         self._phase: int | None = None
         self._hooks: list[Any] = []
         if annealing not in ANNEALINGS:
-            raise UnusableSchedule(f"annealing {annealing!r} is none of {', '.join(ANNEALINGS)}")
+            raise InvalidSchedule(f"annealing {annealing!r} is none of {', '.join(ANNEALINGS)}")
         if annealing != "none" and plateau is not None:
-            raise UnusableSchedule(
+            raise InvalidSchedule(
                 "annealing and lr_scheduler would both set the learning rate; set --annealing none, or --lr_scheduler "
                 "'$None'"
             )
         total = sum(1 for _ in network.parameters())
         for number, rates in enumerate(self.rates, 1):
             if weights == "none" and len(rates) < total:
-                raise UnusableSchedule(
+                raise InvalidSchedule(
                     f"phase {number} freezes {total - len(rates)} parameters at random values; give weights "
                     "(imagenet, a file or a run), or train all layers: --phases \"[{'layers': {'*': 1.0e-4}}]\""
                 )
@@ -166,23 +166,23 @@ def first_epochs(phases: Sequence[Mapping[str, Any]], max_epochs: int) -> list[i
     """The first epoch, counted from 1, of every phase.
 
     Raises:
-        UnusableSchedule: there is no phase, one but the last has no length, or one begins after the end.
+        InvalidSchedule: there is no phase, one but the last has no length, or one begins after the end.
     """
     if not phases:
-        raise UnusableSchedule("there is no phase; give at least one: [{'layers': {'*': 1.0e-4}}]")
+        raise InvalidSchedule("there is no phase; give at least one: [{'layers': {'*': 1.0e-4}}]")
     for number, phase in enumerate(phases, 1):
         if not isinstance(phase, Mapping) or "layers" not in phase or not set(phase) <= {"layers", "epochs"}:
-            raise UnusableSchedule(f"phase {number} is {phase!r}; it takes layers, and epochs in all but the last")
+            raise InvalidSchedule(f"phase {number} is {phase!r}; it takes layers, and epochs in all but the last")
     starts = [1]
     for number, phase in enumerate(phases[:-1], 1):
         if not phase.get("epochs"):
-            raise UnusableSchedule(f"phase {number} of {len(phases)} has no epochs; only the last may leave them out")
+            raise InvalidSchedule(f"phase {number} of {len(phases)} has no epochs; only the last may leave them out")
         starts.append(starts[-1] + int(phase["epochs"]))
     if "epochs" in phases[-1]:
-        raise UnusableSchedule("the last phase lasts until max_epochs; leave its epochs out and set max_epochs")
+        raise InvalidSchedule("the last phase lasts until max_epochs; leave its epochs out and set max_epochs")
     if starts[-1] > max_epochs:
         late = next(number for number, start in enumerate(starts, 1) if start > max_epochs)
-        raise UnusableSchedule(
+        raise InvalidSchedule(
             f"phase {late} would begin with epoch {starts[late - 1]}, and max_epochs is {max_epochs}; raise that, or "
             "shorten phases"
         )
@@ -216,18 +216,18 @@ def rates_by_parameter(network: nn.Module, layers: Mapping[str, float]) -> dict[
     """The learning rate of every parameter that a phase trains, by the parameter's name.
 
     Raises:
-        UnusableSchedule: a layer is unknown, has no parameters, has a rate that is not above 0, or is named twice.
+        InvalidSchedule: a layer is unknown, has no parameters, has a rate that is not above 0, or is named twice.
     """
     rates: dict[str, float] = {}
     for layer, rate in layers.items():
         if not (isinstance(rate, int | float) and rate > 0):
-            raise UnusableSchedule(
+            raise InvalidSchedule(
                 f"{layer}: learning rate {rate!r}; expected a number above 0 (YAML: 1.0e-4, not 1e-4)"
             )
         names = parameters_of(network, layer)
         twice = next((name for name in names if name in rates), None)
         if twice:
-            raise UnusableSchedule(f"{twice} is named twice in one phase, by {layer!r} and before")
+            raise InvalidSchedule(f"{twice} is named twice in one phase, by {layer!r} and before")
         rates |= dict.fromkeys(names, float(rate))
     return rates
 
@@ -240,13 +240,13 @@ def parameters_of(network: nn.Module, layer: str) -> list[str]:
         layer: a module's dotted name; with `+` at its end, also its later siblings; `*` for everything.
 
     Raises:
-        UnusableSchedule: there is no such layer, or it has no parameters.
+        InvalidSchedule: there is no such layer, or it has no parameters.
     """
     modules = dict(network.named_modules())
     name = layer.removesuffix("+")
     if layer != "*" and (not name or name not in modules):
         own = ", ".join(child for child, _ in network.named_children())
-        raise UnusableSchedule(f"{type(network).__name__} has no layer {name!r}; it has {own}")
+        raise InvalidSchedule(f"{type(network).__name__} has no layer {name!r}; it has {own}")
     chosen = [""] if layer == "*" else [name]
     if layer.endswith("+"):
         parent = name.rpartition(".")[0]
@@ -254,7 +254,7 @@ def parameters_of(network: nn.Module, layer: str) -> list[str]:
         chosen = siblings[siblings.index(name) :]
     names = [p for p, _ in network.named_parameters() if any(not c or p.startswith(f"{c}.") for c in chosen)]
     if not names:
-        raise UnusableSchedule(f"layer {layer!r} has no parameters to train")
+        raise InvalidSchedule(f"layer {layer!r} has no parameters to train")
     return names
 
 

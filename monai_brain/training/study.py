@@ -29,7 +29,7 @@ BUILT = (
 """Of a config, what is tried before any training."""
 
 
-class UnusableStudy(ValueError):
+class InvalidStudy(ValueError):
     """A study's file that cannot be carried out."""
 
 
@@ -84,44 +84,44 @@ def read_study(path: Path, bundle: Path) -> Study:
         bundle: folder of the bundle whose overlays are meant.
 
     Raises:
-        UnusableStudy: with the key that is missing, unknown or wrong.
+        InvalidStudy: with the key that is missing, unknown or wrong.
     """
     if not path.is_file():
-        raise UnusableStudy(f"{path}: no such study; write one with dataset_dir, datalist and networks")
+        raise InvalidStudy(f"{path}: no such study; write one with dataset_dir, datalist and networks")
     try:
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise UnusableStudy(f"{path}: not YAML ({error})") from None
+        raise InvalidStudy(f"{path}: not YAML ({error})") from None
     if not isinstance(plan, dict) or not {"dataset_dir", "networks"} <= set(plan):
-        raise UnusableStudy(f"{path}: needs the keys dataset_dir, datalist (or folds) and networks")
+        raise InvalidStudy(f"{path}: needs the keys dataset_dir, datalist (or folds) and networks")
     unknown = [key for key in plan if key not in KEYS]
     if unknown:
-        raise UnusableStudy(f"{path}: unknown key {unknown[0]!r}; it takes {', '.join(KEYS)}")
+        raise InvalidStudy(f"{path}: unknown key {unknown[0]!r}; it takes {', '.join(KEYS)}")
     if ("datalist" in plan) == ("folds" in plan):
-        raise UnusableStudy(f"{path}: needs either datalist or folds, one of the two")
+        raise InvalidStudy(f"{path}: needs either datalist or folds, one of the two")
     dataset_dir = (path.parent / plan["dataset_dir"]).resolve()
     datalists = _datalists_of_folds(plan, path, dataset_dir) if "folds" in plan else {}
     known = {file.stem for file in (bundle / "configs" / "networks").glob("*.yaml")}
     seeds, shared = plan.get("seeds", [0]), plan.get("options") or {}
     if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds):
-        raise UnusableStudy(f"{path}: seeds is {seeds!r}; expected a list of numbers, such as [0, 1, 2]")
+        raise InvalidStudy(f"{path}: seeds is {seeds!r}; expected a list of numbers, such as [0, 1, 2]")
     shown = {"datalist": str((path.parent / plan["datalist"]).resolve())} if "datalist" in plan else {}
     if not isinstance(plan["networks"], list):
-        raise UnusableStudy(f"{path}: networks is no list; write one overlay a line, each after a dash")
+        raise InvalidStudy(f"{path}: networks is no list; write one overlay a line, each after a dash")
     trainings: list[Training] = []
     for entry in plan["networks"]:
         if not isinstance(entry, str | dict) or (isinstance(entry, dict) and len(entry) != 1):
-            raise UnusableStudy(f"{path}: networks has {entry!r}; expected a name, or one name with its options")
+            raise InvalidStudy(f"{path}: networks has {entry!r}; expected a name, or one name with its options")
         name, own = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
         if name not in known:
-            raise UnusableStudy(f"{path}: no overlay {name!r} in {bundle}; it has {', '.join(sorted(known))}")
+            raise InvalidStudy(f"{path}: no overlay {name!r} in {bundle}; it has {', '.join(sorted(known))}")
         if name in {training.overlay for training in trainings}:
-            raise UnusableStudy(f"{path}: {name} is there twice; a study of its options needs an overlay for each")
+            raise InvalidStudy(f"{path}: {name} is there twice; a study of its options needs an overlay for each")
         if not isinstance(shared, dict) or not isinstance(own or {}, dict):
-            raise UnusableStudy(f"{path}: options are no keys with values; write them as max_epochs: 8")
+            raise InvalidStudy(f"{path}: options are no keys with values; write them as max_epochs: 8")
         reserved = sorted({"seed", "dataset_dir", "datalist", "output_dir"} & {*shared, *(own or {})})
         if reserved:
-            raise UnusableStudy(f"{path}: {reserved[0]} is no option of a network here; the study itself sets it")
+            raise InvalidStudy(f"{path}: {reserved[0]} is no option of a network here; the study itself sets it")
         options = {**shown, **shared, **(own or {})}
         trainings += [Training(name, seed, options, fold) for fold in datalists or [None] for seed in seeds]
     return Study(bundle, dataset_dir, trainings, datalists)
@@ -138,7 +138,7 @@ def _datalists_of_folds(plan: Mapping[str, Any], path: Path, dataset_dir: Path) 
     return datalists
 
 
-def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda line: None) -> Outcome:
+def run_study(study: Study, output: Path, log: Callable[[str], None] = lambda line: None) -> Outcome:
     """Train and evaluate what is not finished; a training that was stopped goes on.
 
     Every network is tried on one image before any is trained: one that does not fit is left out at once, and the
@@ -147,13 +147,13 @@ def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda l
     Args:
         study: what to do.
         output: gets `NETWORK/seed_N` for each training.
-        told: is given a line for each step.
+        log: is given a line for each step.
 
     Returns:
         The runs that were finished, and what kept the others from it.
 
     Raises:
-        UnusableStudy: a run in `output` was begun with other options.
+        InvalidStudy: a run in `output` was begun with other options.
     """
     for number, datalist in study.datalists.items():
         _keep(output / f"fold_{number}.json", datalist)
@@ -162,7 +162,7 @@ def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda l
         _keep_options(training, run)
     broken = _broken_overlays(study, [training for training, run in places if not _is_finished(run)])
     for reason in broken.values():
-        told(f"left out: {reason}")
+        log(f"left out: {reason}")
     runs, failures = [], list(broken.values())
     for number, (training, run) in enumerate(places, 1):
         if training.overlay in broken and not _is_finished(run):
@@ -170,21 +170,21 @@ def run_study(study: Study, output: Path, told: Callable[[str], None] = lambda l
         try:
             fold = "" if training.fold is None else f", fold {training.fold}"
             what = f"{number} of {len(places)}: {training.overlay}{fold}, seed {training.seed}"
-            _carry_out(study, training, run, what, told)
+            _carry_out(study, training, run, what, log)
         except StudyFailed as failure:
-            told(f"failed: {failure}")
+            log(f"failed: {failure}")
             failures.append(str(failure))
         else:
             runs.append(run)
     return Outcome(runs, failures)
 
 
-def _carry_out(study: Study, training: Training, run: Path, place: str, told: Callable[[str], None]) -> None:
+def _carry_out(study: Study, training: Training, run: Path, place: str, log: Callable[[str], None]) -> None:
     if not _is_finished(run):
-        told(f"training {place}")
+        log(f"training {place}")
         _train(study, training, run)
     if not is_evaluated(run):
-        told(f"evaluating {place}")
+        log(f"evaluating {place}")
         _evaluate(study, run)
 
 
@@ -217,7 +217,7 @@ def _try_out(study: Study, training: Training) -> None:
         try:
             parts[key] = workflow.parser.get_parsed_content(key)
         except Exception as error:
-            raise UnusableStudy(f"{key}: {_root(error)}") from error
+            raise InvalidStudy(f"{key}: {_root(error)}") from error
     sample = parts["validate::preprocessing"](parts["training_items"][0])
     image, label = (torch.as_tensor(sample[key])[None] for key in ("image", "label"))
     network, loss = parts["network"].cpu().eval(), parts["loss"]
@@ -228,7 +228,7 @@ def _try_out(study: Study, training: Training) -> None:
             loss(network(image), label)
     except (RuntimeError, ValueError, IndexError) as error:
         shape = "x".join(map(str, image.shape[1:]))
-        raise UnusableStudy(f"network_def: does not fit an image of {shape} or its label: {error}") from error
+        raise InvalidStudy(f"network_def: does not fit an image of {shape} or its label: {error}") from error
 
 
 def _overlay(study: Study, training: Training) -> Path:
@@ -236,7 +236,7 @@ def _overlay(study: Study, training: Training) -> Path:
 
 
 def _root(error: BaseException) -> BaseException:
-    while error.__cause__ is not None and not isinstance(error, UnusableStudy):
+    while error.__cause__ is not None and not isinstance(error, InvalidStudy):
         error = error.__cause__
     return error
 
@@ -266,7 +266,7 @@ def _keep(path: Path, content: Mapping[str, Any]) -> None:
     if not path.is_file():
         write_json(path, dict(content))
     elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(dict(content))):
-        raise UnusableStudy(f"{path}: the study was begun with other options; give those again, or another output")
+        raise InvalidStudy(f"{path}: the study was begun with other options; give those again, or another output")
 
 
 def _is_finished(run: Path) -> bool:

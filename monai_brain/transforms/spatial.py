@@ -17,7 +17,7 @@ Size = tuple[int, int]
 
 
 @runtime_checkable
-class Undoable(Protocol):
+class InvertibleResize(Protocol):
     """A transform that changes a slice's size, and knows the way back."""
 
     def size_after(self, size: Size) -> Size:
@@ -32,7 +32,7 @@ def to_size_before(array: np.ndarray, transforms: Sequence[Any], size: Size) -> 
 
     Args:
         array: float32 (h, w), such as the probability of every pixel.
-        transforms: that the slice went through; those that are not `Undoable` must leave its size alone.
+        transforms: that the slice went through; those that are not `InvertibleResize` must leave its size alone.
         size: of the slice as it was read.
 
     Returns:
@@ -43,7 +43,7 @@ def to_size_before(array: np.ndarray, transforms: Sequence[Any], size: Size) -> 
     """
     before = []
     for transform in transforms:
-        if isinstance(transform, Undoable):
+        if isinstance(transform, InvertibleResize):
             before.append((transform, size))
             size = transform.size_after(size)
     if size != array.shape:
@@ -119,12 +119,12 @@ class CropBorderd(MapTransform):
         return out
 
     def size_after(self, size: Size) -> Size:
-        """See `Undoable`."""
+        """See `InvertibleResize`."""
         rows, columns = border_of(size, self.border_pixels)
         return size[0] - 2 * rows, size[1] - 2 * columns
 
     def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
-        """See `Undoable`; zeros where the border was."""
+        """See `InvertibleResize`; zeros where the border was."""
         rows, columns = border_of(size, self.border_pixels)
         return np.pad(array, ((rows, rows), (columns, columns)))
 
@@ -146,11 +146,11 @@ class PadToSquared(MapTransform):
         return out
 
     def size_after(self, size: Size) -> Size:
-        """See `Undoable`."""
+        """See `InvertibleResize`."""
         return max(size), max(size)
 
     def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
-        """See `Undoable`."""
+        """See `InvertibleResize`."""
         (above, _), (left, _) = margins_to_square(size)
         return array[above : above + size[0], left : left + size[1]]
 
@@ -179,11 +179,11 @@ class ResizeSliced(MapTransform):
         return out
 
     def size_after(self, size: Size) -> Size:
-        """See `Undoable`."""
+        """See `InvertibleResize`."""
         return self.size, self.size
 
     def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
-        """See `Undoable`; linear."""
+        """See `InvertibleResize`; linear."""
         if array.shape == size:
             return array
         return cv2.resize(np.ascontiguousarray(array), size[::-1], interpolation=cv2.INTER_LINEAR)

@@ -21,7 +21,7 @@ import numpy as np
 
 from monai_brain.data.duplicates import fingerprints
 from monai_brain.data.folds import read_folds
-from monai_brain.data.likeness import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, THUMBNAIL_PIXELS, Pairs, alike, oriented
+from monai_brain.data.similarity import COPY, MIRRORED, NEAR_COPY, NEIGHBOR, THUMBNAIL_PIXELS, Pairs, alike, oriented
 from monai_brain.io import Case
 from monai_brain.io.write import write_png
 from monai_brain.report.audit import audit, read_set

@@ -17,7 +17,7 @@ import torch
 
 from monai_brain.data.pairs import load_tumor_slices
 from monai_brain.explain.methods import make_explainer
-from monai_brain.explain.trust import as_seen, head_mask, share_inside, trust_of
+from monai_brain.explain.trust import head_mask, share_inside, to_gray, trust_of
 from monai_brain.inference.apply import start_workflow
 from monai_brain.inference.session import LOADING
 from monai_brain.io.read import read_mask
@@ -84,7 +84,7 @@ def measured(
     """Shares of a map's mass: in the head and the found mask as `predict` gives them, and in the reference."""
     with make_explainer(method, network, layer, segmenter=True) as explainer:
         heat = explainer(image, found)[0, 0].numpy()
-    seen = as_seen(image[0].numpy())
+    seen = to_gray(image[0].numpy())
     trust = trust_of(heat, seen, found[0, 0].numpy())
     size = (reference.shape[0], reference.shape[1])
     shown = to_size_before(heat, transforms, size)

@@ -20,7 +20,7 @@ import torch
 
 from monai_brain.data.splits import read_datalist
 from monai_brain.explain.methods import make_explainer
-from monai_brain.explain.trust import as_seen, head_mask, iou_at_matched_area, removal_drop, share_inside, trust_of
+from monai_brain.explain.trust import head_mask, iou_at_matched_area, removal_drop, share_inside, to_gray, trust_of
 from monai_brain.inference.apply import find_bundle, start_workflow
 from monai_brain.inference.session import LOADING
 from monai_brain.io.write import sha256_of, write_json
@@ -144,7 +144,7 @@ def measured(
 
 def placed(heat: np.ndarray, one: dict[str, Any], transforms: list[Any]) -> dict[str, Any]:
     """Shares of a map's mass: in the head as `predict` measures it, in the outline at the size of the slice."""
-    seen = as_seen(one["image"][0].numpy())
+    seen = to_gray(one["image"][0].numpy())
     trust = trust_of(heat, seen)
     found: dict[str, Any] = {"inside_head": trust.inside_head, "warnings": list(trust.warnings)}
     if (mask := one["mask"]) is not None:

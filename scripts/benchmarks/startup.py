@@ -89,7 +89,6 @@ def imports_of(words: list[str]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--fast", action="store_true", help="the bundle's small network")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -105,7 +104,6 @@ def main() -> None:
             "predict",
             str(folder / "one"),
             *bundle,
-            *(["--fast"] if options.fast else []),
             "--workers",
             "0",
         ]
@@ -121,8 +119,7 @@ def main() -> None:
         rows.append(["predict of one slice, until its row", *_shown(first), causes])
     notes = f"Median of {options.repeats}. Processor seconds of predict are those of the whole command. Imports: a "
     notes += "package's own modules."
-    chosen = (("--bundle BUNDLE", options.bundle), ("--fast", options.fast))
-    arguments = " ".join(word for word, own in chosen if own)
+    arguments = "--bundle BUNDLE" if options.bundle else ""
     if load := os.getloadavg()[0] if hasattr(os, "getloadavg") else 0:
         notes += f" Load of the machine at the end: {load:.1f}."
     record(

@@ -5,8 +5,8 @@ import base64
 
 import pytest
 
-from monai_brain.app.exchange import COOKIE, HEADERS, Refusal
-from monai_brain.app.guard import FAILURES, Guard, NeedsPassword
+from monai_brain.app.guard import FAILURES, Guard, PasswordNeeded
+from monai_brain.app.http import COOKIE, HEADERS, Refusal
 
 TOKEN = "a" * 43
 LIMIT = 1000
@@ -146,7 +146,7 @@ def test_body_that_does_not_arrive_gets_408():
         headers = [(b"host", b"localhost"), (b"cookie", f"{COOKIE}={TOKEN}".encode())]
         scope = {"type": "http", "method": "POST", "path": "/uploads/a", "headers": headers}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("monai_brain.app.exchange.REFUSED_SECONDS", 0.05)
+            patch.setattr("monai_brain.app.http.REFUSED_SECONDS", 0.05)
             await guard(scope, never, send)
         return sent[0]["status"]
 
@@ -192,7 +192,7 @@ def test_failure_inside_names_nothing():
 
 def test_address_of_others_wants_a_password():
     for password in (None, "", "short"):
-        with pytest.raises(NeedsPassword):
+        with pytest.raises(PasswordNeeded):
             Guard(echo, host="0.0.0.0", password=password)
     Guard(echo, host="0.0.0.0", password="long enough")
 
@@ -205,7 +205,7 @@ def test_page_behind_a_proxy_is_served_under_its_public_name_and_no_other():
         assert ask("/gradio_api/queue/join", "POST", options=options, host=host, origin=origin, **allowed)[0] == 200
     for host, origin in (("evil.example", "https://evil.example"), ("mri.hospital.example", "https://evil.example")):
         assert ask("/gradio_api/queue/join", "POST", options=options, host=host, origin=origin, **allowed)[0] == 403
-    with pytest.raises(NeedsPassword, match=r"MRI\.hospital"):
+    with pytest.raises(PasswordNeeded, match=r"MRI\.hospital"):
         Guard(echo, public_name="MRI.hospital.example")
 
 

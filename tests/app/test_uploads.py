@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from monai_brain.app.exchange import COOKIE, Refusal
+from monai_brain.app.http import COOKIE, Refusal
 from monai_brain.app.uploads import LONGEST_NAME_BYTES, Uploads, safe_name
 
 ME, OTHER = "m" * 43, "o" * 43
@@ -66,7 +66,7 @@ def test_room_ends_and_comes_back_when_nobody_looks(uploads):
 def test_new_upload_replaces_a_visitors_own_and_no_other(uploads):
     for visitor, group in ((ME, "a"), (ME, "b"), (OTHER, "a")):
         send_file(uploads, "a", group=group, visitor=visitor)
-    uploads.leave_only(ME, "b")
+    uploads.remove_others(ME, "b")
     assert uploads.group(ME, "a") is None
     assert uploads.group(ME, "b")
     assert uploads.group(OTHER, "a")

@@ -16,8 +16,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_brain.app.exchange import COOKIE
-from monai_brain.app.looking import EXAMPLE_SEED
+from monai_brain.app.analysis import EXAMPLE_SEED
+from monai_brain.app.http import COOKIE
 from monai_brain.data.demo import write_demo_slices
 from monai_brain.io.weights import write_weights
 from tests.browser.conftest import DESKTOP, PHONE

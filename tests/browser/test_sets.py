@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from monai_brain.evaluation.calibrated import CALIBRATION, PATIENTS, SLICES, Calibration, write_calibration
+from monai_brain.evaluation.calibration_file import CALIBRATION, PATIENTS, SLICES, Calibration, write_calibration
 from monai_brain.evaluation.conformal import COVERAGES
 from monai_brain.inference.apply import predict_folder
 from monai_brain.io.write import sha256_of

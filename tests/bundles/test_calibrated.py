@@ -9,15 +9,15 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
-from monai_brain.evaluation.calibrated import CALIBRATION, UnusableCalibration
 from monai_brain.evaluation.calibration import scaled
+from monai_brain.evaluation.calibration_file import CALIBRATION, InvalidCalibration
 from monai_brain.inference.apply import predict_folder
 from monai_brain.inference.merging import merge_parts
 from monai_brain.inference.session import Session, cases_in
 from monai_brain.io.write import write_json
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.evaluation import FOLD, GROUP
-from monai_brain.report.labelled import UnusableTable
+from monai_brain.report.labelled import InvalidTable
 from tests.bundles.running import cause, table
 from tests.conftest import draw_phantom, read
 from tests.io.dicoms import CANARY, save_series
@@ -123,7 +123,7 @@ def test_coverage_is_pinned_and_wants_a_calibration(calibrated, trained, labelle
     assert "another coverage" in str(cause(caught.value))
     with pytest.raises(RuntimeError) as caught:
         predict_folder(labelled, tmp_path / "new", weights=str(trained), coverage=0.9, workers=0)
-    assert isinstance(cause(caught.value), UnusableCalibration)
+    assert isinstance(cause(caught.value), InvalidCalibration)
 
 
 def test_calibration_of_other_weights_is_not_used(calibrated, raw, labelled, tmp_path, caplog):
@@ -214,7 +214,7 @@ def test_site_of_few_cases_is_refused_in_words(raw, tmp_path):
     labels.write_text("path,label\n" + "".join(f"{path},{path.split('/')[0]}\n" for path in few))
     command = ["calibrate", "--site", str(raw / "predictions.csv"), "--labels", str(labels)]
     result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "c.json")])
-    assert isinstance(result.exception, UnusableTable)
+    assert isinstance(result.exception, InvalidTable)
     assert "30 labelled cases; at least 50" in str(result.exception)
 
 

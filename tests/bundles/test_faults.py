@@ -170,7 +170,7 @@ def test_input_that_grows_and_vanishes_while_the_run_works_has_its_rows(words, s
             change()
         return read_case(case)
 
-    monkeypatch.setattr("monai_brain.inference.preparing.read_case", read)
+    monkeypatch.setattr("monai_brain.inference.preparation.read_case", read)
     assert exit_status(monkeypatch, *words) == 3
     rows = table(tmp_path / "out")
     assert len(rows) == COUNT

@@ -19,7 +19,7 @@ from monai_brain.explain.trust import removal_drop
 from monai_brain.inference import apply
 from monai_brain.inference.session import Session
 from monai_brain.io import Case
-from monai_brain.io.weights import UnusableWeights
+from monai_brain.io.weights import InvalidWeights
 from monai_brain.labels import CLASS_NAMES
 from tests.bundles.running import CONFIGS, cause, table
 from tests.conftest import BUNDLE, REPOSITORY, draw_phantom, read
@@ -165,7 +165,7 @@ def test_without_weights_the_way_to_get_some_is_said(scans, tmp_path):
     shutil.copytree(CONFIGS, bare / "configs")
     with pytest.raises(RuntimeError) as caught:
         predict_folder(scans, tmp_path / "out", bundle=bare)
-    assert isinstance(cause(caught.value), UnusableWeights)
+    assert isinstance(cause(caught.value), InvalidWeights)
     assert "monai.bundle run training" in str(cause(caught.value))
 
 

@@ -11,7 +11,7 @@ import pytest
 from safetensors import safe_open
 from typer.testing import CliRunner
 
-from monai_brain.app.pieces import answer
+from monai_brain.app.widgets import answer
 from monai_brain.cli import app
 from monai_brain.data.demo import write_demo_slices
 from monai_brain.inference.session import Session, cases_in, result_as_json

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from monai_brain.cli import app
 from monai_brain.cli.evaluation import ChecklistName
 from monai_brain.report.checklists import CHECKLISTS
-from monai_brain.report.run_facts import UnusableRun
+from monai_brain.report.run_facts import InvalidRun
 from tests.conftest import read
 
 
@@ -56,10 +56,10 @@ def test_groups_in_two_parts_are_said(evaluated, tmp_path):
 
 def test_what_is_no_evaluated_run_is_refused_with_the_way_out(trained, tmp_path):
     (tmp_path / "run").mkdir()
-    with pytest.raises(UnusableRun, match=r"no run\.json"):
+    with pytest.raises(InvalidRun, match=r"no run\.json"):
         raise report(tmp_path / "run").exception
     for name in ("run.json", "datalist.json"):
         shutil.copy(trained / name, tmp_path / "run" / name)
-    with pytest.raises(UnusableRun, match="monai-brain evaluate"):
+    with pytest.raises(InvalidRun, match="monai-brain evaluate"):
         raise report(tmp_path / "run").exception
     assert report(trained, "--checklist", "claim2020").exit_code == 2

@@ -19,7 +19,7 @@ from monai_brain.io.settings import CHOSEN_FILE
 from monai_brain.io.weights import read_checkpoint, read_weights, write_weights
 from monai_brain.io.write import write_csv, write_json
 from monai_brain.networks.vgg import VGG
-from monai_brain.report.segmentation import UnusableFolds, write_pooled
+from monai_brain.report.segmentation import InvalidFolds, write_pooled
 from monai_brain.training.run import trained_part
 from tests.bundles.running import cause
 from tests.conftest import REPOSITORY, draw_phantom, read
@@ -127,7 +127,7 @@ def test_properties_of_the_model_zoo_are_there(data):
 
 def test_folds_are_pooled_and_no_patient_counts_twice(evaluated, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "other")
-    with pytest.raises(UnusableFolds, match="was tested by another run too"):
+    with pytest.raises(InvalidFolds, match="was tested by another run too"):
         write_pooled(tmp_path / "out", [trained, tmp_path / "other"])
     table = tmp_path / "other" / "evaluation_test" / "patients.csv"
     table.write_text(table.read_text().replace("TCGA_", "OTHER_"))
@@ -144,7 +144,7 @@ def test_folds_are_pooled_and_no_patient_counts_twice(evaluated, trained, tmp_pa
     metrics = write_pooled(tmp_path / "out", [trained, tmp_path / "other"])
     assert "lesions" not in metrics["patients"], "not known of all"
     assert len(read(tmp_path / "out" / "run.json")["options"]["runs"]) == 2
-    with pytest.raises(UnusableFolds, match="evaluating workflow"):
+    with pytest.raises(InvalidFolds, match="evaluating workflow"):
         write_pooled(tmp_path / "out", [tmp_path])
 
 
@@ -231,5 +231,5 @@ def test_final_model_is_trained_on_every_patient_and_is_that_of_the_last_epoch(d
     workflow("train.yaml", "evaluate.yaml", **options).run()
     assert "images of the test part: the figures say nothing about others" in caplog.text
     assert not (run / CHOSEN_FILE).exists()
-    with pytest.raises(UnusableFolds, match="was trained on its test part too"):
+    with pytest.raises(InvalidFolds, match="was trained on its test part too"):
         write_pooled(tmp_path / "pooled", [run])

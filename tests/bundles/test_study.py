@@ -18,10 +18,10 @@ from typer.testing import CliRunner
 
 from monai_brain.cli import app
 from monai_brain.io.write import write_json
-from monai_brain.report.comparison import COLUMNS, NotComparable, write_comparison
-from monai_brain.report.folds import UnusableFolds
+from monai_brain.report.comparison import COLUMNS, RunsDiffer, write_comparison
+from monai_brain.report.folds import InvalidFolds
 from monai_brain.training import study
-from monai_brain.training.study import UnusableStudy, read_study, run_study
+from monai_brain.training.study import InvalidStudy, read_study, run_study
 from tests.bundles.running import CONFIGS, workflow
 from tests.conftest import BUNDLE, read
 
@@ -179,13 +179,13 @@ def test_folds_of_a_study_score_every_image_once(data, folds, here, tmp_path):
     # one fold twice is no cross-validation
     run = tmp_path / "out" / "ann_baseline" / "fold_1" / "seed_0"
     twice = runner.invoke(app, ["pool", str(run), str(run), "-o", str(tmp_path / "twice")])
-    assert isinstance(twice.exception, UnusableFolds)
+    assert isinstance(twice.exception, InvalidFolds)
 
 
 @pytest.mark.parametrize("more", [{}, {"folds": "f.json", "datalist": "d.json"}])
 def test_study_wants_a_datalist_or_folds(more, tmp_path):
     (tmp_path / "plan.yaml").write_text(yaml.safe_dump({"dataset_dir": ".", "networks": ["cnn"], **more}))
-    with pytest.raises(UnusableStudy, match="either datalist or folds"):
+    with pytest.raises(InvalidStudy, match="either datalist or folds"):
         read_study(tmp_path / "plan.yaml", BUNDLE)
 
 
@@ -275,36 +275,36 @@ def test_broken_overlay_is_left_out_before_any_training_naming_file_and_key(data
 )
 def test_plan_that_cannot_be_carried_out_is_refused(tmp_path, change, message):
     plan = write_plan(tmp_path / "plan.yaml", {"dataset_dir": ".", "datalist": "d.json"}, **change)
-    with pytest.raises(UnusableStudy, match=message):
+    with pytest.raises(InvalidStudy, match=message):
         read_study(plan, BUNDLE)
 
 
 @pytest.mark.slow
 def test_runs_that_cannot_stand_in_one_table_are_refused(trained, studied, tmp_path):
-    with pytest.raises(NotComparable, match="is no finished training"):
+    with pytest.raises(RunsDiffer, match="is no finished training"):
         write_comparison(tmp_path, [tmp_path])
     run = studied / "out" / "cnn" / "seed_0"
     other = tmp_path / "other"
     other.mkdir()
     for path in run.glob("*.*"):
         (other / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(NotComparable, match="was not evaluated on the test part"):
+    with pytest.raises(RunsDiffer, match="was not evaluated on the test part"):
         write_comparison(tmp_path / "out", [run, other])
 
 
 @pytest.mark.slow
 def test_study_with_other_options_into_the_same_folder_is_refused(studied, data):
     changed = write_plan(studied / "changed.yaml", data, options={**SMALL, "max_epochs": 9})
-    with pytest.raises(UnusableStudy, match="was begun with other options"):
+    with pytest.raises(InvalidStudy, match="was begun with other options"):
         run_study(read_study(changed, BUNDLE), studied / "out")
 
 
 @pytest.mark.slow
 def test_evaluation_of_other_weights_and_the_same_run_twice_are_refused(studied, tmp_path):
     run = studied / "out" / "cnn" / "seed_0"
-    with pytest.raises(NotComparable, match="cnn, seed 0 is there twice"):
+    with pytest.raises(RunsDiffer, match="cnn, seed 0 is there twice"):
         write_comparison(tmp_path, [run, run])
-    with pytest.raises(NotComparable, match="have one name and another learning_rate"):
+    with pytest.raises(RunsDiffer, match="have one name and another learning_rate"):
         other = shutil.copytree(studied / "out" / "cnn" / "seed_1", tmp_path / "other")
         manifest = read(other / "run.json")
         manifest["options"]["learning_rate"] = 1.0
@@ -320,5 +320,5 @@ def test_evaluation_of_other_weights_and_the_same_run_twice_are_refused(studied,
     manifest = read(tmp_path / "run" / "run.json")
     manifest["result"]["weights_sha256"] = "0" * 64
     write_json(tmp_path / "run" / "run.json", manifest)
-    with pytest.raises(NotComparable, match="trained on after its evaluation"):
+    with pytest.raises(RunsDiffer, match="trained on after its evaluation"):
         write_comparison(tmp_path / "out", [tmp_path / "run"])

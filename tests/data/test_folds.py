@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
-from monai_brain.data.folds import UnusableFolds, add_items, fold_datalist, read_folds, with_stacks
+from monai_brain.data.folds import InvalidFolds, add_items, fold_datalist, read_folds, with_stacks
 from monai_brain.data.splits import OtherClasses
 from monai_brain.io.write import sha256_of
 
@@ -42,7 +42,7 @@ def test_every_distinct_slice_is_tested_once(folds):
 
 def test_group_in_two_folds_is_refused(tmp_path):
     divided = write(tmp_path / "folds.json", [item(0, 1), item(1, 2) | {"group": "p0"}])
-    with pytest.raises(UnusableFolds, match="p0 is in folds 1 and 2"):
+    with pytest.raises(InvalidFolds, match="p0 is in folds 1 and 2"):
         read_folds(divided)
 
 
@@ -52,12 +52,12 @@ def test_group_in_two_folds_is_refused(tmp_path):
 )
 def test_other_files_are_refused(tmp_path, content, reason):
     (tmp_path / "folds.json").write_text(content)
-    with pytest.raises(UnusableFolds, match=reason):
+    with pytest.raises(InvalidFolds, match=reason):
         read_folds(tmp_path / "folds.json")
 
 
 def test_unknown_fold_is_refused(folds):
-    with pytest.raises(UnusableFolds, match="fold 6"):
+    with pytest.raises(InvalidFolds, match="fold 6"):
         fold_datalist(read_folds(folds), 6)
 
 
@@ -130,5 +130,5 @@ def test_folds_of_own_classes_hand_them_on_and_mix_with_no_others(folds, tmp_pat
 
 def test_folds_whose_labels_say_nothing_are_refused(folds):
     write(folds, read_folds(folds)["items"], class_names=["1", "2", "3"])
-    with pytest.raises(UnusableFolds, match="'1' does not say what it stands for"):
+    with pytest.raises(InvalidFolds, match="'1' does not say what it stands for"):
         read_folds(folds)

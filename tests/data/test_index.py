@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from monai_brain.data.index import UnusableFolder, count_by_class, index_folder
+from monai_brain.data.index import InvalidFolder, count_by_class, index_folder
 from monai_brain.data.splits import PARTS
 from monai_brain.io.write import write_png
-from monai_brain.labels import UnusableClasses
+from monai_brain.labels import InvalidClasses
 
 
 @pytest.fixture
@@ -92,17 +92,17 @@ def test_folder_names_of_the_public_sets_are_taken(folder):
 )
 def test_wrong_folder_is_a_clear_error(folder, change, message):
     change(folder)
-    with pytest.raises(UnusableFolder, match=message):
+    with pytest.raises(InvalidFolder, match=message):
         index_folder(folder, workers=1)
 
 
 def test_pattern_that_misses_a_path_is_refused(folder):
-    with pytest.raises(UnusableFolder, match="have no patient"):
+    with pytest.raises(InvalidFolder, match="have no patient"):
         index_folder(folder, patient_pattern=r"subject_(\d+)", workers=1)
 
 
 def test_pattern_that_is_none_is_refused(folder):
-    with pytest.raises(UnusableFolder, match="no regular expression"):
+    with pytest.raises(InvalidFolder, match="no regular expression"):
         index_folder(folder, patient_pattern="patient_(", workers=1)
 
 
@@ -166,7 +166,7 @@ def test_groups_in_two_parts_of_a_kept_split_are_counted(public_layout):
 
 
 def test_split_of_the_folders_that_is_not_asked_for_names_the_option(public_layout):
-    with pytest.raises(UnusableFolder, match=r"holds Testing, Training, which is a split; give --keep-split"):
+    with pytest.raises(InvalidFolder, match=r"holds Testing, Training, which is a split; give --keep-split"):
         index_folder(public_layout, workers=1)
 
 
@@ -182,7 +182,7 @@ def test_split_of_the_folders_that_is_not_asked_for_names_the_option(public_layo
 )
 def test_split_that_cannot_be_kept_is_a_clear_error(public_layout, change, message):
     change(public_layout)
-    with pytest.raises(UnusableFolder, match=message):
+    with pytest.raises(InvalidFolder, match=message):
         index_folder(public_layout, keep_split=True, workers=1)
 
 
@@ -193,7 +193,7 @@ def test_class_may_be_missing_in_the_test_part(public_layout):
 
 
 def test_folder_without_parts_has_no_split_to_keep(folder):
-    with pytest.raises(UnusableFolder, match="there is none"):
+    with pytest.raises(InvalidFolder, match="there is none"):
         index_folder(folder, keep_split=True, workers=1)
 
 
@@ -216,20 +216,20 @@ def test_own_classes_keep_their_order_and_leave_others_out(folder):
 
 
 def test_own_class_without_a_folder_is_named(folder):
-    with pytest.raises(UnusableFolder, match="no folder of class astrocytoma"):
+    with pytest.raises(InvalidFolder, match="no folder of class astrocytoma"):
         index_folder(folder, class_names=("glioma", "astrocytoma"), workers=1)
 
 
 def test_folders_that_say_no_class_are_refused(folder):
     for number, name in enumerate(("glioma", "meningioma", "pituitary"), 1):
         (folder / name).rename(folder / str(number))
-    with pytest.raises(UnusableFolder, match=r"unknown class folder 1, 2, 3\. .*--classes"):
+    with pytest.raises(InvalidFolder, match=r"unknown class folder 1, 2, 3\. .*--classes"):
         index_folder(folder, workers=1)
-    with pytest.raises(UnusableClasses, match="'1' does not say what it stands for"):
+    with pytest.raises(InvalidClasses, match="'1' does not say what it stands for"):
         index_folder(folder, class_names=("1", "2", "3"), workers=1)
 
 
 def test_unknown_folder_names_all_ways_out(folder):
     (folder / "glioma").rename(folder / "Ependimoma T1")
-    with pytest.raises(UnusableFolder, match=r"unknown class folder Ependimoma T1\. .*--classes A,B.*glioblastoma"):
+    with pytest.raises(InvalidFolder, match=r"unknown class folder Ependimoma T1\. .*--classes A,B.*glioblastoma"):
         index_folder(folder, workers=1)

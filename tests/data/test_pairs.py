@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from monai_brain.cli import app
 from monai_brain.data.pairs import (
-    UnusablePairs,
+    InvalidPairs,
     count_by_part,
     find_pairs,
     fold_of_patients,
@@ -69,10 +69,10 @@ def test_folders_of_images_and_masks_are_paired_whatever_the_format(tmp_path):
 def test_patient_comes_from_the_pattern_where_there_is_no_folder_for_each(tmp_path):
     draw(tmp_path / "images" / "case7_1.png", 1)
     draw(tmp_path / "masks" / "case7_1.png", 0, spot(3))
-    with pytest.raises(UnusablePairs, match="which patient"):
+    with pytest.raises(InvalidPairs, match="which patient"):
         find_pairs(tmp_path)
     assert find_pairs(tmp_path, patient_pattern=r"case(\d+)").pairs[0].patient == "7"
-    with pytest.raises(UnusablePairs, match="finds no patient"):
+    with pytest.raises(InvalidPairs, match="finds no patient"):
         find_pairs(tmp_path, patient_pattern=r"patient(\d+)")
 
 
@@ -80,17 +80,17 @@ def test_patient_comes_from_the_pattern_where_there_is_no_folder_for_each(tmp_pa
 def test_lonely_file_is_named(lgg, lost):
     path = next(lgg.rglob(f"*4001_19970222_1{lost}.tif"))
     path.unlink()
-    with pytest.raises(UnusablePairs, match=f"1 file.*without their {'mask' if lost else 'image'}: TCGA_.._4001"):
+    with pytest.raises(InvalidPairs, match=f"1 file.*without their {'mask' if lost else 'image'}: TCGA_.._4001"):
         find_pairs(lgg)
 
 
 def test_mask_of_another_size_or_with_gray_values_names_the_pair(lgg):
     path = next(lgg.rglob("*_1_mask.tif"))
     draw(path, 0, np.zeros((36, 36), np.uint8))
-    with pytest.raises(UnusablePairs, match=r"is 40x48, TCGA.*_mask\.tif is 36x36"):
+    with pytest.raises(InvalidPairs, match=r"is 40x48, TCGA.*_mask\.tif is 36x36"):
         find_pairs(lgg)
     draw(path, 0, np.tile(np.arange(48, dtype=np.uint8), (40, 1)))
-    with pytest.raises(UnusablePairs, match=r"holds 48 values.*not_a_mask.*take it and TCGA"):
+    with pytest.raises(InvalidPairs, match=r"holds 48 values.*not_a_mask.*take it and TCGA"):
         find_pairs(lgg)
 
 
@@ -131,7 +131,7 @@ def test_patients_of_the_same_name_in_two_folders_are_two_and_two_files_of_one_p
         draw(tmp_path / site / "p1" / "0_mask.tif", 0, spot(2))
     assert {pair.patient for pair in find_pairs(tmp_path).pairs} == {"a/p1", "b/p1"}
     draw(tmp_path / "a" / "p1" / "0.png", 2)
-    with pytest.raises(UnusablePairs, match=r"a/p1/0\.png and a/p1/0\.tif would be one;"):
+    with pytest.raises(InvalidPairs, match=r"a/p1/0\.png and a/p1/0\.tif would be one;"):
         find_pairs(tmp_path)
 
 
@@ -149,7 +149,7 @@ def test_one_image_under_two_patients_is_refused(tmp_path):
     for site in ("train", "test"):
         draw(tmp_path / "images" / site / "p1" / "0.png", 1)
         draw(tmp_path / "masks" / site / "p1" / "0.png", 0, spot(2))
-    with pytest.raises(UnusablePairs, match=r"test/p1/0\.png and images/train/p1/0\.png are the same image"):
+    with pytest.raises(InvalidPairs, match=r"test/p1/0\.png and images/train/p1/0\.png are the same image"):
         find_pairs(tmp_path)
     assert len(find_pairs(tmp_path, patient_pattern=r"(p\d)").pairs) == 1
 
@@ -166,7 +166,7 @@ def test_what_is_not_followed_is_said(lgg, tmp_path_factory):
     mask = next(lgg.glob("TCGA_CS_4001*/*_1_mask.tif"))
     shutil.move(mask, elsewhere / "mask.tif")
     mask.symlink_to(elsewhere / "mask.tif")
-    with pytest.raises(UnusablePairs, match=r"without their mask: .*not followed: .*_1_mask\.tif \(link_out\)"):
+    with pytest.raises(InvalidPairs, match=r"without their mask: .*not followed: .*_1_mask\.tif \(link_out\)"):
         find_pairs(lgg)
 
 
@@ -174,13 +174,13 @@ def test_where_nothing_can_be_used_the_reasons_are_said(tmp_path):
     for number in range(5):
         draw(tmp_path / "p1" / f"{number}.tif", 0, np.zeros((40, 48, 3), np.uint8))
         draw(tmp_path / "p1" / f"{number}_mask.tif", 0, spot(2))
-    with pytest.raises(UnusablePairs, match=r"not used: p1/0\.tif \(no_signal\), .* \(5 in all\)"):
+    with pytest.raises(InvalidPairs, match=r"not used: p1/0\.tif \(no_signal\), .* \(5 in all\)"):
         find_pairs(tmp_path)
 
 
 @pytest.mark.parametrize(("pattern", "said"), [("(p", "is no regular expression"), ("(q)?p", "finds no patient")])
 def test_pattern_that_cannot_be_used_is_refused(lgg, pattern, said):
-    with pytest.raises(UnusablePairs, match=said):
+    with pytest.raises(InvalidPairs, match=said):
         find_pairs(lgg, patient_pattern=pattern.replace("p", "TCGA"))
 
 
@@ -191,7 +191,7 @@ def test_folds_are_even_in_size_and_institution(lgg):
         own = [patient for patient, number in folds.items() if number == fold]
         assert sorted(patient[5:7] for patient in own) == ["CS", "DU"]
     assert folds == fold_of_patients(find_pairs(lgg).pairs, 3, seed=1)
-    with pytest.raises(UnusablePairs, match="7 folds of 6 patients"):
+    with pytest.raises(InvalidPairs, match="7 folds of 6 patients"):
         fold_of_patients(find_pairs(lgg).pairs, 7)
 
 
@@ -206,7 +206,7 @@ def test_no_patient_is_in_two_parts_and_none_is_lost(lgg):
     assert sum(len(datalist[part]) for part in ("training", "validation", "test")) == 12
     assert count_by_part(datalist)["test"] == (4, 2, 2)
     assert datalist["test"][0]["institution"] == "CS"
-    with pytest.raises(UnusablePairs, match="no patient is left for training"):
+    with pytest.raises(InvalidPairs, match="no patient is left for training"):
         segmentation_datalist(pairs, {p.patient for p in pairs}, name="x")
 
 
@@ -214,9 +214,9 @@ def test_folds_of_a_file_are_read_and_anything_else_refused(tmp_path):
     (tmp_path / "split.json").write_text(json.dumps({"folds": {"a": 0, "b": 1}}))
     assert read_split(tmp_path / "split.json") == ({"a": 0, "b": 1}, frozenset())
     (tmp_path / "split.json").write_text("[]")
-    with pytest.raises(UnusablePairs, match="expected JSON with folds"):
+    with pytest.raises(InvalidPairs, match="expected JSON with folds"):
         read_split(tmp_path / "split.json")
-    with pytest.raises(UnusablePairs, match="no such split"):
+    with pytest.raises(InvalidPairs, match="no such split"):
         read_split(tmp_path / "other.json")
 
 
@@ -232,10 +232,10 @@ def test_patients_that_are_held_out_are_in_no_fold_and_tested_by_themselves(lgg,
     last = split_pairs(pairs, held_out=True, split=split)
     assert last["name"] == "split_held_out"
     assert {item["group"] for item in last["test"]} == set(patients[:2])
-    with pytest.raises(UnusablePairs, match="nobody is held out"):
+    with pytest.raises(InvalidPairs, match="nobody is held out"):
         split_pairs(pairs, held_out=True)
     split.write_text(json.dumps({"folds": dict.fromkeys(patients, 0), "test": patients[:1]}))
-    with pytest.raises(UnusablePairs, match="in a fold and held out"):
+    with pytest.raises(InvalidPairs, match="in a fold and held out"):
         split_pairs(pairs, split=split)
 
 
@@ -243,7 +243,7 @@ def test_every_patient_is_tested_in_one_fold(lgg, tmp_path):
     pairs = find_pairs(lgg).pairs
     tested = [{item["group"] for item in split_pairs(pairs, fold=fold, folds=3)["test"]} for fold in range(3)]
     assert sum(map(len, tested)) == len(set.union(*tested)) == 6
-    with pytest.raises(UnusablePairs, match="no fold 3; there are 0, 1, 2"):
+    with pytest.raises(InvalidPairs, match="no fold 3; there are 0, 1, 2"):
         split_pairs(pairs, fold=3, folds=3)
 
 
@@ -251,7 +251,7 @@ def test_one_institution_is_left_out(lgg):
     datalist = split_pairs(find_pairs(lgg).pairs, institution="DU")
     assert {item["institution"] for item in datalist["test"]} == {"DU"}
     assert {item["institution"] for part in ("training", "validation") for item in datalist[part]} == {"CS"}
-    with pytest.raises(UnusablePairs, match="'HT'; there are CS, DU"):
+    with pytest.raises(InvalidPairs, match="'HT'; there are CS, DU"):
         split_pairs(find_pairs(lgg).pairs, institution="HT")
 
 
@@ -261,9 +261,9 @@ def test_split_of_other_patients_is_refused(lgg):
     (lgg / "split.json").write_text(json.dumps({"folds": folds}))
     assert split_pairs(pairs, fold=1, split=lgg / "split.json")["name"] == "split_fold_1"
     (lgg / "split.json").write_text(json.dumps({"folds": {**folds, "TCGA_HT_1_1": 0}}))
-    with pytest.raises(UnusablePairs, match=r"other patients than the folder, such as TCGA_HT_1_1 \(1 in all\)"):
+    with pytest.raises(InvalidPairs, match=r"other patients than the folder, such as TCGA_HT_1_1 \(1 in all\)"):
         split_pairs(pairs, split=lgg / "split.json")
-    with pytest.raises(UnusablePairs, match="one of the two"):
+    with pytest.raises(InvalidPairs, match="one of the two"):
         split_pairs(pairs, split=lgg / "split.json", institution="CS")
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from monai_brain.data.duplicates import fingerprints
-from monai_brain.data.likeness import MIRRORED, oriented
-from monai_brain.data.provenance import CHENG, SAME_SLICE_BITS, identify, sight_hash
+from monai_brain.data.provenance import CHENG, SAME_SLICE_BITS, appearance_hash, identify
+from monai_brain.data.similarity import MIRRORED, oriented
 from monai_brain.io import Case
 
 
@@ -13,7 +13,7 @@ def test_hash_withstands_brightness_and_noise_and_tells_pictures_apart():
     random = np.random.default_rng(0)
     pictures = random.integers(40, 160, (8, 32, 32)).astype(np.uint8)
     changed = (pictures * 1.3 + random.normal(0, 4, pictures.shape)).clip(0, 255).astype(np.uint8)
-    distance = np.bitwise_count(sight_hash(pictures)[:, None] ^ sight_hash(changed)[None]).sum(2)
+    distance = np.bitwise_count(appearance_hash(pictures)[:, None] ^ appearance_hash(changed)[None]).sum(2)
     assert distance.diagonal().max() <= SAME_SLICE_BITS < distance[~np.eye(8, dtype=bool)].min()
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from monai_brain.data.splits import (
     PARTS,
+    InvalidDatalist,
     OtherClasses,
-    UnusableDatalist,
     check_hashes,
     class_weights,
     load_datalist,
@@ -67,7 +67,7 @@ def test_fractions_must_add_up():
 
 
 def test_missing_datalist_says_how_to_make_one(tmp_path):
-    with pytest.raises(UnusableDatalist, match="monai-brain index"):
+    with pytest.raises(InvalidDatalist, match="monai-brain index"):
         read_datalist(tmp_path / "none.json")
 
 
@@ -84,7 +84,7 @@ def test_missing_datalist_says_how_to_make_one(tmp_path):
 )
 def test_wrong_datalist_is_refused(tmp_path, content, message):
     (tmp_path / "d.json").write_text(content)
-    with pytest.raises(UnusableDatalist, match=message):
+    with pytest.raises(InvalidDatalist, match=message):
         read_datalist(tmp_path / "d.json")
 
 
@@ -100,7 +100,7 @@ def test_datalist_of_other_classes_is_refused_with_both(tmp_path):
     refuse_other_classes(["b", "a"], tmp_path / "own.json")
     with pytest.raises(OtherClasses, match=r"classes are b, a, those of the weights a, b"):
         refuse_other_classes(["a", "b"], tmp_path / "own.json")
-    with pytest.raises(UnusableDatalist, match="no such datalist"):
+    with pytest.raises(InvalidDatalist, match="no such datalist"):
         refuse_other_classes(CLASS_NAMES, tmp_path / "none.json")
 
 
@@ -108,12 +108,12 @@ def test_parts_can_be_joined_and_missing_ones_are_named(phantom_datalist, phanto
     one = load_datalist(phantom_datalist, phantom_folder, "training")
     two = load_datalist(phantom_datalist, phantom_folder, "training+validation")
     assert len(two) > len(one)
-    with pytest.raises(UnusableDatalist, match="part 'holdout'"):
+    with pytest.raises(InvalidDatalist, match="part 'holdout'"):
         load_datalist(phantom_datalist, phantom_folder, "holdout")
 
 
 def test_wrong_folder_is_noticed(phantom_datalist, tmp_path):
-    with pytest.raises(UnusableDatalist, match="--dataset_dir"):
+    with pytest.raises(InvalidDatalist, match="--dataset_dir"):
         load_datalist(phantom_datalist, tmp_path, "training")
 
 
@@ -137,5 +137,5 @@ def test_class_weights_balance_the_classes():
     items = [{"label": 0}] * 6 + [{"label": 1}] * 2 + [{"label": 2}] * 3 + [{"label": 3}]
     weights = class_weights(items)
     assert [w * n for w, n in zip(weights, (6, 2, 3, 1), strict=True)] == pytest.approx([3.0] * len(CLASS_NAMES))
-    with pytest.raises(UnusableDatalist, match="pituitary"):
+    with pytest.raises(InvalidDatalist, match="pituitary"):
         class_weights(items[:-1])

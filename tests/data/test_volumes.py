@@ -6,12 +6,12 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
+from monai_brain.data.matching import InvalidPairs
 from monai_brain.data.pairs import find_pairs
-from monai_brain.data.places import UnusablePairs
 from monai_brain.data.volumes import find_volume_pairs, write_slices
-from monai_brain.inference.preparing import Preparer
+from monai_brain.inference.preparation import Preparer
 from monai_brain.io.read import read_mask
-from monai_brain.io.sequences import UnusableTable
+from monai_brain.io.sequences import InvalidTable
 from monai_brain.transforms.load import LoadSliced, slices_with_signal
 from tests.conftest import read
 
@@ -85,7 +85,7 @@ def test_table_names_the_masks(tmp_path):
     save(tmp_path / "f.nii.gz", scan(1))
     save(tmp_path / "m.nii.gz", tumor())
     (tmp_path / "cases.csv").write_text("case,flair,mask\nanna.1,f.nii.gz,m.nii.gz\nben,f.nii.gz,\n")
-    with pytest.raises(UnusablePairs, match=r"1 case.* without a mask, such as ben"):
+    with pytest.raises(InvalidPairs, match=r"1 case.* without a mask, such as ben"):
         find_volume_pairs(tmp_path / "cases.csv")
     (tmp_path / "cases.csv").write_text("case;flair;mask\nanna.1;f.nii.gz;m.nii.gz\n")
     (pair,) = find_volume_pairs(tmp_path / "cases.csv").pairs
@@ -93,7 +93,7 @@ def test_table_names_the_masks(tmp_path):
     assert write_slices([pair], tmp_path / "out") == {}
     assert (tmp_path / "out" / "anna.1" / "anna.1_2_mask.png").is_file()
     (tmp_path / "cases.csv").write_text("case,flair,label\n")
-    with pytest.raises(UnusableTable, match="has the column 'label'; it takes case and flair"):
+    with pytest.raises(InvalidTable, match="has the column 'label'; it takes case and flair"):
         find_volume_pairs(tmp_path / "cases.csv")
 
 
@@ -101,26 +101,26 @@ def test_volumes_that_would_be_mixed_up_are_refused(tmp_path):
     for name in ("p3", "p3/p3"):
         save(tmp_path / "a" / f"{name}.nii.gz", scan(1))
         save(tmp_path / "a" / f"{name}_mask.nii.gz", tumor())
-    with pytest.raises(UnusablePairs, match=r"slices of p3\.nii\.gz and p3/p3\.nii\.gz would have the same names"):
+    with pytest.raises(InvalidPairs, match=r"slices of p3\.nii\.gz and p3/p3\.nii\.gz would have the same names"):
         find_volume_pairs(tmp_path / "a")
     for name in ("x-t2f", "x-seg", "x"):
         save(tmp_path / "b" / f"{name}.nii.gz", scan(1))
-    with pytest.raises(UnusablePairs, match=r"x-t2f\.nii\.gz and x\.nii\.gz would have one mask"):
+    with pytest.raises(InvalidPairs, match=r"x-t2f\.nii\.gz and x\.nii\.gz would have one mask"):
         find_volume_pairs(tmp_path / "b")
-    with pytest.raises(UnusablePairs, match="neither a folder nor a table"):
+    with pytest.raises(InvalidPairs, match="neither a folder nor a table"):
         find_volume_pairs(tmp_path / "b" / "x.nii.gz")
 
 
 def test_what_lacks_its_other_half_is_named(tmp_path):
     name = brats(tmp_path)
     (tmp_path / name / f"{name}-seg.nii.gz").unlink()
-    with pytest.raises(UnusablePairs, match=r"without their mask: BraTS-GLI-00001-000/.*t2f"):
+    with pytest.raises(InvalidPairs, match=r"without their mask: BraTS-GLI-00001-000/.*t2f"):
         find_volume_pairs(tmp_path)
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(UnusablePairs, match="no volume; expected"):
+    with pytest.raises(InvalidPairs, match="no volume; expected"):
         find_volume_pairs(tmp_path / "nothing")
     (tmp_path / "a.png").write_bytes(b"x")
-    with pytest.raises(UnusablePairs, match=r"a\.png .no volume by its name.*index-pairs"):
+    with pytest.raises(InvalidPairs, match=r"a\.png .no volume by its name.*index-pairs"):
         find_volume_pairs(tmp_path)
 
 

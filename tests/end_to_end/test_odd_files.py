@@ -19,7 +19,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from monai_brain.inference.preparing import SECONDS_PER_CASE
+from monai_brain.inference.preparation import SECONDS_PER_CASE
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases, read_case
 from tests.conftest import REPOSITORY
 from tests.end_to_end.independent_decoders import PICTURES, agree, decoded, decoded_dicom, decoded_nifti

@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_sample_image
 from typer.testing import CliRunner
 
-from monai_brain.app.looking import EXAMPLE_SEED
+from monai_brain.app.analysis import EXAMPLE_SEED
 from monai_brain.cli import app
 from monai_brain.data import splits
 from monai_brain.data.demo import write_demo_slices

@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
-from monai_brain.evaluation.agreement import COLUMNS, UnusableReview, agreements, read_review
+from monai_brain.evaluation.agreement import COLUMNS, InvalidReview, agreements, read_review
 
 MODEL = ["glioma", "glioma", "meningioma", "meningioma", "notumor", "pituitary"]
 ANNA = ["glioma", "meningioma", "meningioma", "meningioma", "notumor", ""]
@@ -62,17 +62,17 @@ def test_command_shows_the_table_and_writes_differences(tmp_path):
     ],
 )
 def test_line_that_makes_no_sense_is_named(tmp_path, change, message):
-    with pytest.raises(UnusableReview, match=message):
+    with pytest.raises(InvalidReview, match=message):
         read_review(write(tmp_path / "a.csv", "anna", ["glioma"] * 6, **change))
 
 
 def test_other_files_and_reviews_that_do_not_fit_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("path,label\na.png,glioma\n")
-    with pytest.raises(UnusableReview, match="expected the columns path, model_label"):
+    with pytest.raises(InvalidReview, match="expected the columns path, model_label"):
         read_review(tmp_path / "t.csv")
     anna = read_review(write(tmp_path / "a.csv", "anna", ANNA))
-    with pytest.raises(UnusableReview, match="two files of 'anna'"):
+    with pytest.raises(InvalidReview, match="two files of 'anna'"):
         agreements([anna, anna])
     other = read_review(write(tmp_path / "b.csv", "ben", BEN, ["notumor", *MODEL[1:]]))
-    with pytest.raises(UnusableReview, match=r"0\.png: glioma in one review and notumor in another"):
+    with pytest.raises(InvalidReview, match=r"0\.png: glioma in one review and notumor in another"):
         agreements([anna, other])

@@ -9,15 +9,6 @@ from scipy.stats import binomtest
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from monai_brain.evaluation.by_folds import Labelled, figures_by_folds
-from monai_brain.evaluation.calibrated import (
-    PATIENTS,
-    UnusableCalibration,
-    calibration_from,
-    calibration_of,
-    read_calibration,
-    write_calibration,
-)
 from monai_brain.evaluation.calibration import (
     brier_score,
     calibration_error,
@@ -25,7 +16,16 @@ from monai_brain.evaluation.calibration import (
     reliability,
     scaled,
 )
-from monai_brain.evaluation.conformal import COVERAGES, UnusableCoverage, coverage_step, least_probabilities
+from monai_brain.evaluation.calibration_file import (
+    PATIENTS,
+    InvalidCalibration,
+    calibration_from,
+    calibration_of,
+    read_calibration,
+    write_calibration,
+)
+from monai_brain.evaluation.conformal import COVERAGES, InvalidCoverage, coverage_step, least_probabilities
+from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
 from monai_brain.evaluation.site import share
 from monai_brain.evaluation.verdict import tumor_slices
 from monai_brain.labels import CLASS_NAMES
@@ -104,7 +104,7 @@ def test_class_of_too_few_patients_is_in_every_set():
 def test_coverage_between_two_steps_is_the_larger_one():
     assert COVERAGES[coverage_step(0.9)] == 0.9
     assert COVERAGES[coverage_step(0.901)] == 0.91
-    with pytest.raises(UnusableCoverage, match="expected a share"):
+    with pytest.raises(InvalidCoverage, match="expected a share"):
         coverage_step(0.995)
 
 
@@ -121,12 +121,12 @@ def test_calibration_is_read_as_it_was_written_and_for_its_weights_only(tmp_path
     again = read_calibration(tmp_path / "c.json", CLASS_NAMES, "abc")
     assert again.content() == calibration.content()
     assert again.fitted_on["by_class"]["glioma"]["groups"] == 75
-    with pytest.raises(UnusableCalibration, match="other weights"):
+    with pytest.raises(InvalidCalibration, match="other weights"):
         read_calibration(tmp_path / "c.json", CLASS_NAMES, "def")
-    with pytest.raises(UnusableCalibration, match="classes"):
+    with pytest.raises(InvalidCalibration, match="classes"):
         read_calibration(tmp_path / "c.json", ("a", "b", "c", "d"), "abc")
     damaged = calibration.content() | {"temperature": float("nan")}
-    with pytest.raises(UnusableCalibration, match="damaged"):
+    with pytest.raises(InvalidCalibration, match="damaged"):
         calibration_of(damaged, "c.json")
 
 

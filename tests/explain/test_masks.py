@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_brain.explain.cam import UnfittingMask
+from monai_brain.explain.cam import MaskMismatch
 from monai_brain.explain.methods import MASK_METHODS, UnknownMethod, make_explainer
 from monai_brain.networks.unet_vgg16 import UNetVGG16
 from tests.explain.test_cam import CornerSeeker
@@ -108,7 +108,7 @@ def test_mask_of_another_shape_is_refused_as_it_would_mix_samples():
     network, images = BesideBright(), two_spots()
     with (
         make_explainer("gradcam", network, "features", segmenter=True) as explain,
-        pytest.raises(UnfittingMask, match=r"\(2, 32, 32\) for logits of shape \(2, 1, 32, 32\)"),
+        pytest.raises(MaskMismatch, match=r"\(2, 32, 32\) for logits of shape \(2, 1, 32, 32\)"),
     ):
         explain(images, network(images)[:, 0] > 0)
 

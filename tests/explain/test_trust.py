@@ -9,10 +9,10 @@ from monai_brain.explain.trust import (
     border_mask,
     head_mask,
     iou_at_matched_area,
+    mask_hottest,
     moved,
     removal_drop,
     trust_of,
-    without_hottest,
 )
 
 
@@ -90,7 +90,7 @@ def test_hottest_tenth_goes_and_pixels_without_evidence_stay():
     maps = torch.zeros(3, 1, 20, 20)
     maps[0, 0] = torch.arange(400).reshape(20, 20) / 399
     maps[1, 0, 5:7, 5:7] = 1
-    without = without_hottest(images, maps)
+    without = mask_hottest(images, maps)
     gone = (without != images).all(dim=1)
     assert gone[0].flatten().nonzero().flatten().tolist() == list(range(360, 400))
     assert gone[1].nonzero().tolist() == [[5, 5], [5, 6], [6, 5], [6, 6]]

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
-from monai_brain.inference.engines.auto import NoEngineLeft
-from monai_brain.inference.engines.base import UnusableCache, cache_folder
+from monai_brain.inference.engines.auto import NoUsableEngine
+from monai_brain.inference.engines.base import InvalidCache, cache_folder
 from monai_brain.inference.engines.openvino_engine import CONVOLUTION, DEPTHWISE, FIRST_LAYERS, _quantized
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.mobilenet import MobileNetV2
@@ -185,7 +185,7 @@ def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkey
     engine.build(classifier(), "f" * 64, slices())
     assert engine.chosen == {"chosen_engine": "torch fp32"}
     assert engine.trial["onnx fp32"] == "onnx fp32 differs"
-    with pytest.raises(NoEngineLeft, match="openvino int8 differs"):
+    with pytest.raises(NoUsableEngine, match="openvino int8 differs"):
         make_engine("auto", "int8").build(classifier(), "f" * 64, slices())
     with pytest.raises(UnknownEngine, match="no engine has precision 'fp8'"):
         make_engine("auto", "fp8")
@@ -243,5 +243,5 @@ def test_80_damaged_engine_in_the_cache_is_made_anew(tmp_path, monkeypatch, kind
 @pytest.mark.parametrize("place", ["/dev/null/cache", "~nobody_of_this_name/cache"])
 def test_cache_that_cannot_be_used_is_refused_with_the_way_out(monkeypatch, place):
     monkeypatch.setenv("MONAI_BRAIN_CACHE", place)
-    with pytest.raises(UnusableCache, match="MONAI_BRAIN_CACHE, or use --engine torch"):
+    with pytest.raises(InvalidCache, match="MONAI_BRAIN_CACHE, or use --engine torch"):
         cache_folder()

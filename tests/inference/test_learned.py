@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_brain.data.provenance import sight_hash
+from monai_brain.data.provenance import appearance_hash
 from monai_brain.inference.learned import LEARNED_SLICES, LearnedSlices, thumbnails_of
 
 
@@ -16,7 +16,7 @@ def images():
 @pytest.fixture
 def weights(images, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
-    np.save(tmp_path / LEARNED_SLICES, sight_hash(thumbnails_of(images[:3])))
+    np.save(tmp_path / LEARNED_SLICES, appearance_hash(thumbnails_of(images[:3])))
     return tmp_path
 
 

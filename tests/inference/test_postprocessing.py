@@ -7,8 +7,8 @@ import pytest
 from monai_brain.inference.postprocessing import (
     best_threshold,
     chosen_threshold,
+    remove_small_components,
     to_mask,
-    without_specks,
 )
 
 
@@ -34,10 +34,10 @@ def test_small_components_go_and_corners_connect():
 
 
 def test_size_is_in_millimeters_where_the_spacing_is_known():
-    assert without_specks(probabilities() > 0.5, 5, 2.0).sum() == 13
+    assert remove_small_components(probabilities() > 0.5, 5, 2.0).sum() == 13
     volume = np.stack([probabilities()] * 2) > 0.5
-    assert without_specks(volume, 17, 2.0).sum() == 18
-    assert without_specks(volume, 16, 2.0).sum() == 26
+    assert remove_small_components(volume, 17, 2.0).sum() == 18
+    assert remove_small_components(volume, 16, 2.0).sum() == 26
 
 
 def test_background_is_never_a_component():

@@ -10,7 +10,7 @@ import pytest
 from monai_brain.inference.apply import predict_folder
 from monai_brain.inference.session import Session, cases_in
 from monai_brain.io import UnreadableCase
-from monai_brain.io.weights import UnusableWeights
+from monai_brain.io.weights import InvalidWeights
 from tests.bundles.running import table
 from tests.bundles.test_masks import BUNDLE as SEGMENTER
 from tests.bundles.test_masks import head, save, write_bright
@@ -139,5 +139,5 @@ def test_every_way_to_explain_is_offered_by_the_classifier_and_none_by_the_segme
 
 def test_bundle_without_weights_is_refused(tmp_path):
     bundle = shutil.copytree(SEGMENTER, tmp_path / "bundle", ignore=shutil.ignore_patterns("models", "runs"))
-    with pytest.raises(UnusableWeights):
+    with pytest.raises(InvalidWeights):
         Session(bundle)

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases, read_case
-from monai_brain.io.cases import UnusablePattern
+from monai_brain.io.cases import InvalidPattern
 
 
 def found(folder):
@@ -135,13 +135,13 @@ def test_pattern_and_depth_choose_files(nested, options, expected):
 
 @pytest.mark.parametrize("glob", ["", "/a/*.png", "../*.png", "**/*.png"])
 def test_pattern_that_makes_no_sense_is_refused(nested, glob):
-    with pytest.raises(UnusablePattern, match=r"expected one such as \*\.png"):
+    with pytest.raises(InvalidPattern, match=r"expected one such as \*\.png"):
         list(find_cases(nested, glob=glob))
 
 
 @pytest.mark.parametrize("options", [{"glob": "*.png"}, {"recursive": False}])
 def test_pattern_and_depth_are_for_folders(nested, options):
-    with pytest.raises(UnusablePattern, match="are for folders"):
+    with pytest.raises(InvalidPattern, match="are for folders"):
         list(find_cases(nested / "a.png", **options))
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from monai_brain.io import Skipped, find_cases, read_case
-from monai_brain.io.deidentify import DeidentificationKey, UnusableKey
+from monai_brain.io.deidentify import DeidentificationKey, InvalidKey
 from monai_brain.io.dicom_seg import NoSegmentation, write_segmentation
 from tests.conftest import REPOSITORY
 from tests.io.dicoms import CANARY, instance, picture, save
@@ -290,5 +290,5 @@ def test_another_key_gives_other_names_and_a_damaged_one_is_refused(tmp_path):
     found = [deidentified(tmp_path / "in", tmp_path / f"{n}.dcm", DeidentificationKey(tmp_path / n)) for n in "ab"]
     assert found[0].PatientID != found[1].PatientID
     (tmp_path / "broken").write_text("kind,original,replacement\n")
-    with pytest.raises(UnusableKey, match="move it away"):
+    with pytest.raises(InvalidKey, match="move it away"):
         deidentified(tmp_path / "in", tmp_path / "c.dcm", DeidentificationKey(tmp_path / "broken"))

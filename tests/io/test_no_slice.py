@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 from pydicom.uid import EnhancedMRImageStorage, ImplicitVRLittleEndian
 
-from monai_brain.inference.preparing import Preparer
+from monai_brain.inference.preparation import Preparer
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases, read_case
 from monai_brain.transforms.load import as_8_bits
 from tests.io.dicoms import CANARY, instance, picture, save, save_series

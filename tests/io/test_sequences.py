@@ -4,7 +4,7 @@ import pytest
 
 from monai_brain.io import Skipped, UnreadableCase, find_cases, read_case
 from monai_brain.io.read import read_image
-from monai_brain.io.sequences import UnusableTable, named_sequence, read_table
+from monai_brain.io.sequences import InvalidTable, named_sequence, read_table
 
 AFFINE = np.diag([1.0, 1.0, 5.0, 1.0])
 
@@ -110,7 +110,7 @@ def test_table_names_files_relative_to_itself(tmp_path):
     ],
 )
 def test_wrong_tables_are_refused_with_the_place(tmp_path, text, said):
-    with pytest.raises(UnusableTable, match=said.replace("(", r"\(")):
+    with pytest.raises(InvalidTable, match=said.replace("(", r"\(")):
         read_table(table(tmp_path, text))
 
 

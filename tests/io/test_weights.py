@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save
 
 from monai_brain.io.weights import (
-    UnusableWeights,
+    InvalidWeights,
     find_weights,
     load_weights,
     read_weights,
@@ -33,12 +33,12 @@ def test_half_precision_file_fills_a_single_precision_network(tmp_path):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     write_weights(torch.nn.Linear(4, 2), tmp_path / "model.safetensors")
-    with pytest.raises(UnusableWeights, match="another network"):
+    with pytest.raises(InvalidWeights, match="another network"):
         load_weights(network(), tmp_path)
 
 
 def test_no_weights_says_how_to_get_some(tmp_path):
-    with pytest.raises(UnusableWeights, match=r"monai\.bundle run training"):
+    with pytest.raises(InvalidWeights, match=r"monai\.bundle run training"):
         find_weights(tmp_path)
 
 
@@ -57,13 +57,13 @@ def test_damaged_file_is_refused(tmp_path, name, damage):
         values = network()[0].weight.detach().numpy().tobytes()
         content[content.index(values) if name.endswith("pt") else 3] ^= 255
     path.write_bytes(content)
-    with pytest.raises(UnusableWeights):
+    with pytest.raises(InvalidWeights):
         read_weights(path)
 
 
 def test_bare_tensor_is_refused(tmp_path):
     torch.save(torch.ones(3), tmp_path / "model.pt")
-    with pytest.raises(UnusableWeights, match="state_dict"):
+    with pytest.raises(InvalidWeights, match="state_dict"):
         read_weights(tmp_path / "model.pt")
 
 
@@ -75,7 +75,7 @@ def test_pickled_code_is_refused_and_not_run(tmp_path):
     torch.save({"model": Evil()}, tmp_path / "evil.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
     for name in ("evil.pt", "plain.pt"):
-        with pytest.raises(UnusableWeights):
+        with pytest.raises(InvalidWeights):
             read_weights(tmp_path / name)
     assert not (tmp_path / "was_here").exists()
 
@@ -104,7 +104,7 @@ def test_start_takes_a_file_of_features_only(tmp_path):
 
 def test_start_from_another_network_is_refused(tmp_path):
     write_weights(network(), tmp_path / "w.safetensors")
-    with pytest.raises(UnusableWeights, match="another network"):
+    with pytest.raises(InvalidWeights, match="another network"):
         start_from(body(4), str(tmp_path / "w.safetensors"))
 
 
@@ -118,12 +118,12 @@ def test_imagenet_without_internet_says_which_file_to_put_where(tmp_path, monkey
     monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: (_ for _ in ()).throw(OSError("no route")))
     with torch.device("meta"):
         vgg = VGG(11, 4)
-    with pytest.raises(UnusableWeights, match=r"put that file at .*vgg11-8a719046\.pth"):
+    with pytest.raises(InvalidWeights, match=r"put that file at .*vgg11-8a719046\.pth"):
         start_from(vgg, "imagenet")
 
 
 def test_imagenet_for_a_network_without_public_weights_is_refused():
-    with pytest.raises(UnusableWeights, match="no public ImageNet weights"):
+    with pytest.raises(InvalidWeights, match="no public ImageNet weights"):
         start_from(body(4), "imagenet")
 
 
@@ -140,7 +140,7 @@ def test_80_flipped_bit_in_safetensors_is_noticed(tmp_path):
     write_weights(network(), path)
     load_weights(network(), path)
     flip_a_bit(path)
-    with pytest.raises(UnusableWeights, match="fail their checksum"):
+    with pytest.raises(InvalidWeights, match="fail their checksum"):
         load_weights(network(), path)
 
 
@@ -155,7 +155,7 @@ def test_80_file_without_a_checksum_is_held_against_the_manifest_or_warned_of(tm
     load_weights(network(), path)
     assert not caplog.text
     flip_a_bit(path)
-    with pytest.raises(UnusableWeights, match="fail their checksum"):
+    with pytest.raises(InvalidWeights, match="fail their checksum"):
         load_weights(network(), path)
 
 

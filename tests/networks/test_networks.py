@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser
 
-from monai_brain.networks.autocast import AutocastInferer, quickest_precision
+from monai_brain.networks.autocast import AutocastInferer, fastest_precision
 from monai_brain.networks.cnn import CNN
 from monai_brain.networks.refinement import SpatialRefinement
 from tests.conftest import BUNDLE
@@ -71,4 +71,4 @@ def test_unknown_precision_is_refused():
 @pytest.mark.parametrize(("native", "expected"), [(True, "bf16"), (False, "fp32")])
 def test_bf16_is_the_default_only_where_the_cpu_computes_in_it(monkeypatch, native, expected):
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: native)
-    assert quickest_precision("cpu") == quickest_precision(torch.device("cpu")) == expected
+    assert fastest_precision("cpu") == fastest_precision(torch.device("cpu")) == expected

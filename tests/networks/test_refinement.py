@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from monai_brain.io.weights import UnusableWeights, start_from, write_weights
+from monai_brain.io.weights import InvalidWeights, start_from, write_weights
 from monai_brain.networks.refinement import RefinedVGG
 from monai_brain.networks.vgg import VGG
 
@@ -71,7 +71,7 @@ def test_public_vgg_weights_fit_and_leave_refinement_and_head_as_they_are(tmp_pa
 
 def test_weights_of_another_depth_are_refused(tmp_path):
     write_weights(VGG(11, 4, "pooled"), tmp_path / "vgg11.safetensors", dtype=torch.float16)
-    with pytest.raises(UnusableWeights, match="another network than RefinedVGG"):
+    with pytest.raises(InvalidWeights, match="another network than RefinedVGG"):
         start_from(RefinedVGG(16, 4), str(tmp_path / "vgg11.safetensors"))
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from monai_brain.io.write import write_json
-from monai_brain.report.comparison import COLUMNS, NotComparable, Run, comparison_tables, curves, read_run
+from monai_brain.report.comparison import COLUMNS, Run, RunsDiffer, comparison_tables, curves, read_run
 from monai_brain.report.figures import draw_score_bars
 
 BASELINE = "1-nearest-neighbor on thumbnails"
@@ -55,5 +55,5 @@ def test_validation_curves_are_of_first_seeds_that_never_saw_that_part():
 def test_segmenter_is_not_compared(tmp_path):
     write_json(tmp_path / "run.json", {"result": {}})
     write_json(tmp_path / "evaluation_test" / "metrics.json", {"patients": {}})
-    with pytest.raises(NotComparable, match=r"is no classifier.*monai-brain pool"):
+    with pytest.raises(RunsDiffer, match=r"is no classifier.*monai-brain pool"):
         read_run(tmp_path)

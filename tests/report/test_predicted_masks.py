@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from monai_brain.cli import app
 from monai_brain.io.write import write_csv, write_json
-from monai_brain.report.predicted_masks import UnusablePredictions, score_predictions
+from monai_brain.report.predicted_masks import InvalidPredictions, score_predictions
 from tests.conftest import read
 
 
@@ -71,5 +71,5 @@ def test_two_runs_are_compared_by_patient_on_the_command_line(case):
     without = CliRunner().invoke(app, ["evaluate", str(case / "exact"), *words[:2]])
     assert without.exit_code == 2
     (case / "exact" / "predictions.csv").unlink()
-    with pytest.raises(UnusablePredictions, match=r"has no predictions\.csv"):
+    with pytest.raises(InvalidPredictions, match=r"has no predictions\.csv"):
         score_predictions(case / "exact", case / "datalist.json", case / "data", case / "out")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from monai_brain.cli import app
 from monai_brain.evaluation.subgroups import subgroups
-from monai_brain.io.tables import UnusableTable
+from monai_brain.io.tables import InvalidTable
 from tests.conftest import read
 
 NAMES = ("glioma", "meningioma", "notumor", "pituitary")
@@ -54,7 +54,7 @@ def scored(folder, *words, truth="True Class"):
 def said(folder, *words):
     """The message of what is refused."""
     result = evaluate(*words, "-o", folder / "out")
-    assert isinstance(result.exception, UnusableTable), result.output
+    assert isinstance(result.exception, InvalidTable), result.output
     assert not (folder / "out").exists()
     return str(result.exception)
 
@@ -168,9 +168,9 @@ def test_predictions_without_labels_or_output_are_asked_for(tables):
 
 
 def test_subgroups_by_a_name_of_each_case_are_refused():
-    with pytest.raises(UnusableTable, match="too many"):
+    with pytest.raises(InvalidTable, match="too many"):
         subgroups({"name": [f"case {number}" for number in range(30)]}, "Name")
-    with pytest.raises(UnusableTable, match="no column 'plane'"):
+    with pytest.raises(InvalidTable, match="no column 'plane'"):
         subgroups({"sex": ["F"]}, "plane")
 
 

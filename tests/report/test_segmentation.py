@@ -1,7 +1,7 @@
 import pytest
 
 from monai_brain.io.write import write_csv, write_json
-from monai_brain.report.segmentation import PATIENT_COLUMNS, UnusableFolds, write_pooled
+from monai_brain.report.segmentation import PATIENT_COLUMNS, InvalidFolds, write_pooled
 
 
 def write_fold(folder, patient, *, part="training", result=True, scored="a" * 64):
@@ -26,6 +26,6 @@ def test_run_that_is_no_fold_is_refused(tmp_path, options, message):
     good = write_fold(tmp_path / "good", "P1")
     assert write_pooled(tmp_path / "out", [good])["patients"]["number"] == 1
     bad = write_fold(tmp_path / "bad", "P2", **options)
-    with pytest.raises(UnusableFolds, match=message):
+    with pytest.raises(InvalidFolds, match=message):
         write_pooled(tmp_path / "refused", [good, bad])
     assert not (tmp_path / "refused").exists()

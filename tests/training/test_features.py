@@ -14,7 +14,7 @@ from monai_brain.networks.cnn import CNN
 from monai_brain.networks.vgg import VGG
 from monai_brain.training import feature_files
 from monai_brain.training.feature_files import _host
-from monai_brain.training.features import FrozenFeatures, UnusableViews
+from monai_brain.training.features import FrozenFeatures, InvalidViews
 from monai_brain.training.reproducibility import CachedSlices, start
 from monai_brain.training.schedule import Schedule, parameter_groups
 from monai_brain.transforms.intensity import NormalizeChannelsd, ScaleToUnitd
@@ -252,7 +252,7 @@ def test_single_precision_is_kept_as_such(phantom_folder, tmp_path):
 
 
 def test_no_view_at_all_is_refused(phantom_folder, tmp_path):
-    with pytest.raises(UnusableViews, match="num_views is 0; give 1"):
+    with pytest.raises(InvalidViews, match="num_views is 0; give 1"):
         Setting(phantom_folder, tmp_path, num_views=0)
 
 

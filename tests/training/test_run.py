@@ -13,8 +13,8 @@ from monai_brain.training.run import (
     LEARNED_FROM,
     METRICS,
     CannotResume,
+    TrainedOnTestPart,
     TrainingRun,
-    WeightsSawThat,
     read_history,
     refuse_seen,
 )
@@ -94,7 +94,7 @@ def test_weights_that_saw_what_is_scored_are_refused_and_names_are_no_folders(tm
         refuse_seen(same, "training", weights)
     refuse_seen(other, "training+test", str(run))
     for weights in (str(run), str(run / "model.safetensors")):
-        with pytest.raises(WeightsSawThat, match="2 images of this datalist's test part"):
+        with pytest.raises(TrainedOnTestPart, match="2 images of this datalist's test part"):
             refuse_seen(other, "training", weights)
     for weights in ("none", "imagenet"):
         refuse_seen(other, "training", weights)
@@ -119,7 +119,7 @@ def test_weights_of_a_bundle_say_what_they_saw_wherever_it_lies(tmp_path):
     assert "TCGA" not in (tmp_path / "models" / "run.json").read_text()
     other = datalist("there/", training=["TCGA_CS_3"], test=["TCGA_CS_1"])
     for weights in (tmp_path, tmp_path / "models" / "model.safetensors"):
-        with pytest.raises(WeightsSawThat, match="1 images of this datalist's test part"):
+        with pytest.raises(TrainedOnTestPart, match="1 images of this datalist's test part"):
             refuse_seen(other, "training", str(weights))
     refuse_seen(other, "training+test", str(tmp_path))
     refuse_seen(datalist("else/", training=["TCGA_CS_1"], test=["TCGA_CS_4"]), "training", str(tmp_path))

@@ -7,7 +7,7 @@ from ignite.handlers import EarlyStopping
 from torch import nn
 
 from monai_brain.networks.vgg import VGG
-from monai_brain.training.schedule import Schedule, UnusableSchedule, annealed, parameter_groups, parameters_of
+from monai_brain.training.schedule import InvalidSchedule, Schedule, annealed, parameter_groups, parameters_of
 
 PHASES = [
     {"epochs": 2, "layers": {"classifier": 1.0e-2}},
@@ -139,17 +139,17 @@ def test_a_plus_means_this_layer_and_those_after_it(network):
 def test_phases_that_do_not_fit_are_refused(phases, message):
     network = VGG(11, 4, "pooled")
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    with pytest.raises(UnusableSchedule, match=message):
+    with pytest.raises(InvalidSchedule, match=message):
         Schedule(network, optimizer, phases, max_epochs=4, weights="file")
 
 
 def test_frozen_layers_at_random_values_are_refused(network):
-    with pytest.raises(UnusableSchedule, match=r"phase 1 freezes \d+ parameters at random values"):
+    with pytest.raises(InvalidSchedule, match=r"phase 1 freezes \d+ parameters at random values"):
         Schedule(network, optimizer_of(network), PHASES, max_epochs=3, weights="none")
 
 
 def test_two_owners_of_the_rate_are_refused(network):
     optimizer = optimizer_of(network)
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
-    with pytest.raises(UnusableSchedule, match="both set the learning rate"):
+    with pytest.raises(InvalidSchedule, match="both set the learning rate"):
         Schedule(network, optimizer, PHASES, max_epochs=3, annealing="cosine", plateau=plateau, weights="file")

@@ -64,7 +64,7 @@ def write_demo_slices(
     seed: int = 0,
     slices_per_patient: int = SLICES_PER_PATIENT,
     workers: int = 2,
-    told: Callable[[], None] = lambda: None,
+    log: Callable[[], None] = lambda: None,
     overwrite: bool = False,
 ) -> int:
     """Write `patients` synthetic patients, the classes in turn, as 8-bit PNG slices of 256x256.
@@ -77,7 +77,7 @@ def write_demo_slices(
         seed: of everything.
         slices_per_patient: in planes and positions drawn at random.
         workers: processes.
-        told: called after each patient.
+        log: called after each patient.
         overwrite: see `io.write.refuse_existing`.
 
     Returns:
@@ -96,11 +96,11 @@ def write_demo_slices(
     if workers <= 1:
         for job in jobs:
             _write_patient(job)
-            told()
+            log()
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for _ in pool.map(_write_patient, jobs):
-                told()
+                log()
     return patients * slices_per_patient
 
 
@@ -112,7 +112,7 @@ def write_demo_volumes(
     layout: str = "nifti",
     size: int = 128,
     workers: int = 2,
-    told: Callable[[], None] = lambda: None,
+    log: Callable[[], None] = lambda: None,
     overwrite: bool = False,
 ) -> int:
     """Write `patients` synthetic patients with a glioma, T1, FLAIR and T1 with contrast, and what is tumor.
@@ -126,7 +126,7 @@ def write_demo_volumes(
         layout: `nifti` or `slices`.
         size: pixels per side of a slice.
         workers: processes.
-        told: called after each patient.
+        log: called after each patient.
         overwrite: see `io.write.refuse_existing`.
 
     Returns:
@@ -146,13 +146,13 @@ def write_demo_volumes(
         counts = []
         for job in jobs:
             counts.append(_write_volume(job))
-            told()
+            log()
         return sum(counts)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         counts = []
         for count in pool.map(_write_volume, jobs):
             counts.append(count)
-            told()
+            log()
     return sum(counts)
 
 

@@ -13,7 +13,7 @@ from monai_brain.optional import MissingDependency
 SECONDS_PER_TRIAL = 1.0
 
 
-class NoEngineLeft(ValueError):
+class NoUsableEngine(ValueError):
     """None of the engines that were tried can be used."""
 
 
@@ -48,7 +48,7 @@ class AutoEngine(Engine):
         """See `Engine`.
 
         Raises:
-            NoEngineLeft: saying why each was left out.
+            NoUsableEngine: saying why each was left out.
         """
         rates: dict[str, float] = {}
         for engine in self.candidates:
@@ -60,7 +60,7 @@ class AutoEngine(Engine):
             rates[engine.label] = 0.0 if len(self.candidates) == 1 else _rate(engine, network, slices)
         if not rates:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.trial.items())
-            raise NoEngineLeft(f"no engine can be used: {reasons}")
+            raise NoUsableEngine(f"no engine can be used: {reasons}")
         self.engine = next(engine for engine in self.candidates if engine.label == max(rates, key=rates.__getitem__))
         self.trial |= {name: round(rate, 1) for name, rate in rates.items() if rate}
         self.candidates = [self.engine]  # the others' memory is given back

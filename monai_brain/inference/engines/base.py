@@ -128,7 +128,7 @@ class Engine(Inferer):
             )
 
 
-class UnusableCache(ValueError):
+class InvalidCache(ValueError):
     """Engines cannot be kept where they should, with the way out."""
 
 
@@ -160,7 +160,7 @@ def cache_folder() -> Path:
     """Where built engines are kept: `MONAI_BRAIN_CACHE`, else below the user's own cache.
 
     Raises:
-        UnusableCache: it cannot be written to.
+        InvalidCache: it cannot be written to.
     """
     place = os.environ.get("MONAI_BRAIN_CACHE") or "~/.cache/monai_brain"
     try:
@@ -171,7 +171,7 @@ def cache_folder() -> Path:
     except (OSError, RuntimeError) as error:  # RuntimeError: the user has no home
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
-        raise UnusableCache(
+        raise InvalidCache(
             f"{place}: built engines cannot be kept there ({error}); name a folder with MONAI_BRAIN_CACHE, or use "
             "--engine torch"
         ) from None

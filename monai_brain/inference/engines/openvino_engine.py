@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from monai_brain.inference.engines.base import CALIBRATION_SLICES, CHECKED_SLICES, Engine, is_whole, seal
-from monai_brain.networks.evening import evened
+from monai_brain.networks.equalization import equalized
 from monai_brain.optional import require
 
 INSTALL = "pip install 'monai-brain[openvino]'"
@@ -100,7 +100,7 @@ def _converted(network: nn.Module, slices: Tensor) -> Any:
 def _quantized(network: nn.Module, slices: Tensor) -> Any:
     """The same in int8, calibrated on these."""
     nncf = _nncf()
-    model = _converted(evened(network, slices), slices)
+    model = _converted(equalized(network, slices), slices)
     options: dict[str, Any] = {}
     layers = [layer for layer in model.get_ordered_ops() if layer.get_type_name() in (CONVOLUTION, DEPTHWISE)]
     if any(layer.get_type_name() == DEPTHWISE for layer in layers):

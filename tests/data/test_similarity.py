@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from monai_brain.data import likeness
-from monai_brain.data.likeness import COPY, ORIENTATIONS, alike, clusters_of, oriented
+from monai_brain.data import similarity
+from monai_brain.data.similarity import COPY, ORIENTATIONS, alike, clusters_of, oriented
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def test_pairs_do_not_depend_on_the_block(pictures, monkeypatch):
     many = np.concatenate([blurred, blurred[::-1] + 1])
     expected = alike(many, 0.2)
     assert len(expected.first) > 20
-    monkeypatch.setattr(likeness, "ROWS_AT_ONCE", 5)
+    monkeypatch.setattr(similarity, "ROWS_AT_ONCE", 5)
     for ours, whole in zip(alike(many, 0.2), expected, strict=True):
         np.testing.assert_array_equal(ours, whole)
     best = expected.at_least(COPY)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monai_brain.app.looking import Desk, Wanted
+from monai_brain.app.analysis import AnalysisRequest, Analyzer
 from monai_brain.app.uploads import Uploads, new_group
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.session import Result
@@ -28,7 +28,7 @@ class Naming:
 @pytest.fixture
 def desk(tmp_path):
     uploads = Uploads(tmp_path / "uploads", 10**6, 10**7)
-    return Desk({"one": Naming(), "other": Naming()}, uploads)
+    return Analyzer({"one": Naming(), "other": Naming()}, uploads)
 
 
 def test_going_back_to_a_case_gives_its_own_mask(desk, tmp_path):
@@ -41,7 +41,7 @@ def test_going_back_to_a_case_gives_its_own_mask(desk, tmp_path):
     cases = [case.id for case in desk.cases(VISITOR, group)]
 
     def mask(number, bundle):
-        result = desk.result(Wanted(VISITOR, group, number, bundle, None))
+        result = desk.result(AnalysisRequest(VISITOR, group, number, bundle, None))
         return (result.output / result.prediction.values["mask"]).read_text()
 
     for number, bundle in ((0, "one"), (1, "one"), (2, "one"), (0, "other"), (0, "one"), (2, "other"), (1, "one")):

@@ -10,14 +10,14 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 
 from monai_brain.app.connections import make_protocol
-from monai_brain.app.exchange import Receive, Scope, Send
 from monai_brain.app.guard import UPLOADS, Guard, check_address
-from monai_brain.app.orders import Orders
+from monai_brain.app.http import Receive, Scope, Send
+from monai_brain.app.queue_filter import QueueFilter
 from monai_brain.inference.apply import REPOSITORY_BUNDLES, NoBundle
 from monai_brain.inference.session import Session
 from monai_brain.io.lock import NAME as LOCK_NAME
 from monai_brain.io.lock import FolderInUse, FolderLock
-from monai_brain.io.weights import UnusableWeights, find_weights
+from monai_brain.io.weights import InvalidWeights, find_weights
 from monai_brain.optional import require
 
 UPLOADS_KEPT = 16
@@ -39,7 +39,7 @@ def serve(
     public_name: str | None = None,
     max_upload_mb: int = 64,
     precision: str | None = None,
-    told: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Serve the page until the process is asked to end.
 
@@ -52,11 +52,11 @@ def serve(
         public_name: under which a proxy serves the page to others.
         max_upload_mb: of one upload, all its files together.
         precision: of the torch engine.
-        told: gets a line with the page's address, once it can be opened.
+        log: gets a line with the page's address, once it can be opened.
 
     Raises:
-        NeedsPassword: the page would be open to others.
-        NoBundle, UnusableWeights: there is nothing to serve.
+        PasswordNeeded: the page would be open to others.
+        NoBundle, InvalidWeights: there is nothing to serve.
         MissingDependency: gradio is not installed.
     """
     check_address(host, password, public_name)
@@ -64,7 +64,7 @@ def serve(
         bound = stack.enter_context(_bound(host, port))
         folder = stack.enter_context(private_folder())
         from monai_brain.app import page as pages  # says first that gradio's reports are off
-        from monai_brain.app.looking import Desk, make_examples
+        from monai_brain.app.analysis import Analyzer, make_examples
         from monai_brain.app.uploads import Uploads
 
         uvicorn = require("uvicorn", feature="the web page", install=pages.INSTALL)
@@ -80,9 +80,9 @@ def serve(
         uploads = Uploads(folder / "uploads", largest, UPLOADS_KEPT * largest)
         segments = any(session.kind == "segmentation" for session in sessions.values())
         examples = make_examples(folder / "examples", volume=segments)
-        page = pages.build_page(Desk(sessions, uploads), examples, max_upload_mb)
+        page = pages.build_page(Analyzer(sessions, uploads), examples, max_upload_mb)
         empty = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-        inner = Orders(pages.mount(empty, page, host), pages.checks_of(page))
+        inner = QueueFilter(pages.mount(empty, page, host), pages.checks_of(page))
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["path"].startswith(UPLOADS):
@@ -109,7 +109,7 @@ def serve(
             timeout_graceful_shutdown=SECONDS_TO_END,
         )
         bound.listen()  # so that whoever is told can ask at once
-        told(f"http://{_in_address(host)}:{bound.getsockname()[1]}")
+        log(f"http://{_in_address(host)}:{bound.getsockname()[1]}")
         with contextlib.suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[bound])
 
@@ -119,7 +119,7 @@ def paired(bundles: Sequence[Path], weights: Sequence[Path]) -> list[tuple[Path,
 
     Raises:
         NoBundle: there is none with weights, or there are more weights than bundles.
-        UnusableWeights: a bundle that was named has none.
+        InvalidWeights: a bundle that was named has none.
     """
     if bundles:
         if len(weights) > len(bundles):
@@ -131,7 +131,7 @@ def paired(bundles: Sequence[Path], weights: Sequence[Path]) -> list[tuple[Path,
         return list(zip(usual, weights, strict=False))
     having: list[tuple[Path, Path | None]] = []
     for bundle in usual:
-        with contextlib.suppress(UnusableWeights):
+        with contextlib.suppress(InvalidWeights):
             find_weights(bundle)
             having.append((bundle, None))
     if not having:

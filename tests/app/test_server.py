@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_brain.app.serving import PREFIX, _free_name, private_folder
+from monai_brain.app.server import PREFIX, _free_name, private_folder
 
 
 def test_bundle_that_is_served_twice_has_two_names():

@@ -115,7 +115,7 @@ def _refusal(error: BaseException) -> UnreadableCase:
     return UnreadableCase("unreadable", f"preprocessing failed ({type(error).__name__})")
 
 
-class WorkersDoNotStart(RuntimeError):
+class WorkerStartError(RuntimeError):
     """No process that reads files can be had, with the way out."""
 
 
@@ -151,7 +151,7 @@ class WorkerPool:
 
     def prepare(self, cases: Sequence[Case]) -> Generator[Prepared | UnreadableCase]:
         """Prepare cases; results come in the cases' order."""
-        desk = _Desk(cases)
+        desk = _Dispatcher(cases)
         threads = [threading.Thread(target=self._serve, args=(n, desk), daemon=True) for n in range(len(self.workers))]
         for thread in threads:
             thread.start()
@@ -167,7 +167,7 @@ class WorkerPool:
         """Until every process has its libraries.
 
         Raises:
-            WorkersDoNotStart: what it says.
+            WorkerStartError: what it says.
         """
         for number in range(len(self.workers)):
             self._wait_for(number)
@@ -187,7 +187,7 @@ class WorkerPool:
                 break
             self._replace(number)
         if not self.workers[number].is_ready_in_time():
-            raise WorkersDoNotStart(
+            raise WorkerStartError(
                 "a process that reads files does not start; a script needs `if __name__ == '__main__':` around "
                 "what it does, or workers=0 (--workers 0)"
             )
@@ -196,7 +196,7 @@ class WorkerPool:
         self.workers[number].end()
         self.workers[number] = self._start()
 
-    def _serve(self, number: int, desk: "_Desk") -> None:
+    def _serve(self, number: int, desk: "_Dispatcher") -> None:
         """One thread for each worker: it hands out cases and waits."""
         try:
             while (order := desk.next()) is not None:
@@ -248,7 +248,7 @@ class _Worker:
         self.process.join()
 
 
-class _Desk:
+class _Dispatcher:
     """Where threads take orders and leave results, not too far ahead of the one who collects them."""
 
     def __init__(self, cases: Sequence[Case]) -> None:

@@ -26,7 +26,7 @@ SLICES, PATIENTS = "slices", "patients"
 """What sets are given for."""
 
 
-class UnusableCalibration(ValueError):
+class InvalidCalibration(ValueError):
     """A calibration that is missing, damaged, or for other weights, with the way out."""
 
 
@@ -144,22 +144,22 @@ def read_calibration(path: Path, class_names: Sequence[str], weights_sha256: str
     """A calibration file, checked.
 
     Raises:
-        UnusableCalibration: it is missing or damaged, or for other weights or classes.
+        InvalidCalibration: it is missing or damaged, or for other weights or classes.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UnusableCalibration(f"{path}: no such calibration; monai-brain calibrate makes one") from None
+        raise InvalidCalibration(f"{path}: no such calibration; monai-brain calibrate makes one") from None
     except ValueError as error:
-        raise UnusableCalibration(f"{path}: not JSON ({error}); make it again with monai-brain calibrate") from None
+        raise InvalidCalibration(f"{path}: not JSON ({error}); make it again with monai-brain calibrate") from None
     calibration = calibration_of(content, str(path))
     if calibration.weights_sha256 != weights_sha256:
-        raise UnusableCalibration(
+        raise InvalidCalibration(
             f"{path}: was made for other weights than these; make it again with monai-brain calibrate, or give "
             "--calibration none"
         )
     if calibration.class_names != tuple(class_names):
-        raise UnusableCalibration(f"{path}: its classes are {', '.join(calibration.class_names)}; others were expected")
+        raise InvalidCalibration(f"{path}: its classes are {', '.join(calibration.class_names)}; others were expected")
     return calibration
 
 
@@ -171,7 +171,7 @@ def calibration_of(content: Any, where: str) -> Calibration:
         where: for messages.
 
     Raises:
-        UnusableCalibration: it is damaged.
+        InvalidCalibration: it is damaged.
     """
     try:
         names = tuple(content["class_names"])
@@ -190,7 +190,7 @@ def calibration_of(content: Any, where: str) -> Calibration:
     except (KeyError, TypeError, ValueError):
         is_usable = False
     if not is_usable:
-        raise UnusableCalibration(f"{where}: is no calibration, or damaged; make it again with monai-brain calibrate")
+        raise InvalidCalibration(f"{where}: is no calibration, or damaged; make it again with monai-brain calibrate")
     return Calibration(names, weights, temperature, least, fitted_on)
 
 

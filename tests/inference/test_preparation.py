@@ -11,7 +11,7 @@ import pytest
 from monai.transforms import Compose, EnsureTyped
 from sklearn.datasets import load_sample_image
 
-from monai_brain.inference.preparing import Prepared, Preparer, WorkerPool, WorkersDoNotStart, prepare_here
+from monai_brain.inference.preparation import Prepared, Preparer, WorkerPool, WorkerStartError, prepare_here
 from monai_brain.inference.stream import CaseStream, ReadAhead
 from monai_brain.io import UnreadableCase, find_cases
 from monai_brain.transforms.load import LoadSliced, slices_with_signal
@@ -84,7 +84,7 @@ def test_photographs_and_screenshots_are_warned_about_and_heads_are_not(tmp_path
 
 
 def test_workers_stay_for_the_next_cases_and_do_not_run_far_ahead(pool, tmp_path, monkeypatch):
-    monkeypatch.setattr("monai_brain.inference.preparing.MOST_CASES_AHEAD", 3)
+    monkeypatch.setattr("monai_brain.inference.preparation.MOST_CASES_AHEAD", 3)
     cases = write(tmp_path / "scans", [0] * 12)
     processes = [worker.process.pid for worker in pool.workers]
     results = pool.prepare(cases)
@@ -169,7 +169,7 @@ def test_workers_that_never_start_are_given_up_with_the_way_out(tmp_path, monkey
 
     monkeypatch.setattr(WorkerPool, "_start", killed)
     pool = WorkerPool(Preparer(Compose(TRANSFORMS), slices_with_signal), 1)
-    with pytest.raises(WorkersDoNotStart, match="--workers 0"):
+    with pytest.raises(WorkerStartError, match="--workers 0"):
         list(pool.prepare(write(tmp_path / "scans", [0])))
     assert len(started) == 3
     pool.close()

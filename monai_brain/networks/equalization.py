@@ -11,7 +11,7 @@ SMALLEST_RMS = 1e-6
 """Of a layer's features, so that dead ones are not divided by nothing."""
 
 
-def evened(network: nn.Module, images: Tensor) -> nn.Module:
+def equalized(network: nn.Module, images: Tensor) -> nn.Module:
     """A network that computes the same, and whose skips are as large as what its decoder makes.
 
     A decoder joins the encoder's skips with features of its own, which batch norm keeps near 1. Where weights were

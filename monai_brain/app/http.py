@@ -59,7 +59,7 @@ class Refusal(Exception):
         self.headers = tuple(headers)
 
 
-class Body:
+class RequestBody:
     """What is received, counted while it comes."""
 
     def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
@@ -116,7 +116,7 @@ class Body:
         return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {size}; nothing was kept.")
 
 
-class Reply:
+class Response:
     """What is sent, with the headers of every reply; nothing of it once the body was refused."""
 
     def __init__(self, scope: Scope, send: Send) -> None:
@@ -124,7 +124,7 @@ class Reply:
         self.send = send
         self.has_begun = False
         self.new_token: str | None = None
-        self.body: Body | None = None
+        self.body: RequestBody | None = None
 
     async def __call__(self, message: Message) -> None:
         """Send a part."""

@@ -14,10 +14,10 @@ import pytest
 import uvicorn
 
 from monai_brain.app import page as pages
-from monai_brain.app.exchange import COOKIE
+from monai_brain.app.analysis import Analyzer
 from monai_brain.app.guard import UPLOADS, Guard
-from monai_brain.app.looking import Desk
-from monai_brain.app.orders import Orders
+from monai_brain.app.http import COOKIE
+from monai_brain.app.queue_filter import QueueFilter
 from monai_brain.app.uploads import Uploads
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.session import Result
@@ -82,8 +82,8 @@ class Page:
 def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("page")
     uploads = Uploads(folder / "uploads", 10**6, 10**7)
-    blocks = pages.build_page(Desk({"one": Gray(), "other": Gray()}, uploads), [], 1)
-    inner = Orders(pages.mount(fastapi.FastAPI(), blocks, "127.0.0.1"), pages.checks_of(blocks))
+    blocks = pages.build_page(Analyzer({"one": Gray(), "other": Gray()}, uploads), [], 1)
+    inner = QueueFilter(pages.mount(fastapi.FastAPI(), blocks, "127.0.0.1"), pages.checks_of(blocks))
 
     async def app(scope, receive, send):
         is_upload = scope["type"] == "http" and scope["path"].startswith(UPLOADS)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from monai_brain.networks.cnn import CNN
-from monai_brain.networks.evening import evened
+from monai_brain.networks.equalization import equalized
 from monai_brain.networks.unet_vgg16 import UNetVGG16
 
 
@@ -26,7 +26,7 @@ def test_answers_stay_and_every_layer_has_features_of_one_size():
     images = torch.randn(4, 3, 48, 64)
     unet = uneven_unet(images)
     before = {name: value.clone() for name, value in unet.state_dict().items()}
-    even = evened(unet, images)
+    even = equalized(unet, images)
     depths = [index + 2 for index, module in enumerate(unet.features) if isinstance(module, nn.Conv2d)]
     with torch.no_grad():
         torch.testing.assert_close(even(images), unet(images), rtol=1e-3, atol=1e-3)
@@ -41,11 +41,11 @@ def test_layer_without_any_feature_divides_nothing_by_zero():
     unet = uneven_unet(images)
     with torch.no_grad():
         unet.features[28].bias.fill_(-1e6)
-        even = evened(unet, images)
+        even = equalized(unet, images)
         assert all(value.isfinite().all() for value in even.state_dict().values())
         torch.testing.assert_close(even(images), unet(images), rtol=1e-3, atol=1e-3)
 
 
 def test_other_networks_are_themselves():
     network = CNN(num_classes=4, image_size=64)
-    assert evened(network, torch.randn(1, 3, 64, 64)) is network
+    assert equalized(network, torch.randn(1, 3, 64, 64)) is network

@@ -16,7 +16,7 @@ from monai_brain.evaluation.resampling import Estimate, mean_estimate
 from monai_brain.evaluation.segmentation import EMPTY_RULE, Overlap
 from monai_brain.evaluation.subgroups import subgroups
 from monai_brain.io.read import read_any_mask
-from monai_brain.io.tables import UnusableTable, find_column, plain, read_table
+from monai_brain.io.tables import InvalidTable, find_column, plain, read_table
 from monai_brain.io.write import manifest, write_csv, write_json, write_png
 from monai_brain.report.figures import draw_bland_altman
 from monai_brain.report.html import Block, Figure, Gallery, Table, write_page
@@ -65,13 +65,13 @@ def score_masks(
         What stands in `metrics.json`.
 
     Raises:
-        UnusableTable: nothing matches, or nothing can be scored.
+        InvalidTable: nothing matches, or nothing can be scored.
     """
     pairs, rule = find_mask_pairs(predictions, references, id_column)
     groups, grouped_by = _groups(pairs, group_by, patient_pattern)
     rows, reasons = _rows(pairs, groups)
     if not rows:
-        raise UnusableTable(f"{predictions}: no mask could be scored: {', '.join(reasons) or 'none is there'}")
+        raise InvalidTable(f"{predictions}: no mask could be scored: {', '.join(reasons) or 'none is there'}")
     patients = _patients([row for _, row in rows])
     metrics = _metrics(rows, patients, pairs, by) | {
         "flow": {
@@ -122,12 +122,12 @@ def _groups(pairs: Sequence[MaskPair], asked: str | None, pattern: str | None) -
         found = [re.search(pattern, pair.case) for pair in pairs]
         missing = next((pair.case for pair, own in zip(pairs, found, strict=True) if own is None), None)
         if missing is not None:
-            raise UnusableTable(f"{missing}: the pattern {pattern!r} finds no patient in this name")
+            raise InvalidTable(f"{missing}: the pattern {pattern!r} finds no patient in this name")
         return [own.group(own.re.groups and 1) for own in found if own], f"the pattern {pattern}"
     names = [asked] if asked is not None else GROUP_COLUMNS
     column = next((name for own in map(plain, names) for name in pairs[0].cells if plain(name) == own), None)
     if asked is not None and column is None:
-        raise UnusableTable(
+        raise InvalidTable(
             f"no column {asked!r}; the tables have {', '.join(pairs[0].cells) or 'none: these are folders'}"
         )
     return [pair.cells[column] if column else pair.case for pair in pairs], column
@@ -245,7 +245,7 @@ def _paired(
     other = {row["patient"]: row for row in _patients([row for _, row in rows])}
     both = [row for row in patients if row["patient"] in other and row["masks"] == other[row["patient"]]["masks"]]
     if not both:
-        raise UnusableTable(f"{name}: no patient has the same masks in both")
+        raise InvalidTable(f"{name}: no patient has the same masks in both")
     differences = np.array([row["dice"] - other[row["patient"]]["dice"] for row in both])
     estimate = mean_estimate(differences, [row["patient"] for row in both], share=False)
     better = int((differences > 0).sum())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from monai_brain.app.exchange import Message, Receive, Refusal, Scope, Send
+from monai_brain.app.http import Message, Receive, Refusal, Scope, Send
 
 Check = Callable[[Any], bool]
 """Whether a component can have a value."""
@@ -18,7 +18,7 @@ LARGEST = 1_000_000
 """Of the numbers in an order: indices of slices, files and components."""
 
 
-class Orders:
+class QueueFilter:
     """An ASGI application around gradio's.
 
     Args:

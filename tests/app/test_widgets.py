@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_brain.app import pieces
+from monai_brain.app import widgets
 from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.session import Result
 from monai_brain.report.reasons import ABSTENTIONS
@@ -19,7 +19,7 @@ def result(prediction):
 
 @pytest.mark.parametrize("code", ABSTENTIONS)
 def test_abstention_gives_the_reason_in_words_and_no_class(code):
-    html = pieces.answer(result(Prediction("a.png", ABSTAINED, code, values={"prob_glioma": "0.9"})))
+    html = widgets.answer(result(Prediction("a.png", ABSTAINED, code, values={"prob_glioma": "0.9"})))
     assert ABSTENTIONS[code] in html
     assert "<h2>No class is given</h2>" in html
     assert html.index("<details>") < html.index("glioma")
@@ -27,5 +27,5 @@ def test_abstention_gives_the_reason_in_words_and_no_class(code):
 
 def test_rendered_examples_are_called_synthetic_where_their_answer_stands():
     row = Prediction("synthetic_patient_0000_axial_00.png", "ok", "", "glioma", 0.9, {"prob_glioma": "0.9"})
-    assert pieces.SYNTHETIC in pieces.answer(result(row))
-    assert pieces.SYNTHETIC not in pieces.answer(result(row._replace(path="a.png")))
+    assert widgets.SYNTHETIC in widgets.answer(result(row))
+    assert widgets.SYNTHETIC not in widgets.answer(result(row._replace(path="a.png")))

@@ -23,7 +23,7 @@ EXAMPLE_SEED = 5
 """Of the synthetic examples: heads whose tumors are seen well."""
 
 
-class Wanted(NamedTuple):
+class AnalysisRequest(NamedTuple):
     """What a visitor wants to see."""
 
     visitor: str
@@ -44,7 +44,7 @@ class Example(NamedTuple):
     """uint8 (H, W), to be shown."""
 
 
-class Desk:
+class Analyzer:
     """Computes what visitors want, and keeps the last results.
 
     Args:
@@ -55,8 +55,8 @@ class Desk:
     def __init__(self, sessions: Mapping[str, Session], uploads: Uploads) -> None:
         self.sessions = sessions
         self.uploads = uploads
-        self.results: OrderedDict[Wanted, Result] = OrderedDict()
-        self.maps: dict[tuple[Wanted, int], np.ndarray] = {}
+        self.results: OrderedDict[AnalysisRequest, Result] = OrderedDict()
+        self.maps: dict[tuple[AnalysisRequest, int], np.ndarray] = {}
         self.lock = threading.RLock()
 
     def cases(self, visitor: str, group: str) -> list[Case]:
@@ -68,11 +68,11 @@ class Desk:
         place = self.uploads.group(visitor, group)
         if place is None:
             raise UnreadableCase("removed", "the upload was removed after a while")
-        self.uploads.leave_only(visitor, group)
+        self.uploads.remove_others(visitor, group)
         shutil.rmtree(place / "unpacked", ignore_errors=True)
         return cases_in(place / "files", place / "unpacked")
 
-    def result(self, wanted: Wanted) -> Result:
+    def result(self, wanted: AnalysisRequest) -> Result:
         """What the network says.
 
         Raises:
@@ -93,7 +93,7 @@ class Desk:
             self._forget()
             return result
 
-    def heat(self, wanted: Wanted, index: int) -> np.ndarray:
+    def heat(self, wanted: AnalysisRequest, index: int) -> np.ndarray:
         """The map of one slice of a classifier's result, (h, w) in [0, 1]."""
         result = self.result(wanted)
         key = (wanted, index)

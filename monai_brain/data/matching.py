@@ -13,7 +13,7 @@ SHOWN = 3
 """Names in an error that concerns many files."""
 
 
-class UnusablePairs(ValueError):
+class InvalidPairs(ValueError):
     """Images and masks that do not belong together, or cannot be split, with the way out."""
 
 
@@ -43,17 +43,17 @@ def by_place(identities: Iterable[str]) -> dict[str, str]:
     """The only file of each place.
 
     Raises:
-        UnusablePairs: two have one place.
+        InvalidPairs: two have one place.
     """
     places: dict[str, str] = {}
     for identity in identities:
         other = places.setdefault(place_of(identity), identity)
         if other != identity:
-            raise UnusablePairs(f"{other} and {identity} would be one; take one of them out")
+            raise InvalidPairs(f"{other} and {identity} would be one; take one of them out")
     return places
 
 
-def refuse_lonely(
+def refuse_unpaired(
     folder: Path, images: Mapping[str, str], masks: Mapping[str, str], skipped: Mapping[str, str]
 ) -> None:
     """Refuse images without a mask, and masks without an image.
@@ -65,13 +65,13 @@ def refuse_lonely(
         skipped: what was not followed, where they may be; codes by path.
 
     Raises:
-        UnusablePairs: naming some of them.
+        InvalidPairs: naming some of them.
     """
     for own, other, lacks in ((images, masks, "mask"), (masks, images, "image")):
         lonely = sorted(own[place] for place in set(own) - set(other))
         if lonely:
             said = f"; not followed: {listed(skipped)}" if skipped else ""
-            raise UnusablePairs(
+            raise InvalidPairs(
                 f"{folder}: {len(lonely)} file(s) without their {lacks}: {shown(lonely)}; add it, or take them "
                 f"out{said}"
             )

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monai_brain.evaluation.calibrated import PATIENTS, SLICES, Calibration, Patients, calibration_from, together
 from monai_brain.evaluation.calibration import Bin, brier_score, calibration_error, reliability
+from monai_brain.evaluation.calibration_file import PATIENTS, SLICES, Calibration, Patients, calibration_from, together
 from monai_brain.evaluation.conformal import coverage_step, sets_of
 from monai_brain.evaluation.intervals import group_bootstrap
 from monai_brain.evaluation.verdict import RULES
