@@ -32,9 +32,8 @@ def draw_groups(groups: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray
 def interval_of(estimate: float, resampled: np.ndarray, groups: int, *, share: bool = True) -> Interval | None:
     """Interval from the spread of resamples, wide enough also for few groups and shares near 1.
 
-    The percentiles of the resamples are too narrow there: of 20 patients with an accuracy of 0.95 they hold the truth
-    in 75 to 86 % of trials. The resamples' standard deviation, on the logit scale and with Student's t, holds it in
-    93 to 97 % (docs/intervals.md).
+    The percentiles of the resamples are too narrow there. The resamples' standard deviation, on the logit scale and
+    with Student's t, is not; how often it holds the truth is measured in docs/intervals.md.
 
     Args:
         estimate: of the data.

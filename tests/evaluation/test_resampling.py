@@ -98,7 +98,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say(monkeypatch):
     intervals = importlib.import_module("intervals")
     monkeypatch.setattr(intervals, "PATIENTS_OF_TRUTH", 50_000)
     repetitions = 300
-    found = intervals.coverage(20, 3.5, repetitions, auc=False)  # percentiles hold it in 85 to 90 % here
+    found = intervals.coverage(20, 3.5, repetitions, auc=False)
     chance = 2.6 * np.sqrt(0.93 * 0.07 / repetitions)  # 99 % of trials
     for figure in ("accuracy", "mean Dice"):
         assert 0.93 - chance < found[figure] < 0.97 + chance, (figure, found)
