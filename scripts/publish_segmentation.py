@@ -52,7 +52,7 @@ EVIDENCE = "Evidence inside the reference"
 EVIDENCE_COMMANDS = """
 ```
 monai-brain index-pairs SLICES -o held_out.json --split segmentation_v2.json --held-out
-python scripts/benchmarks/mask_evidence.py SLICES held_out.json -o EVIDENCE.json
+python scripts/benchmarks/mask_evidence.py SLICES held_out.json -o EVIDENCE.json --number 31
 python scripts/publish_segmentation.py --evidence EVIDENCE.json
 ```
 """
