@@ -34,7 +34,7 @@ def demo_data(
         task = progress.add_task("rendering patients", total=patients)
         options: dict[str, Any] = {"patients": patients, "seed": seed, "workers": workers or os.cpu_count() or 1}
         options["overwrite"] = overwrite
-        options["told"] = lambda: progress.advance(task)
+        options["log"] = lambda: progress.advance(task)
         if layout == "classes":
             count = write_demo_slices(output, slices_per_patient=slices, **options)
         else:

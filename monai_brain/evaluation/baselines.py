@@ -40,7 +40,7 @@ def nearest_neighbors(references: np.ndarray, queries: np.ndarray) -> tuple[np.n
 
 
 def copies_among(references: np.ndarray, queries: np.ndarray) -> int:
-    """Number of queries that are a copy of a reference, in any of eight orientations; see `data.likeness.COPY`.
+    """Number of queries that are a copy of a reference, in any of eight orientations; see `data.similarity.COPY`.
 
     Args:
         references: thumbnails, (M, 1024).

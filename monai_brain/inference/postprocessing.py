@@ -72,7 +72,7 @@ def chosen_threshold(
     Args:
         threshold: None to have it chosen.
         evaluator: runs the network over the validation part.
-        outputs: `training.evaluating.CollectMasks` of that evaluator.
+        outputs: `training.collectors.CollectMasks` of that evaluator.
         items: slices of the validation part.
         transforms: the deterministic ones.
         trained_part: what the network was trained on; if that includes the validation part, nothing can be chosen
