@@ -40,8 +40,7 @@ Made by
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o VALIDATION --part validation --per-class 15 \\
   --methods gradcam gradcam++ hirescam --layers features.18 features.17.conv.0 features.14.conv.0
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST --per-class 60 --methods gradcam gradcam++
-python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST_5 --per-class 5 --methods occlusion
-python scripts/publish_explanations.py --chosen VALIDATION --tested TEST TEST_5 --note NOTE
+python scripts/publish_explanations.py --chosen VALIDATION --tested TEST --note NOTE
 ```
 RUN is one fold of the study in [patients apart](patients_apart.md). Slices are drawn at random, so many of each class.
 """
