@@ -40,7 +40,8 @@ Made by
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o VALIDATION --part validation --per-class 15 \\
   --methods gradcam gradcam++ hirescam --layers features.18 features.17.conv.0 features.14.conv.0
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST --per-class 60 --methods gradcam gradcam++
-python scripts/publish_explanations.py --chosen VALIDATION --tested TEST --note NOTE
+python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST_5 --per-class 5 --methods occlusion
+python scripts/publish_explanations.py --chosen VALIDATION --tested TEST TEST_5 --note NOTE
 ```
 RUN is one fold of the study in [patients apart](patients_apart.md). Slices are drawn at random, so many of each class.
 """
@@ -60,7 +61,9 @@ def main() -> None:
         text += table_section(f"Methods and layers of {found['network']}", choice_table(found))
     for path in options.tested:
         found = read(path)
-        text += table_section(f"Patients that {found['network']} did not see, by class", class_table(found))
+        methods = ", ".join(dict.fromkeys(METHOD_NAMES[row["method"]] for row in found["rows"]))
+        heading = f"Patients that {found['network']} did not see, by class: {methods}"
+        text += table_section(heading, class_table(found))
     for folder in options.folder:
         is_located = (folder / "localization.json").is_file()
         text += localization_section(folder) if is_located else section(folder)
