@@ -61,7 +61,9 @@ def main() -> None:
         text += table_section(f"Methods and layers of {found['network']}", choice_table(found))
     for path in options.tested:
         found = read(path)
-        text += table_section(f"Patients that {found['network']} did not see, by class", class_table(found))
+        methods = ", ".join(dict.fromkeys(METHOD_NAMES[row["method"]] for row in found["rows"]))
+        heading = f"Patients that {found['network']} did not see, by class: {methods}"
+        text += table_section(heading, class_table(found))
     for folder in options.folder:
         is_located = (folder / "localization.json").is_file()
         text += localization_section(folder) if is_located else section(folder)

@@ -152,3 +152,44 @@ def test_page_of_calibration_has_figures_before_and_after_sets_and_verdicts(scri
     assert [own[0] for own in cells if own[0].endswith("%")] == ["80%", "90%", "95%"] * 2
     assert sum(own[0] == "mean log-probability" for own in cells) == 2
     assert (tmp_path / "reliability.png").stat().st_size > 5000
+
+
+def test_outline_of_a_mirrored_slice_lies_on_its_other_side(script, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(REPOSITORY / "scripts" / "benchmarks"))
+    outlines = script("outlines")
+    corners = [[64, 128], [128, 128], [128, 256], [64, 256]]  # of 512: left of the middle
+    write(tmp_path / "outlines.jsonl", {"index": 7, "outline": corners})
+    outline = outlines.read_outlines(tmp_path / "outlines.jsonl")[7]
+    mask, mirrored = (outlines.mask_of(outline, flipped, (64, 64)) for flipped in (False, True))
+    assert mask[16:33, 8:17].all() and mask.sum() == 17 * 9
+    assert mirrored[16:33, 48:57].all() and mirrored.sum() == 17 * 9
+
+
+def test_explanations_count_warnings_of_right_answers_only(script):
+    row = {"method": "gradcam", "layer": "features.18", "group": "a", "label": 0, "answer": 0, "warnings": []}
+    row |= {"inside_outline": 0.5, "outline_of_head": 0.1, "peak_in_outline": True, "iou": 0.25, "drop": 0.5}
+    outside = {"warnings": ["evidence_outside_head"]}
+    rows = [row, row | outside | {"inside_outline": 0.3}, row | outside | {"answer": 1, "inside_outline": 0.1}]
+    found = {"rows": rows, "part": "test", "run": "fold_1", "slices": 3, "per_class": 5, "class_names": CLASS_NAMES}
+    (shown,) = script("publish_explanations").choice_table(found).rows
+    assert shown == ["Grad-CAM", "features.18", "3", "0.300", "0.100", "1.000", "0.250", "0.500", "50.0% of 2"]
+    by_class = script("publish_explanations").class_table(found).rows
+    assert [own[1] for own in by_class] == [*CLASS_NAMES, "all"]
+    assert by_class[0][3].startswith("0.300 (")
+
+
+def test_evidence_of_the_segmenter_replaces_its_own_section_only(script, tmp_path):
+    module = script("publish_segmentation")
+    shares = dict.fromkeys(("inside_reference", "reference_of_head", "inside_found", "inside_head"), 0.5)
+    row = {"image": "a", "group": "p", "found": True, "method": "gradcam", **shares, "peak_in_reference": True}
+    rows = [row | {"warnings": []}, {"image": "b", "group": "p", "found": False}]
+    write(tmp_path / "evidence.json", {"layer": "decoder.1", "rows": rows})
+    page = tmp_path / "page.md"
+    page.write_text("# Segmentation\n\n## Before\nx\n\n## Pictures\ny\n")
+    module.replace_evidence(page, tmp_path / "evidence.json")
+    once = page.read_text()
+    module.replace_evidence(page, tmp_path / "evidence.json")
+    assert page.read_text() == once
+    assert "2 slices with tumor" in once and "1 in which no tumor is found" in once
+    assert "| Grad-CAM | 1 | 0 | 0.500" in once
+    assert once.startswith("# Segmentation\n\n## Before\nx\n") and once.endswith("\n## Pictures\ny\n")

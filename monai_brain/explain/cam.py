@@ -128,7 +128,7 @@ def _frozen(network: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _unmirrored(network: nn.Module) -> Iterator[None]:
+def _unmirrored(network: Any) -> Iterator[None]:
     """A network that averages over mirror images passes the layer twice; the map is of the slice itself."""
     mirrored = getattr(network, "mirrored", None)
     if mirrored:

@@ -59,7 +59,9 @@ def test_predict_uses_them_by_default_and_warns_of_what_they_learned(real_data, 
     assert result.exit_code == 0, result.output
     with (tmp_path / "out" / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert np.mean(["learned_slice" in row["warnings"] for row in rows]) >= 0.9, "the others are copies, slightly changed"
+    assert np.mean(["learned_slice" in row["warnings"] for row in rows]) >= 0.9, (
+        "the others are copies, slightly changed"
+    )
     right = [row["path"].split("/")[0] == row["label"] for row in rows]
     assert sum(right) / len(right) >= 0.9, "they learned from these slices: no figure of merit"
 
