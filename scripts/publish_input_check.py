@@ -58,7 +58,7 @@ pictures.
 
 **Limits.** The targets were 0.95 of other things, 0.90 of FLAIR, T2 and plain T1, and at most 0.02 of T1 with contrast.
 Plain T1 misses its target, T1 with contrast of LGG heads is refused too often, and slices in FLAIR still pass, some as
-"no tumor". Heads without a skull are refused in every sequence: no training slice was like that. The file was fitted in
+"no tumor". Skull-stripped heads are refused in every sequence. The file was fitted in
 two short runs on one crowded core (600 and, with the shares that the script has now, 700 steps by `--start`), not to
 convergence: a longer fit should do better.
 """

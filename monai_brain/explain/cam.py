@@ -132,12 +132,12 @@ def _unmirrored(network: Any) -> Iterator[None]:
     """A network that averages over mirror images passes the layer twice; the map is of the slice itself."""
     mirrored = getattr(network, "mirrored", None)
     if mirrored:
-        network.mirrored = False  # type: ignore[assignment]
+        network.mirrored = False
     try:
         yield
     finally:
         if mirrored:
-            network.mirrored = True  # type: ignore[assignment]
+            network.mirrored = True
 
 
 def scaled_to_own_maximum(maps: Tensor) -> Tensor:
