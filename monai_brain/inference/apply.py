@@ -102,7 +102,8 @@ def start_workflow(files: Sequence[Path], kind: str, **overrides: Any) -> Any:
     from monai.bundle import ConfigWorkflow
 
     given = {key: value for key, value in overrides.items() if value is not None}
-    logging.getLogger("monai.bundle").setLevel(logging.ERROR)  # it warns of every config, ours too
+    for name in ("monai.bundle", "monai.bundle.workflows"):  # they warn of every config, ours too
+        logging.getLogger(name).setLevel(logging.ERROR)
     workflow = ConfigWorkflow(
         config_file=[str(file) for file in files],
         workflow_type=kind,
