@@ -57,7 +57,8 @@ def test_slice_gets_the_row_of_a_folder_run(classifier, scans, tmp_path):
     result = only(classifier, scans, tmp_path)
     row = {name: str(value) for name, value in result.prediction.row(classifier.columns).items()}
     assert row == table(tmp_path / "out")["one.jpg"]
-    assert (tmp_path / "results" / row["overlay"]).read_bytes() == (tmp_path / "out" / row["overlay"]).read_bytes()
+    ours, theirs = (cv2.imread(str(tmp_path / own / row["overlay"])).astype(int) for own in ("results", "out"))
+    assert np.abs(ours - theirs).max() <= 2  # batches of another size round otherwise
 
 
 def test_dicom_series_gets_the_row_of_a_folder_run_and_a_map_for_every_slice(classifier, scans, tmp_path):
@@ -65,6 +66,7 @@ def test_dicom_series_gets_the_row_of_a_folder_run_and_a_map_for_every_slice(cla
     predict_folder(scans, tmp_path / "out", bundle=BUNDLE, explain=True, answer_anyway=True, workers=0)
     result = only(classifier, scans, tmp_path)
     (expected,) = table(tmp_path / "out").values()
+    assert expected.pop("patient") == "patient 1"  # of a folder's cases, put together
     row = {name: str(value) for name, value in result.prediction.row(classifier.columns).items()}
     for own in (row, expected):  # batches of another size differ in the last digit on some processors
         for name in [name for name in own if name.startswith("prob_")]:
@@ -133,7 +135,7 @@ def test_archive_that_unpacks_to_too_much_is_not_unpacked(scans, tmp_path):
 
 
 def test_every_way_to_explain_is_offered_by_the_classifier_and_none_by_the_segmenter(classifier, segmenter):
-    assert classifier.methods == ("gradcam", "gradcam++", "hirescam", "occlusion", "attention")
+    assert classifier.methods == ("gradcam", "gradcam++", "hirescam", "occlusion")
     assert segmenter.methods == ()
 
 
