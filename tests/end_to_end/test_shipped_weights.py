@@ -141,6 +141,7 @@ def test_anybody_can_score_them_on_slices_of_their_own(phantom_folder, phantom_d
     assert "was trained on 1 images of the test part: the figures say nothing about others" in caplog.text
 
 
+@pytest.mark.bad_input(38)
 def test_input_check_lies_beside_the_weights_and_tells_heads_from_other_things(tmp_path):
     check = find_input_check(BUNDLE / "models" / "model.safetensors")
     assert check is not None
