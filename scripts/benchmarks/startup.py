@@ -119,7 +119,7 @@ def main() -> None:
         rows.append(["predict of one slice, until its row", *_shown(first), causes])
     notes = f"Median of {options.repeats}. Processor seconds of predict are those of the whole command. Imports: a "
     notes += "package's own modules."
-    arguments = "--bundle BUNDLE" if options.bundle else ""
+    arguments = ("--bundle BUNDLE " if options.bundle else "") + f"--repeats {options.repeats}"
     if load := os.getloadavg()[0] if hasattr(os, "getloadavg") else 0:
         notes += f" Load of the machine at the end: {load:.1f}."
     record(
