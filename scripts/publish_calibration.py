@@ -31,7 +31,7 @@ PAGE, FIGURE = DOCS / "calibration.md", DOCS / "images" / "reliability.png"
 INTRODUCTION = f"""\
 # Calibration, sets of classes, verdicts on patients
 
-How far the classifier's probabilities can be taken at their word, with patients apart. Every figure here is of slices
+How well the classifier's probabilities are calibrated, with patients apart. Every figure here is of slices
 whose patient neither the network nor the fit of the calibration saw: each fold is scored by a network trained without
 it, and calibrated with the temperature and the thresholds of the other folds. What ships is fitted on all folds.
 
@@ -140,7 +140,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    caption = "Accuracy of the put together class, on all groups of more than one slice and by class"
+    caption = "Accuracy of the class given to a group, for groups of more than one slice, and by class"
     return Table(caption, ["rule", "accuracy", *names], cells)
 
 
@@ -160,7 +160,7 @@ def heads_table(found: Labelled, temperature: float) -> Table:
     shown = int(np.sum(found.labels != no_tumor))
     caption = (
         f"{len(set(found.groups))} heads with a tumor that no training saw; {shown} of {len(found.labels)} slices show "
-        "it. With 95 % intervals. Heads without a tumor were not at hand: the last column has verdicts on the slices "
+        "it. With 95 % intervals. No heads without a tumor were available: the last column has verdicts on the slices "
         "above and below the tumors alone, which are harder than those of healthy heads"
     )
     columns = ["rule", "right class", "called a tumor", "called a tumor without the slices that show it"]

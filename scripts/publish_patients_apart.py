@@ -37,7 +37,8 @@ monai-brain label-slices kaggle_3m -o HEADS --split segmentation_v2.json
 monai-brain study study.yaml -o STUDY
 monai-brain index nickparvar_224 --split classification_v2.json --all-folds --also HEADS/folds.json -o all.json
 python -m monai.bundle run training --config_file "['configs/train.yaml','configs/networks/mobilenet_v2_t1c.yaml',
-  'configs/final.yaml']" --datalist all.json --train::sampler::slices_per_epoch 5300 --output_dir FINAL ...
+  'configs/final.yaml']" --datalist all.json --train::sampler::slices_per_epoch 4000 --val_interval 10
+  --output_dir FINAL ...
 python scripts/publish_weights.py FINAL BUNDLE
 python scripts/publish_learned.py BUNDLE all.json nickparvar_224
 git show 1f770af:bundles/brain_tumor_classification/models/model.safetensors > BEFORE.safetensors   # until 1f770af

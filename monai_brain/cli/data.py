@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, errors
+from monai_brain.cli.shared import EXIT_FINDINGS, Bundle, Overwrite, app, console, errors
 
 if TYPE_CHECKING:
     from monai_brain.data.grouping import Provenance
@@ -332,9 +332,7 @@ def explore(
         Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that the datalist's paths are relative to.")
     ],
     network: Annotated[str | None, typer.Option(help="Overlay whose preprocessing is shown, such as cnn.")] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
-    ] = None,
+    bundle: Bundle = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:

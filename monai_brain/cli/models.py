@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, errors
+from monai_brain.cli.shared import EXIT_FINDINGS, Bundle, Overwrite, app, console, errors
 
 
 @app.command()
@@ -35,9 +35,7 @@ def pool(
 def study(
     plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist or folds, networks; seeds, options.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
-    ] = None,
+    bundle: Bundle = None,
 ) -> None:
     """Train and evaluate several networks, on one datalist or by cross-validation; skips what is finished."""
     from monai_brain.inference.apply import find_bundle

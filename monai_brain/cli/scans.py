@@ -9,16 +9,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, Overwrite, app, console, existing
+from monai_brain.cli.shared import EXIT_FINDINGS, Bundle, Overwrite, app, console, existing
 
 
 @app.command()
 def predict(
     folder: Annotated[Path, typer.Argument(help="Folder of scans, searched with everything below it.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and overlays.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
-    ] = None,
+    bundle: Bundle = None,
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,

@@ -19,6 +19,10 @@ Overwrite = Annotated[
 ]
 """Of every command that writes."""
 
+Bundle = Annotated[
+    Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
+]
+
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""The command that trains: a thin face of a bundle's training workflow."""
+"""The command that trains: a thin wrapper around a bundle's training workflow."""
 
 import difflib
 import json
@@ -56,7 +56,9 @@ def train(
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Bundle folder; by default the repository's classifier.", rich_help_panel=TRAINING),
+        typer.Option(
+            help="Bundle: a folder or a name; by default the repository's classifier.", rich_help_panel=TRAINING
+        ),
     ] = None,
     output: Annotated[
         Path | None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import Overwrite, app, console, errors
+from monai_brain.cli.shared import Bundle, Overwrite, app, console, errors
 
 
 @app.command()
@@ -14,10 +14,7 @@ def calibrate(
     pooled: Annotated[
         Path | None, typer.Argument(help="Folder of pooled folds, patients apart; see monai-brain pool.")
     ] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="Bundle: a folder or a name; by default the repository's classifier."),
-    ] = None,
+    bundle: Bundle = None,
     weights: Annotated[Path | None, typer.Option(help="A run's folder or a weight file instead.")] = None,
     site: Annotated[
         Path | None,
@@ -60,9 +57,7 @@ def calibrate(
 def stress(
     folder: Annotated[Path, typer.Argument(help="Folder of scans; labels are not needed.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figure, page and stress.json.")],
-    bundle: Annotated[
-        Path | None, typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.")
-    ] = None,
+    bundle: Bundle = None,
     weights: Annotated[
         Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
     ] = None,

@@ -1,4 +1,4 @@
-"""How far probabilities can be taken at their word: temperature, reliability, calibration error, Brier score."""
+"""How well probabilities are calibrated: temperature, reliability, calibration error, Brier score."""
 
 from typing import NamedTuple
 

@@ -1,6 +1,5 @@
 """Predictions with what is true, read from tables: what calibrations are fitted on."""
 
-import csv
 import json
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from monai_brain.evaluation.calibration import scaled
 from monai_brain.evaluation.calibration_file import calibration_of
 from monai_brain.evaluation.cross_fitting import Labelled
+from monai_brain.io.tables import InvalidTable, read_table
 from monai_brain.labels import class_of_folder
 from monai_brain.report.evaluation import FOLD, GROUP
 
@@ -21,10 +21,6 @@ LEAST_CASES = 50
 """Labelled cases of a site, below which temperature and thresholds would mostly follow chance."""
 
 SITE_FOLDS = 5
-
-
-class InvalidTable(ValueError):
-    """A table that no calibration can be fitted on, with the way out."""
 
 
 def read_pooled(folder: Path) -> tuple[Labelled, dict[str, Any]]:
@@ -48,8 +44,8 @@ def read_labelled(folder: Path) -> Labelled:
     Raises:
         InvalidTable: it is none, or was written before there were groups in it.
     """
-    rows = _rows(folder / "predictions.csv")
-    if not rows or not {"reference", GROUP} <= set(rows[0]):
+    rows = read_table(folder / "predictions.csv").rows
+    if not {"reference", GROUP} <= set(rows[0]):
         raise InvalidTable(f"{folder}: its predictions have no groups; evaluate or pool again")
     names = _classes_in(rows[0])
     labels = np.array([names.index(row["reference"]) for row in rows])
@@ -74,7 +70,7 @@ def read_site(
         InvalidTable: fewer than `LEAST_CASES` cases have probabilities and a label; or the classes do not fit.
     """
     manifest = _manifest(predictions.parent)
-    rows = [row for row in _rows(predictions) if row["status"] in ("ok", "abstained")]
+    rows = [row for row in read_table(predictions).rows if row["status"] in ("ok", "abstained")]
     names = tuple(manifest.get("labels", ())) or _classes_in(rows[0] if rows else {})
     classes = [_label_of(row["path"], labels, names) for row in rows]
     known = [(row, own) for row, own in zip(rows, classes, strict=True) if own is not None]
@@ -100,8 +96,8 @@ def read_labels(path: Path) -> dict[str, str]:
     Raises:
         InvalidTable: it has other columns.
     """
-    rows = _rows(path)
-    column = next((name for name in ("label", "reference") if rows and name in rows[0]), None)
+    rows = read_table(path).rows
+    column = next((name for name in ("label", "reference") if name in rows[0]), None)
     if column is None or "path" not in rows[0]:
         raise InvalidTable(f"{path}: expected a CSV with the columns path and label")
     return {row["path"]: row[column] for row in rows}
@@ -125,13 +121,6 @@ def _site_folds(labels: np.ndarray, groups: Sequence[Hashable]) -> np.ndarray:
     for number, (_, own) in enumerate(splits, 1):
         folds[own] = number
     return folds
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise InvalidTable(f"{path}: no such table")
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
