@@ -68,12 +68,17 @@ def test_forward_can_begin_after_any_stage():
 
 
 def test_mirrored_network_says_the_same_of_a_mirror_image():
-    network = MobileNetV2(4, mirrored=True).eval()
+    network = MobileNetV2(4, dropout=0.0, mirrored=True)
     images = torch.randn(2, 3, 64, 64)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    network(images)  # batch norm with the statistics of images: otherwise all logits are close to 0
+    network.eval()
     with torch.no_grad():
         torch.testing.assert_close(network(images), network(images.flip(-1)))
         plain = (network._logits(images) + network._logits(images.flip(-1))) / 2
         torch.testing.assert_close(network(images), plain)
-        assert not torch.equal(network(images), network._logits(images))
+        assert not torch.allclose(network(images), network._logits(images), atol=0.01)
     network.train()
-    assert network(images).shape == (2, 4)
+    assert not torch.allclose(network(images), network(images.flip(-1)), atol=0.01), "training sees the slice alone"
