@@ -188,7 +188,7 @@ def _reason(result: Result) -> str:
     values, code = result.prediction.values, result.prediction.code
     return (
         f"<p>{escape(ABSTENTIONS.get(code, code))}</p><p><code>{escape(code)}</code></p>"
-        "<details><summary>What the network computed all the same</summary>"
+        "<details><summary>What the network computed anyway</summary>"
         f"{_set(result)}{_bars(values)}{_of_volume(result)}</details>"
     )
 

@@ -41,7 +41,7 @@ ENOUGH_HEAD = 0.5
 """Of the largest slice's area: smaller slices of a volume are the crown and the neck, which no class shows in."""
 
 VOLUME_RULE = "mean of the probabilities of the slices whose head is at least half as large as the largest slice's"
-"""How a volume gets its class without a calibration; with one, these slices go by `calibrated.VERDICT_RULE`."""
+"""How a volume gets its class without a calibration; with one, these slices go by `calibration_file.VERDICT_RULE`."""
 
 
 def slices_with_head(volume: np.ndarray) -> list[int]:

@@ -45,7 +45,7 @@ class Sets(NamedTuple):
 
         Args:
             probabilities: calibrated, (K,).
-            of: `calibrated.SLICES` or `calibrated.PATIENTS`.
+            of: `calibration_file.SLICES` or `calibration_file.PATIENTS`.
         """
         names = self.calibration.names(probabilities, self.coverage, of)
         return dict(zip(SET_COLUMNS, (SET_SEPARATOR.join(names), len(names)), strict=True))

@@ -276,7 +276,7 @@ def _optimizer(options: Mapping[str, Any]) -> str:
 def _augmentation(options: Mapping[str, Any]) -> str:
     steps = [step for own in (options.get("augmentation") or {}).values() if isinstance(own, list) for step in own]
     names = [str(step.get("_target_", "")).rpartition(".")[2].removesuffix("d") for step in steps]
-    return f" Augmentation: {', '.join(names)}; how far is in run.json." if names else ""
+    return f" Augmentation: {', '.join(names)}; parameters are in run.json." if names else ""
 
 
 def _phases(options: Mapping[str, Any]) -> list[Mapping[str, Any]]:

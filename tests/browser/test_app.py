@@ -139,7 +139,7 @@ def test_picture_of_no_head_gets_no_class_and_the_reason_in_words(opened, tmp_pa
     assert "No class is given" in words
     assert "does not look like an MR slice of a head" in words
     assert not opened.locator(".mb-bar").first.is_visible()
-    opened.get_by_text("What the network computed all the same").click()
+    opened.get_by_text("What the network computed anyway").click()
     assert opened.locator(".mb-bar").first.is_visible()
     assert opened.locator(".mb-layer").count() == 0
     assert opened.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
