@@ -92,8 +92,8 @@ def _row_of(verdict: Verdict) -> Patient:
     return Patient(
         verdict.patient,
         verdict.cases,
-        verdict.label,
-        float(verdict.probabilities.max()),
+        verdict.label or "no class: most of them were refused",
+        0.0 if verdict.probabilities is None else float(verdict.probabilities.max()),
         verdict.agreement,
         _cell(verdict.set, SET_COLUMNS[0]) if verdict.set else None,
     )
