@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from monai_brain.inference.apply import REPOSITORY_BUNDLES
+from monai_brain.explain.methods import METHODS
+from monai_brain.extensions import registered
 from monai_brain.inference.engines import ENGINES
-from monai_brain.io.read import FORMATS
+from monai_brain.io.formats import titles
 
 PACKAGES = ("monai-brain", "monai", "torch", "pytorch-ignite", "numpy", "nibabel", "pydicom", "itk", "onnxruntime")
 MODULES = {"torch": ("torch",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
