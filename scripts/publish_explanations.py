@@ -38,7 +38,7 @@ by a network that saw no slice of its patient, for the class that it gave. What 
 Made by
 ```
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o VALIDATION --part validation --per-class 15 \\
-  --methods gradcam gradcam++ hirescam --layers features.18 features.17.conv.0 features.14.conv.0
+  --methods gradcam gradcam++ --layers features.18 features.17.conv.0 features.14.conv.0
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST --per-class 60 --methods gradcam gradcam++
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST_5 --per-class 5 --methods occlusion
 python scripts/publish_explanations.py --chosen VALIDATION --tested TEST TEST_5 --note NOTE

@@ -25,7 +25,7 @@ def predict(
     ] = False,
     method: Annotated[
         str | None,
-        typer.Option(help="gradcam, gradcam++ or hirescam; of a classifier also occlusion or attention."),
+        typer.Option(help="gradcam or gradcam++; of a classifier also occlusion or attention."),
     ] = None,
     masks: Annotated[
         bool | None, typer.Option("--masks/--no-masks", help="Segmenter: write a mask per case; by default it does.")

@@ -11,12 +11,12 @@ from monai.metrics import compute_hausdorff_distance
 from monai_brain.evaluation.matching import NamedCases, match_names
 from monai_brain.evaluation.segmentation import Lesions, Overlap, lesions, overlap
 from monai_brain.io.cases import is_clutter
+from monai_brain.io.formats import usual_suffixes
 from monai_brain.io.read import read_any_mask
 from monai_brain.io.record import Image, UnreadableCase
 from monai_brain.io.sequences import check_geometry
 from monai_brain.io.tables import InvalidTable, Table, find_column, need_column, read_table
 
-MASK_ENDINGS = (".nii", ".nii.gz", ".png", ".tif", ".tiff", ".bmp", ".mha", ".mhd", ".nrrd", ".mgz", ".jpg", ".jpeg")
 MASK_COLUMNS = ("mask", "mask_path", "mask_file", "segmentation", "seg", "file", "path")
 ID_COLUMNS = ("id", "case", "case_id", "image", "path", "file", "name", "mask")
 
@@ -85,10 +85,10 @@ def _masks(place: Path, id_column: str | None) -> tuple[NamedCases, list[Path | 
     files = sorted(
         path
         for path in place.rglob("*")
-        if path.name.lower().endswith(MASK_ENDINGS) and path.is_file() and not any(map(is_clutter, path.parts))
+        if path.name.lower().endswith(usual_suffixes()) and path.is_file() and not any(map(is_clutter, path.parts))
     )
     if not files:
-        raise InvalidTable(f"{place}: no mask files; expected {', '.join(MASK_ENDINGS)}")
+        raise InvalidTable(f"{place}: no mask files; expected {', '.join(usual_suffixes())}")
     names = [path.relative_to(place).as_posix() for path in files]
     return NamedCases(place, names, names), list(files), [{} for _ in files]
 

@@ -2,13 +2,14 @@
 
 import contextlib
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import torch
 from monai.visualize import GradCAM
 from monai.visualize.class_activation_maps import ModelWithHooks
 from torch import Tensor, nn
+
+from monai_brain.explain.base import Explainer, scaled_to_own_maximum
 
 
 class NoSuchLayer(ValueError):
@@ -19,25 +20,13 @@ class MaskMismatch(ValueError):
     """A mask of another shape than the network's logits, which would mix the samples of a batch."""
 
 
-class HiResCAM(GradCAM):
-    """Activations times gradients, place by place: only places that raised the score are seen.
-
-    Source: R. Draelos, L. Carin, Use HiResCAM instead of Grad-CAM for faithful explanations, arXiv 2011.08891.
-    """
-
-    def compute_map(self, x: Any, class_idx: Any = None, retain_graph: bool = False, layer_idx: int = -1) -> Tensor:
-        """See MONAI's `GradCAM`."""
-        _, activations, gradients = self.nn_module(x, class_idx=class_idx, retain_graph=retain_graph)
-        return (activations[layer_idx] * gradients[layer_idx]).sum(1, keepdim=True).relu()
-
-
-class GradCAMExplainer:
-    """Maps of where a network found the evidence for a class, or for a mask; a context manager that leaves no hook.
+class GradCAMExplainer(Explainer):
+    """Maps of where a network found the evidence for a class, or for a mask; once closed, no hook is left.
 
     Args:
         network: classifier or segmenter; put into eval mode while it explains.
         layer: dotted name of the convolutional layer to look at, such as `features.11`.
-        variant: `GradCAM`, `HiResCAM`, or MONAI's `GradCAMpp`, which weighs the places of a layer too.
+        variant: MONAI's `GradCAM`, or its `GradCAMpp`, which weighs the places of a layer too.
         segmenter: the network gives logits of pixels; the score is their sum over a mask.
 
     Raises:
@@ -66,16 +55,7 @@ class GradCAMExplainer:
         self._cam = variant(self._hooks, layer, postprocessing=_unchanged)
 
     def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps of a batch.
-
-        Args:
-            images: normalized slices, (N, C, H, W).
-            targets: class index to explain, per sample, (N,); of a segmenter masks, bool, of the shape of its logits,
-                (N, K, H, W).
-
-        Returns:
-            (N, 1, H, W), float32 in [0, 1]; 1 is the strongest evidence of that image, all 0 means none. Where
-            a mask is empty there is nothing to explain, so its map is all 0.
+        """See `Explainer`. Where a mask is empty there is nothing to explain, so its map is all 0.
 
         Raises:
             MaskMismatch: the masks have another shape than the logits.
@@ -87,14 +67,6 @@ class GradCAMExplainer:
         self._hooks.gradients.clear()
         self._hooks.score = None
         return scaled_to_own_maximum(maps.detach().float())
-
-    def __enter__(self) -> "GradCAMExplainer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Take the hooks off the network."""
@@ -138,13 +110,6 @@ def _unmirrored(network: Any) -> Iterator[None]:
     finally:
         if mirrored:
             network.mirrored = True
-
-
-def scaled_to_own_maximum(maps: Tensor) -> Tensor:
-    """Each (1, H, W) map of a batch divided by its own maximum; negative values are no evidence and become 0."""
-    maps = maps.clamp(min=0)
-    highest = maps.flatten(1).amax(dim=1).clamp(min=torch.finfo(maps.dtype).tiny)
-    return maps / highest[:, None, None, None]
 
 
 class _PerSampleHooks(ModelWithHooks):

@@ -1,23 +1,18 @@
-"""Every way to explain a network, under one verb: images and what is asked of them in, maps out."""
+"""Every way to explain a network: one entry each."""
 
-from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from monai.utils import convert_to_tensor
-from monai.visualize import GradCAM, GradCAMpp, OcclusionSensitivity
+from monai.visualize import GradCAMpp, OcclusionSensitivity
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from monai_brain.explain.cam import GradCAMExplainer, HiResCAM, scaled_to_own_maximum
-
-METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion", "attention")
-
-MASK_METHODS = ("gradcam", "gradcam++", "hirescam")
-"""Those that explain a segmenter's mask too."""
-
-VARIANTS = {"gradcam": GradCAM, "gradcam++": GradCAMpp, "hirescam": HiResCAM}
+from monai_brain.explain.base import Explainer, scaled_to_own_maximum
+from monai_brain.explain.cam import GradCAMExplainer
+from monai_brain.extensions import Registry
 
 OCCLUDED_SHARE = 0.2
 """Of the image's side: what is covered at once, about a tumor's width."""
@@ -30,73 +25,17 @@ class UnknownMethod(ValueError):
     """A method that is not offered, or that the network cannot be explained by."""
 
 
-class Explainer(ABC):
-    """A context manager that leaves the network as it was."""
+class Method(NamedTuple):
+    """How a way to explain networks is called, and how it is begun."""
 
-    @abstractmethod
-    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
-        """Maps of a batch.
-
-        Args:
-            images: normalized slices, (N, C, H, W).
-            targets: class index to explain, per sample, (N,); of a segmenter masks, bool, of the shape of its logits,
-                (N, K, H, W): those that it found, or others.
-
-        Returns:
-            (N, 1, H, W), float32 in [0, 1]; 1 is the strongest evidence of that image, all 0 means none.
-        """
-
-    def close(self) -> None:  # noqa: B027
-        """Take everything off the network that was put on it."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-def make_explainer(method: str, network: nn.Module, layer: str | None = None, *, segmenter: bool = False) -> Explainer:
-    """An explainer of a classifier, or of a segmenter.
-
-    Args:
-        method: of `METHODS`, of a segmenter of `MASK_METHODS`.
-        network: of 2D slices.
-        layer: that all but occlusion and attention look at.
-        segmenter: masks are explained, not classes.
-
-    Raises:
-        UnknownMethod: there is no such method, or the network has no layer or no attention map for it.
-        NoSuchLayer: see `explain.cam`.
-    """
-    if method not in METHODS:
-        raise UnknownMethod(f"method {method!r} is none of {', '.join(METHODS)}")
-    if segmenter and method not in MASK_METHODS:
-        raise UnknownMethod(f"{method} explains classes only; of a segmenter's mask try {' or '.join(MASK_METHODS)}")
-    if method == "occlusion":
-        return Occlusion(network)
-    if method == "attention":
-        return AttentionMap(network)
-    if layer is None:
-        raise UnknownMethod(f"{method} needs a convolution to look at, and none is named; try occlusion")
-    return CAM(network, layer, VARIANTS[method], segmenter=segmenter)
-
-
-class CAM(Explainer):
-    """Grad-CAM, Grad-CAM++ or HiResCAM; see `explain.cam`."""
-
-    def __init__(self, network: nn.Module, layer: str, variant: type[GradCAM], segmenter: bool = False) -> None:
-        self.maps = GradCAMExplainer(network, layer, variant, segmenter)
-
-    def __call__(self, images: Tensor, targets: Tensor) -> Tensor:
-        """See `Explainer`."""
-        return self.maps(images, targets)
-
-    def close(self) -> None:
-        """See `Explainer`."""
-        self.maps.close()
+    title: str
+    """For people."""
+    make: Callable[..., Explainer]
+    """An explainer of a network; one that looks at a layer takes its name as well, and the keyword `segmenter`."""
+    needs_layer: bool = False
+    """Whether it looks at a layer."""
+    of_masks: bool = False
+    """Whether it explains a segmenter's masks too."""
 
 
 class Occlusion(Explainer):
@@ -142,3 +81,48 @@ class AttentionMap(Explainer):
             _, attention = self.network.eval().with_attention(images)  # type: ignore[operator]
             self.network.train(was_training)
         return F.interpolate(attention.float(), size=images.shape[-2:], mode="bilinear", align_corners=False)
+
+
+GradCAMPlusPlus = partial(GradCAMExplainer, variant=GradCAMpp)
+
+METHODS = Registry(
+    "explanations",
+    Method,
+    {
+        "gradcam": Method("Grad-CAM", GradCAMExplainer, needs_layer=True, of_masks=True),
+        "gradcam++": Method("Grad-CAM++", GradCAMPlusPlus, needs_layer=True, of_masks=True),
+        "occlusion": Method("Occlusion", Occlusion),
+        "attention": Method("Attention", AttentionMap),
+    },
+)
+"""What `method` may name."""
+
+
+def make_explainer(method: str, network: nn.Module, layer: str | None = None, *, segmenter: bool = False) -> Explainer:
+    """An explainer of a classifier, or of a segmenter.
+
+    Args:
+        method: of `METHODS`, of a segmenter of `mask_methods()`.
+        network: of 2D slices.
+        layer: that methods look at which need one.
+        segmenter: masks are explained, not classes.
+
+    Raises:
+        UnknownMethod: there is no such method, or the network has no layer or no attention map for it.
+        NoSuchLayer: see `explain.cam`.
+    """
+    if method not in METHODS:
+        raise UnknownMethod(f"method {method!r} is none of {', '.join(METHODS)}")
+    chosen = METHODS[method]
+    if segmenter and not chosen.of_masks:
+        raise UnknownMethod(f"{method} explains classes only; of a segmenter's mask try {' or '.join(mask_methods())}")
+    if not chosen.needs_layer:
+        return chosen.make(network)
+    if layer is None:
+        raise UnknownMethod(f"{method} needs a convolution to look at, and none is named; try occlusion")
+    return chosen.make(network, layer, segmenter=segmenter)
+
+
+def mask_methods() -> list[str]:
+    """Those of `METHODS` that explain a segmenter's masks."""
+    return [name for name, own in METHODS.items() if own.of_masks]

@@ -1,23 +1,21 @@
 """What is installed here: bundles, engines, formats, versions."""
 
-import importlib.util
 import json
 import platform
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from monai_brain.explain.methods import METHODS
 from monai_brain.inference.apply import REPOSITORY_BUNDLES
 from monai_brain.inference.engines import ENGINES
-from monai_brain.io.read import FORMATS
+from monai_brain.io.formats import titles
 
 PACKAGES = ("monai-brain", "monai", "torch", "pytorch-ignite", "numpy", "nibabel", "pydicom", "itk", "onnxruntime")
-MODULES = {"torch": ("torch",), "onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("openvino", "nncf")}
-"""What an engine needs, by the names that are imported."""
 
 
 def describe_installation(bundles: Path = REPOSITORY_BUNDLES) -> dict[str, Any]:
-    """Bundles, engines, formats and versions, as JSON values.
+    """Bundles, engines, formats, explanations and versions, as JSON values.
 
     Args:
         bundles: folder of bundles.
@@ -26,7 +24,8 @@ def describe_installation(bundles: Path = REPOSITORY_BUNDLES) -> dict[str, Any]:
     return {
         "bundles": [_bundle(path.parents[1]) for path in sorted(bundles.glob("*/configs/metadata.json"))],
         "engines": {name: _engine(name) for name in ENGINES},
-        "formats": list(FORMATS),
+        "formats": titles(),
+        "explanations": list(METHODS),
         "devices": usable_devices(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "note": "Research use only; not a medical device.",
@@ -53,8 +52,9 @@ def _bundle(folder: Path) -> dict[str, Any]:
 
 
 def _engine(name: str) -> dict[str, Any]:
-    missing = [module for module in MODULES[name] if importlib.util.find_spec(module) is None]
-    return {"precisions": list(ENGINES[name].precisions), "available": not missing, "missing": missing}
+    engine = ENGINES[name]
+    missing = [package for package in engine.packages if _version(package) is None]
+    return {"precisions": list(engine.precisions), "available": not missing, "missing": missing}
 
 
 def _version(package: str) -> str | None:

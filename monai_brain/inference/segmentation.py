@@ -82,7 +82,7 @@ class Segmentation(Task):
             that shows most of it.
         explain: in that picture also where the evidence for the tumor was, and how far that can be trusted. Without a
             tumor there is nothing to explain.
-        method: of `explain.methods.MASK_METHODS`.
+        method: of `explain.methods.mask_methods()`.
         cam_layer: layer that Grad-CAM looks at.
     """
 

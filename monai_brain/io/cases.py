@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from monai_brain.io.archive import unpack
 from monai_brain.io.dicom import read_header
+from monai_brain.io.formats import usual_suffixes
 from monai_brain.io.paired_files import joined
 from monai_brain.io.record import Case, Skipped, UnreadableCase
 from monai_brain.io.sequences import gather, read_table
@@ -53,20 +54,8 @@ SIDECAR_SUFFIXES = frozenset(
 """Notes, tables and reports. Everything else is opened and judged by its content."""
 
 
-OTHER_SUFFIXES = (
-    *(".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".jp2", ".j2k", ".nii", ".gz", ".mgz", ".mgh"),
-    *(".zip", ".nrrd", ".nhdr", ".mha", ".mhd"),
-)
-"""Names whose files are not opened to look for a DICOM series; reading looks at the content all the same."""
-
-IMAGE_SUFFIXES = (*OTHER_SUFFIXES, ".dcm")
-"""Names of folders that somebody may take for an image."""
-
-VOLUME_SUFFIXES = (
-    *(".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgh", ".mgz", ".mgh.gz"),
-    *(".hdr", ".hdr.gz"),
-)
-"""Names that announce a volume; what a file is, its content decides."""
+ARCHIVE_SUFFIXES = (".zip", ".gz")
+"""Names of what may hold an image and is none."""
 
 
 DEEPEST_FOLDER = 64
@@ -169,7 +158,7 @@ def _walk(
         closed = {*litter, *links} - set(followed)
         folder_names[:] = sorted(set(folder_names) - closed) if recursive else []
         entries: list[Case | Skipped] = []
-        itself = [here] if here != top and here.name.lower().endswith(IMAGE_SUFFIXES) else []
+        itself = [here] if here != top and here.name.lower().endswith((*_not_dicom(), ".dcm")) else []
         names = sorted(file_names + [name for name in links if name not in followed and recursive])
         for path in (*itself, *(here / name for name in names)):
             identity = path.relative_to(top).as_posix()
@@ -232,12 +221,18 @@ def _with_shared_series(entries: list[Case | Skipped]) -> Iterator[Case | Skippe
         yield entry
 
 
+def _not_dicom() -> tuple[str, ...]:
+    """Names whose files are not opened to look for a DICOM series; reading looks at the content all the same."""
+    return (*usual_suffixes(), *ARCHIVE_SUFFIXES)
+
+
 def _may_be_dicom(case: Case) -> bool:
-    return len(case.files) == 1 and not case.files[0].name.lower().endswith(OTHER_SUFFIXES)
+    return len(case.files) == 1 and not case.files[0].name.lower().endswith(_not_dicom())
 
 
 def _case(identity: str, path: Path) -> Case:
-    return Case(identity, (path,), "volume" if path.name.lower().endswith(VOLUME_SUFFIXES) else "slice")
+    is_volume = path.name.lower().endswith(usual_suffixes(volumes_only=True))
+    return Case(identity, (path,), "volume" if is_volume else "slice")
 
 
 def _reason_to_skip(path: Path, real_top: Path, follow: bool = False) -> str | None:

@@ -47,13 +47,12 @@ MOST_MEMBERS = 100_000
 """Parts of a gzip file; bgzip makes one for every 64 KB, nobody makes empty ones."""
 
 
-def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Image:
+def read_nifti(content: bytes, limits: Limits) -> Image:
     """Decode a NIfTI-1 or NIfTI-2 file, compressed or not.
 
     Args:
         content: the file.
         limits: sizes beyond which it is refused, before memory is taken.
-        named_gz: its name ends in `.gz`, so it must be compressed.
 
     Returns:
         A volume: pixels (1, D, H, W) float32, D along the slices, turned as `PLANES` says; `source` for the way back.
@@ -64,19 +63,17 @@ def read_nifti(content: bytes, limits: Limits, *, named_gz: bool = False) -> Ima
     """
     if content.startswith(GZIP):
         content = decompressed(content, limits)
-    elif named_gz:
-        raise UnreadableCase("damaged", "is named .gz and is not compressed; was it renamed?")
     kind, header = _header(content)
     return _volume(header, content, limits, lambda: kind.from_bytes(content))
 
 
-def read_pair(content: bytes, voxels: bytes, limits: Limits) -> Image:
+def read_pair(content: bytes, limits: Limits, voxels: bytes | None = None) -> Image:
     """Decode a pair of files, NIfTI or Analyze, compressed or not.
 
     Args:
         content: of the header.
-        voxels: of the other file.
         limits: as `read_nifti`.
+        voxels: of the other file.
 
     Returns:
         As `read_nifti`. Analyze says how far voxels lie apart, and not where left and right are (warning
@@ -86,7 +83,7 @@ def read_pair(content: bytes, voxels: bytes, limits: Limits) -> Image:
     Raises:
         UnreadableCase: as `read_nifti`.
     """
-    content, voxels = (decompressed(own, limits) if own.startswith(GZIP) else own for own in (content, voxels))
+    content, voxels = (decompressed(own, limits) if own.startswith(GZIP) else own for own in (content, voxels or b""))
     kind = next((own for magic, (own, at) in PAIRS.items() if content[at : at + len(magic)] == magic), None)
     header = _parsed_header(kind or nib.AnalyzeImage, content)
 

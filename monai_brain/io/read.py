@@ -6,12 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from monai_brain.io import images
 from monai_brain.io.archive import check_archive
-from monai_brain.io.dicom import NO_FILE_META, is_bare, is_dicom, read_dicom
-from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
-from monai_brain.io.mgh import is_mgh, read_mgh
-from monai_brain.io.nifti import is_nifti, is_pair_header, read_nifti, read_pair
+from monai_brain.io.dicom import NO_FILE_META, is_bare, read_dicom
+from monai_brain.io.formats import FORMATS, Format, format_of, titles
+from monai_brain.io.nifti import GZIP
 from monai_brain.io.paired_files import part_of
 from monai_brain.io.record import DEFAULT_LIMITS, Case, Image, Limits, UnreadableCase
 from monai_brain.io.sequences import check_geometry, stacked
@@ -21,7 +19,6 @@ __all__ = [
     "Image",
     "Limits",
     "UnreadableCase",
-    "format_of",
     "read_any_mask",
     "read_bytes",
     "read_case",
@@ -29,64 +26,6 @@ __all__ = [
     "read_mask",
     "read_volume_mask",
 ]
-
-SIGNATURES = (
-    (b"\xff\xd8\xff", "jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png"),
-    (b"BM", "bmp"),
-    (b"II*\x00", "tiff"),
-    (b"MM\x00*", "tiff"),
-    (b"II+\x00", "tiff"),
-    (b"MM\x00+", "tiff"),
-    (b"GIF8", "gif"),
-    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "jpeg2000"),
-    (b"\xff\x4f\xff\x51", "jpeg2000"),
-    (b"MATLAB 5.0 MAT-file", "MATLAB (version 5)"),
-    (b"MATLAB 7.3 MAT-file", "MATLAB (version 7.3)"),
-    (b"\x89HDF\r\n\x1a\n", "HDF5"),
-    (b"\x93NUMPY", "NumPy"),
-    (b"BZh", "bzip2"),
-    (b"# === DATA DESCRIPTION FILE", "PAR/REC"),
-    (b"%!PS", "eps"),
-    (b"%PDF", "pdf"),
-    (b"PK\x03\x04", "zip"),
-    (b"\x1f\x8b", "gzip"),
-)
-"""First bytes of what people have in such folders; only `READERS` are decoded, the rest is named in the refusal."""
-
-READERS = {
-    "jpeg": images.read_jpeg,
-    "png": images.read_png,
-    "bmp": images.read_bmp,
-    "tiff": images.read_tiff,
-    "webp": images.read_webp,
-    "jpeg2000": images.read_jpeg2000,
-}
-
-FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WebP", "JPEG 2000", "NIfTI", "Analyze", "MGH/MGZ", "NRRD", "MHA", "DICOM")
-"""What is read, for people."""
-
-USUAL_SUFFIXES = {
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "png": (".png",),
-    "bmp": (".bmp", ".dib"),
-    "tiff": (".tif", ".tiff"),
-    "nifti": (".nii", ".nii.gz"),
-    "dicom": ("",),
-    "pair": (".hdr", ".hdr.gz"),
-    "nrrd": (".nrrd", ".nhdr"),
-    "meta": (".mha", ".mhd"),
-    "webp": (".webp",),
-    "jpeg2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
-    "mgh": (".mgh", ".mgz", ".mgh.gz"),
-}
-
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"avif")
-"""What stands behind `ftyp` in files of phones and browsers."""
-
-HEADERS = ("pair", "nrrd", "meta")
-"""Formats whose voxels may lie in another file."""
-
 
 MOST_LABELS = {"slice": 16, "volume": 64}
 """Different values up to which an image is taken for a label map; heads have hundreds, slices of 8 bits some 200, but
@@ -158,47 +97,43 @@ def _read_volume(path: Path, limits: Limits) -> Image:
 
 def _read_file(path: Path, limits: Limits, constant: bool = False, others: Sequence[Path] = ()) -> Image:
     content = read_bytes(path, limits)
-    found = format_of(content)
-    if others and found not in HEADERS:
+    name = format_of(content)
+    found = FORMATS.get(name or "")
+    if others and not (found and found.voxels_apart):
         return _read_series((path, *others), limits)
-    part = part_of(path, content, others) if found in HEADERS else None
-    voxels = None if part is None else read_bytes(part, limits)
     if found is None:
-        found = _voxels_of_pair(path)
-    if found is None and is_bare(content):
-        raise UnreadableCase("no_file_meta", NO_FILE_META)
-    if found is None:
-        raise UnreadableCase("not_an_image", "the content is no known image format")
-    if found == "mgh":
-        image = read_mgh(content, limits)
-        _check_sides(image.pixels, limits)
-    elif found == "nifti":
-        image = read_nifti(content, limits, named_gz=path.suffix.lower() == ".gz")
-        _check_sides(image.pixels, limits)
-    elif found == "dicom":
-        image = read_dicom([content], limits)
-        _check_sides(image.pixels, limits)
-    elif found == "pair":
-        image = read_pair(content, voxels or b"", limits)
-        _check_sides(image.pixels, limits)
-    elif found in ("nrrd", "meta"):
-        image = read_itk(content, limits, voxels)
-        _check_sides(image.pixels, limits)
-    elif found in READERS:
-        image = READERS[found](content, limits)
-    else:
-        if found == "zip":
-            check_archive(path)
-        raise UnreadableCase(
-            "unsupported_format",
-            f"the content is {found}; convert it to {', '.join(FORMATS[:-1])} or {FORMATS[-1]}",
-        )
+        raise _refusal(path, content, name)
+    image = _decoded(found, path, content, limits, others)
+    _check_sides(image.pixels, limits)
     if not constant:
         _check_signal(image.pixels)
         image = _noted(image)
-    if not path.name.lower().endswith(USUAL_SUFFIXES[found]):
-        image = image._replace(warnings=(*image.warnings, f"{found}_by_content"))
+    if not path.name.lower().endswith(found.suffixes):
+        image = image._replace(warnings=(*image.warnings, f"{name}_by_content"))
     return image
+
+
+def _decoded(found: Format, path: Path, content: bytes, limits: Limits, others: Sequence[Path]) -> Image:
+    may_be_packed = any(own.endswith(".gz") for own in found.suffixes)
+    if may_be_packed and path.suffix.lower() == ".gz" and not content.startswith(GZIP):
+        raise UnreadableCase("damaged", "is named .gz and is not compressed; was it renamed?")
+    if not found.voxels_apart:
+        return found.read(content, limits)
+    part = part_of(path, content, others)
+    return found.read(content, limits, None if part is None else read_bytes(part, limits))
+
+
+def _refusal(path: Path, content: bytes, name: str | None) -> UnreadableCase:
+    """Why a file of no format that is read cannot be."""
+    name = name or _voxels_of_pair(path)
+    if name is None and is_bare(content):
+        return UnreadableCase("no_file_meta", NO_FILE_META)
+    if name is None:
+        return UnreadableCase("not_an_image", "the content is no known image format")
+    if name == "zip":
+        check_archive(path)
+    *most, last = titles()
+    return UnreadableCase("unsupported_format", f"the content is {name}; convert it to {', '.join(most)} or {last}")
 
 
 def _voxels_of_pair(path: Path) -> str | None:
@@ -284,32 +219,6 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     if not len(content) == before.st_size == after.st_size or before.st_mtime_ns != after.st_mtime_ns:
         raise UnreadableCase("changed", "the file changed while it was read; is it still being copied?")
     return content
-
-
-def format_of(content: bytes) -> str | None:
-    """Name of the format that the first bytes show, or None."""
-    if is_dicom(content):
-        return "dicom"
-    if is_nifti(content):
-        return "nifti"
-    if is_pair_header(content):
-        return "pair"
-    if is_nrrd(content):
-        return "nrrd"
-    if is_meta(content):
-        return "meta"
-    if is_mgh(content):
-        return "mgh"
-    for signature, name in SIGNATURES:
-        if content.startswith(signature):
-            return name
-    if content[:4] == b"RIFF" and content[8:12] == b"WEBP":
-        return "webp"
-    if content[4:8] == b"ftyp" and content[8:12] in HEIF_BRANDS:
-        return "HEIC or AVIF"
-    if b"<svg" in content[:1024]:
-        return "svg"
-    return None
 
 
 def _check_sides(volume: np.ndarray, limits: Limits) -> None:

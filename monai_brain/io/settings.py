@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_brain import workflow
+from monai_brain.extensions import registered
 from monai_brain.io.weights import find_weights, read_settings
 from monai_brain.io.write import sha256_of, write_json
 from monai_brain.labels import CLASS_NAMES, InvalidClasses, check_class_names
@@ -64,7 +65,8 @@ ALLOWED_TARGET = re.compile(
     rf"|monai\.networks\.nets\.({'|'.join(MONAI_NETWORKS)}|resnet(10|18|34|50|101|152))"
     r"|torch\.nn\.[A-Z]\w*"
 )
-"""Classes that a recorded `_target_` may name: no attribute chains, which would reach other modules' functions."""
+"""Classes that a recorded `_target_` may name, beside those that installed packages register: no attribute chains,
+which would reach other modules' functions."""
 
 
 logger = logging.getLogger(__name__)
@@ -160,11 +162,12 @@ def check(value: Any, where: str) -> None:
     """
     if isinstance(value, dict):
         target = value.get("_target_")
-        if target is not None and not (isinstance(target, str) and ALLOWED_TARGET.fullmatch(target)):
+        if target is not None and not (isinstance(target, str) and _is_allowed(target)):
             raise UnsafeSettings(
                 f"{where}: _target_ {target!r} may not be handed on with weights; use a class of "
-                f"monai_brain.networks, monai_brain.transforms or torch.nn, or one of {', '.join(MONAI_TRANSFORMS)}, "
-                f"{', '.join(MONAI_NETWORKS)}, resnet10 to resnet152"
+                f"monai_brain.networks, monai_brain.transforms or torch.nn, one of {', '.join(MONAI_TRANSFORMS)}, "
+                f"{', '.join(MONAI_NETWORKS)}, resnet10 to resnet152, or a class that an installed package registers "
+                "(docs/extending.md)"
             )
         for key, inner in value.items():
             reserved = key.startswith("_") and key.endswith("_") and key != "_target_"
@@ -176,6 +179,11 @@ def check(value: Any, where: str) -> None:
             check(inner, f"{where}::{index}")
     elif isinstance(value, str) and value.startswith(("$", "@", "%")):
         raise UnsafeSettings(f"{where}: {value[:40]!r} is an expression; recorded settings are plain data")
+
+
+def _is_allowed(target: str) -> bool:
+    others = (entry for kind in ("networks", "transforms") for entry in registered(kind).values())
+    return bool(ALLOWED_TARGET.fullmatch(target)) or target in {f"{own.module}.{own.attr}" for own in others}
 
 
 def adopt(place: str | Path, *, as_chosen: bool = True) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_brain.evaluation.intervals import quartiles
+from monai_brain.explain.methods import METHODS
 from monai_brain.explain.trust import LEAST_INSIDE
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES
@@ -18,13 +19,7 @@ FIGURES = {
     "random_drop": "drop without the same region elsewhere",
 }
 
-METHOD_NAMES = {
-    "gradcam": "Grad-CAM",
-    "gradcam++": "Grad-CAM++",
-    "hirescam": "HiResCAM",
-    "occlusion": "Occlusion",
-    "attention": "Attention",
-}
+METHOD_NAMES = {name: method.title for name, method in METHODS.items()}
 
 SHOWN = 2
 """Slices of each class with the most, and with the least, of what is shown."""

@@ -29,7 +29,7 @@ from monai_brain.transforms.spatial import to_size_before
 DRAWN_AT = 512
 """Side of the slices that the outlines were drawn on, in pixels."""
 
-METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion")
+METHODS = ("gradcam", "gradcam++", "occlusion")
 
 BATCH = 32
 

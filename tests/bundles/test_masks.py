@@ -332,7 +332,7 @@ EVIDENCE = {"evidence_in_head": 1.0, "evidence_at_border": 0.0, "evidence_in_mas
 """Of `Bright`, which goes by nothing but the bright box in the middle of the head."""
 
 
-@pytest.mark.parametrize("method", ["gradcam", "gradcam++", "hirescam"])
+@pytest.mark.parametrize("method", ["gradcam", "gradcam++"])
 def test_mask_is_explained_by_what_the_network_went_by(weights, tmp_path, method):
     save(head(), tmp_path / "scans" / "head.nii.gz")
     without_tumor = head()

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from monai_brain.explain.cam import MaskMismatch
-from monai_brain.explain.methods import MASK_METHODS, UnknownMethod, make_explainer
+from monai_brain.explain.methods import UnknownMethod, make_explainer, mask_methods
 from monai_brain.networks.unet_vgg16 import UNetVGG16
 from tests.explain.test_cam import CornerSeeker
 
@@ -48,7 +48,7 @@ def images():
     return torch.randn(8, 3, 48, 48, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("method", MASK_METHODS)
+@pytest.mark.parametrize("method", mask_methods())
 def test_evidence_is_hot_where_it_is_and_not_where_the_mask_is(method):
     network, images = BesideBright(), two_spots()
     with make_explainer(method, network, "features", segmenter=True) as explain:
@@ -59,7 +59,7 @@ def test_evidence_is_hot_where_it_is_and_not_where_the_mask_is(method):
         assert own[:, 12:16].max() == 0, "the mask itself"
 
 
-@pytest.mark.parametrize("method", MASK_METHODS)
+@pytest.mark.parametrize("method", mask_methods())
 def test_eight_at_once_equal_eight_single_ones(network, images, method):
     with make_explainer(method, network, "features.29", segmenter=True) as explain:
         masks = network(images) > 0
@@ -78,7 +78,7 @@ def test_mask_decides_the_map(network, images):
     assert (one - other).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("method", MASK_METHODS)
+@pytest.mark.parametrize("method", mask_methods())
 def test_empty_mask_has_an_empty_map_beside_one_that_has_none(network, images, method):
     masks = network(images[:2]) > 0
     masks[0] = False
@@ -88,7 +88,7 @@ def test_empty_mask_has_an_empty_map_beside_one_that_has_none(network, images, m
     assert heat[1].max() == 1
 
 
-@pytest.mark.parametrize("method", MASK_METHODS)
+@pytest.mark.parametrize("method", mask_methods())
 def test_frozen_network_is_explained_the_same_under_no_grad_and_left_as_it_was(network, images, method):
     masks = network(images[:2]) > 0
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

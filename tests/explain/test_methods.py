@@ -8,7 +8,7 @@ from monai_brain.networks.cnn import CNN
 from monai_brain.networks.refinement import RefinedVGG
 from tests.explain.test_cam import CornerSeeker
 
-BY_CLASS = ("gradcam", "gradcam++", "hirescam", "occlusion")
+BY_CLASS = ("gradcam", "gradcam++", "occlusion")
 
 
 def bright(*corners):

@@ -135,7 +135,7 @@ def test_archive_that_unpacks_to_too_much_is_not_unpacked(scans, tmp_path):
 
 
 def test_every_way_to_explain_is_offered_by_the_classifier_and_none_by_the_segmenter(classifier, segmenter):
-    assert classifier.methods == ("gradcam", "gradcam++", "hirescam", "occlusion")
+    assert classifier.methods == ("gradcam", "gradcam++", "occlusion")
     assert segmenter.methods == ()
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import inv_ornt_aff
 
+from monai_brain.io import find_cases, read_case
 from monai_brain.io.nifti import is_nifti, read_nifti, write_mask
 from monai_brain.io.orient import in_source_orientation
 from monai_brain.io.record import DEFAULT_LIMITS, UnreadableCase
@@ -67,9 +68,9 @@ def holding(value):
     return packed(np.where(head() == 7, value, head()), straight())
 
 
-def refusal(content, **options):
+def refusal(content):
     with pytest.raises(UnreadableCase) as caught:
-        read_nifti(content, DEFAULT_LIMITS, **options)
+        read_nifti(content, DEFAULT_LIMITS)
     return caught.value.code
 
 
@@ -280,8 +281,11 @@ def test_many_members_are_one_file_and_endless_ones_are_refused():
 
 
 @pytest.mark.bad_input(50)
-def test_renamed_uncompressed_file_is_refused():
-    assert refusal(packed(head(), straight(), compress=False), named_gz=True) == "damaged"
+def test_renamed_uncompressed_file_is_refused(tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(packed(head(), straight(), compress=False))
+    with pytest.raises(UnreadableCase, match="renamed") as caught:
+        read_case(next(iter(find_cases(tmp_path))))
+    assert caught.value.code == "damaged"
 
 
 @pytest.mark.bad_input(46)

@@ -1,5 +1,6 @@
 """What runs a trained network: torch, ONNX Runtime or OpenVINO; all share one verb."""
 
+from monai_brain.extensions import Registry
 from monai_brain.inference.engines.auto import AutoEngine
 from monai_brain.inference.engines.base import Engine, EngineDisagrees, UnknownEngine
 from monai_brain.inference.engines.onnx_engine import OnnxEngine
@@ -8,8 +9,9 @@ from monai_brain.inference.engines.torch_engine import TorchEngine
 
 __all__ = ["ENGINES", "AutoEngine", "Engine", "EngineDisagrees", "UnknownEngine", "make_engine"]
 
-ENGINES: dict[str, type[Engine]] = {"torch": TorchEngine, "onnx": OnnxEngine, "openvino": OpenVinoEngine}
-
+ENGINES: Registry[type[Engine]] = Registry(
+    "engines", Engine, {"torch": TorchEngine, "onnx": OnnxEngine, "openvino": OpenVinoEngine}
+)
 
 AUTO = "auto"
 
