@@ -11,43 +11,13 @@ from monai_brain.data.demo.writing import DEMO_PREFIX
 from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
-from monai_brain.labels import SET_SEPARATOR, colors_of, either
+from monai_brain.labels import SET_SEPARATOR, colors_of, either, in_words
 from monai_brain.report.explanations import METHOD_NAMES
-from monai_brain.report.reasons import ABSTENTIONS
+from monai_brain.report.reasons import reason
 
 NOTICE = "Research use only; not a medical device."
 
 SYNTHETIC = "A synthetic picture, rendered by MONAI Brain: the network was not made for these, and may be wrong."
-
-READABLE = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
-"""Class names for people, where they differ."""
-
-WARNINGS = {
-    "evidence_outside_head": "Most of the heat lies outside the head: distrust this picture, not the class.",
-    "evidence_empty": "The explanation shows nothing: do not read anything into it.",
-    "sequence_not_trained": "The network has not learned from this sequence: the outline means nothing.",
-    "learned_slice": "The network learned from this slice or its mirror image: it may remember the answer.",
-    "volume_experimental": "The class of a volume is experimental: no labelled volumes were there to train on.",
-    "one_sequence_replicated": "There is one sequence only; the network was trained on three.",
-    "missing_sequence_replaced": "A sequence is missing and was replaced by FLAIR.",
-    "spacing_unknown": "The file does not say how large a pixel is, so there are pixels and no size.",
-    "single_slice": "The volume has one slice only.",
-    "no_affine": "The file does not say how it lies in space.",
-    "exif_orientation_applied": "The picture was turned as the file asks.",
-    "alpha_flattened": "What was transparent became black.",
-    "palette_converted": "Colors of a palette were converted.",
-    "one_bit": "The picture has two gray values only.",
-    "range_unknown": "The file does not say what is black and what is white; its own darkest and brightest values are.",
-    "in_color": "The picture is in color, which no MR slice is: the result means nothing.",
-    "bright_border": "The picture has no dark background: it may be no MR slice of a head, or be inverted.",
-    "few_values": "The picture has a few values only, as masks and label maps do.",
-    "mosaic_possible": "The file may be a sheet of tiles (Siemens mosaic), which is no slice.",
-    "window_ignored": "The file's window does not fit its picture and was not used.",
-    "negative_slope": "The file turns its gray values around: compare the picture with your viewer's.",
-    "left_right_unknown": "The format does not say where left and right are.",
-    "series_in_two_folders": "Files of this series lie in another folder too: it may not be whole.",
-}
-"""What the codes of a result mean; others are shown as they are."""
 
 WAYS_OUT = {
     "empty_file": "Export the image again.",
@@ -104,12 +74,12 @@ def refused(name: str, code: str, message: str) -> str:
 def answer(result: Result) -> str:
     """Class or size, bars, and warnings."""
     prediction = result.prediction
-    title = readable(prediction.label)
+    title = in_words(prediction.label)
     if prediction.status == ABSTAINED:
         title, body = "No class is given", _reason(result)
     elif result.inputs:
         title = _title(result)
-        figure = f'<p class="mb-figure">{prediction.certainty:.1%}</p>' if title == readable(prediction.label) else ""
+        figure = f'<p class="mb-figure">{prediction.certainty:.1%}</p>' if title == in_words(prediction.label) else ""
         body = f"{figure}{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
     else:
         body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
@@ -151,7 +121,7 @@ def caption_of(result: Result, method: str | None) -> str:
     if result.prediction.status == ABSTAINED:
         return ""
     if result.inputs:
-        return f"{METHOD_NAMES[method or 'gradcam']} for {readable(result.prediction.label)}"
+        return f"{METHOD_NAMES[method or 'gradcam']} for {in_words(result.prediction.label)}"
     return "Tumor mask" if result.prediction.label == "tumor" else "No tumor was found"
 
 
@@ -178,16 +148,11 @@ def examples(shown: Sequence[tuple[str, np.ndarray]]) -> str:
     )
 
 
-def readable(label: str) -> str:
-    """A class's name for people."""
-    return READABLE.get(label, label)
-
-
 def _reason(result: Result) -> str:
     """Why there is no class; what the network computed is there for who opens it."""
     values, code = result.prediction.values, result.prediction.code
     return (
-        f"<p>{escape(ABSTENTIONS.get(code, code))}</p><p><code>{escape(code)}</code></p>"
+        f"<p>{escape(reason(code))}</p><p><code>{escape(code)}</code></p>"
         "<details><summary>What the network computed anyway</summary>"
         f"{_set(result)}{_bars(values)}{_of_volume(result)}</details>"
     )
@@ -196,14 +161,14 @@ def _reason(result: Result) -> str:
 def _title(result: Result) -> str:
     """The class, or the classes that cannot be ruled out."""
     classes = _classes_of(result)
-    return either([readable(name) for name in classes]) if len(classes) > 1 else readable(result.prediction.label)
+    return either([in_words(name) for name in classes]) if len(classes) > 1 else in_words(result.prediction.label)
 
 
 def _set(result: Result) -> str:
     """What the set of classes means; nothing where there is none."""
     if result.coverage is None:
         return ""
-    classes = [readable(name) for name in _classes_of(result)]
+    classes = [in_words(name) for name in _classes_of(result)]
     apart = "None of these classes can be ruled out here. " if len(classes) > 1 else ""
     words = either(classes) if classes else "no class is probable enough"
     return (
@@ -223,7 +188,7 @@ def _bars(values: Any) -> str:
     shares = {key.removeprefix("prob_"): float(own) for key, own in values.items() if key.startswith("prob_")}
     colors = colors_of(list(shares))
     for name, share in shares.items():
-        words = escape(readable(name))
+        words = escape(in_words(name))
         rows.append(
             f'<div class="mb-bar"><span>{words}</span><span class="mb-track"><span style="width: {share:.2%}; '
             f'background: {colors[name]}"></span></span><span class="mb-share">{share:.1%}</span></div>'
@@ -260,7 +225,7 @@ def _spacing(result: Result) -> str:
 def _warnings(codes: Sequence[str]) -> str:
     if not codes:
         return ""
-    lines = "".join(f"<li>{escape(WARNINGS.get(code, code.replace('_', ' ')))}</li>" for code in codes)
+    lines = "".join(f"<li>{escape(reason(code))}</li>" for code in codes)
     return f'<ul class="mb-warnings" aria-label="Warnings">{lines}</ul>'
 
 
