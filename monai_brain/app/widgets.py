@@ -15,9 +15,21 @@ from monai_brain.labels import SET_SEPARATOR, colors_of, either, in_words
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.reasons import reason
 
+SEQUENCES = {
+    "t1": "T1",
+    "t1c": "T1 with contrast",
+    "t2": "T2",
+    "flair": "FLAIR",
+    "diffusion": "diffusion",
+    "susceptibility": "susceptibility",
+}
+"""Names for people, by those of `io.sequences.SAID`."""
+
 NOTICE = "Research use only; not a medical device."
 
-SYNTHETIC = "A synthetic picture, rendered by MONAI Brain: the network was not made for these, and may be wrong."
+SYNTHETIC = "A synthetic picture, not a patient."
+
+MAY_BE_WRONG = "The network learned from real slices and is often wrong on synthetic ones."
 
 WAYS_OUT = {
     "empty_file": "Export the image again.",
@@ -62,6 +74,27 @@ def welcome() -> str:
     return '<div class="mb-empty"><p>The result appears here.</p><p>Choose a file, or try an example.</p></div>'
 
 
+def working(name: str, done: int, number: int) -> str:
+    """How far it is, with a button to cancel; script of the page hears it.
+
+    Args:
+        name: of the case.
+        done: slices that are done.
+        number: of slices; 0: the file is not read yet.
+    """
+    words = f"Slice {done} of {number}" if number else "Reading the file"
+    return (
+        f'<div class="mb-working" role="status"><p class="mb-name">{escape(name)}</p><p>{words}</p>'
+        f'<progress max="{max(1, number)}" value="{done}" aria-label="Slices done"></progress>'
+        '<p><button type="button" data-cancel>Cancel</button></p></div>'
+    )
+
+
+def cancelled() -> str:
+    """What stands where the result would have been."""
+    return '<div class="mb-empty" role="status"><p>Cancelled.</p><p>Choose a file, or try an example.</p></div>'
+
+
 def refused(name: str, code: str, message: str) -> str:
     """Why there is no result, and what to do."""
     way = WAYS_OUT.get(code, "Give another file.")
@@ -71,22 +104,30 @@ def refused(name: str, code: str, message: str) -> str:
     )
 
 
-def answer(result: Result) -> str:
-    """Class or size, bars, and warnings."""
-    prediction = result.prediction
+def answer(result: Result, rendered: str = "") -> str:
+    """Class or size, bars, and warnings.
+
+    Args:
+        result: of a session.
+        rendered: what a synthetic example was made to show; empty for other files.
+    """
+    prediction, number = result.prediction, ""
     title = in_words(prediction.label)
     if prediction.status == ABSTAINED:
         title, body = "No class is given", _reason(result)
     elif result.inputs:
         title = _title(result)
-        figure = f'<p class="mb-figure">{prediction.certainty:.1%}</p>' if title == in_words(prediction.label) else ""
-        body = f"{figure}{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
+        number = f"{prediction.certainty:.1%}" if title == in_words(prediction.label) else ""
+        body = f"{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
     else:
-        body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
-    synthetic = f'<p class="mb-note">{SYNTHETIC}</p>' if prediction.path.startswith(DEMO_PREFIX) else ""
+        number, body = _size(prediction.values), _spacing(result)
+    heading = f"<h2>{escape(title[:1].upper() + title[1:])}</h2>"
+    if number:
+        heading = f'<div class="mb-title">{heading}<p class="mb-figure">{escape(number)}</p></div>'
     return (
-        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>{synthetic}'
-        f"<h2>{escape(title[:1].upper() + title[1:])}</h2>{body}{_warnings(prediction.warnings)}</div>"
+        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>'
+        f'<p class="mb-kind">{escape(_kind(result))}</p>{_synthetic(prediction.path, rendered)}'
+        f"{heading}{body}{_warnings(prediction.warnings)}</div>"
     )
 
 
@@ -148,6 +189,20 @@ def examples(shown: Sequence[tuple[str, np.ndarray]]) -> str:
     )
 
 
+def _synthetic(path: str, rendered: str) -> str:
+    """That a picture is synthetic; nothing of others."""
+    if not path.startswith(DEMO_PREFIX):
+        return ""
+    shown = f"Rendered as: {escape(rendered)}. " if rendered else ""
+    return f'<p class="mb-synthetic"><strong>{SYNTHETIC}</strong> {shown}{MAY_BE_WRONG}</p>'
+
+
+def _kind(result: Result) -> str:
+    """What the case is: a series of so many files, and of which sequence."""
+    what = f"Series of {result.files} files" if result.files > 1 else result.kind.capitalize()
+    return ", ".join(filter(None, [what, SEQUENCES.get(result.sequence, result.sequence)]))
+
+
 def _reason(result: Result) -> str:
     """Why there is no class; what the network computed is there for who opens it."""
     values, code = result.prediction.values, result.prediction.code
@@ -168,13 +223,16 @@ def _set(result: Result) -> str:
     """What the set of classes means; nothing where there is none."""
     if result.coverage is None:
         return ""
-    classes = [in_words(name) for name in _classes_of(result)]
-    apart = "None of these classes can be ruled out here. " if len(classes) > 1 else ""
-    words = either(classes) if classes else "no class is probable enough"
+    classes = _classes_of(result)
+    if not classes:
+        words = "No class is probable enough."
+    elif len(classes) == 1:
+        words = "The other classes can be ruled out."
+    else:
+        words = "None of these classes can be ruled out."
     return (
-        f'<p class="mb-note">{apart}Set at {result.coverage:.0%} coverage: <strong>{escape(words)}</strong>. Of all '
-        f"pictures like those that the network was checked on, {result.coverage:.0%} have a set that holds the true "
-        "class.</p>"
+        f'<p class="mb-note">{words} For pictures like those that the network was checked on, the true class is among '
+        f"those that are left in {result.coverage:.0%} of the cases.</p>"
     )
 
 
