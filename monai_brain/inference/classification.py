@@ -29,7 +29,7 @@ from monai_brain.io import UnreadableCase
 from monai_brain.io.sequences import named_sequence
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import sha256_of, write_png
-from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
+from monai_brain.labels import CLASS_NAMES, in_words, index_of_no_tumor
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.overlays import explanation_panel
 from monai_brain.transforms.load import GRAY_PREFERENCE
@@ -296,7 +296,7 @@ class Classification(Task):
             (explained,) = self._explain(engine, image, np.array([label]), seen.probabilities[None])
         gray = to_gray(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
-        caption = f"{METHOD_NAMES[self.method]} for {self.labels[label]}"
+        caption = f"{METHOD_NAMES[self.method]} for {in_words(self.labels[label])}"
         write_png(self.output / name, explanation_panel(gray, explained.heat, caption))
         trust = trust_of(explained.heat, gray)
         drop = {} if explained.drop is None else {EVIDENCE_DROP: f"{explained.drop:.3f}"}
