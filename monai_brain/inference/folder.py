@@ -175,7 +175,10 @@ class FolderRun:
             UnknownMethod, NoSuchLayer: the network cannot be explained as was asked.
         """
         earlier = None if self.overwrite else self._earlier()
-        engine.remember(earlier["options"] if earlier else {})
+        if earlier:
+            engine.remember(earlier["options"])
+        elif said := engine.expect(self.stream.count_slices(), divided=bool(self.stream.part_folder)):
+            self.progress.console.print(said, markup=False)
         if engine.wanted_slices and self.stream.all_cases:
             slices = self.stream.sample(engine.wanted_slices)
             engine.build(network.eval(), sha256_of(find_weights(Path(weights))), slices)

@@ -304,6 +304,7 @@ def test_engines_give_the_table_of_torch(whole, many, trained, tmp_path, monkeyp
 
 def test_auto_engine_is_chosen_once_and_recorded(many, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("monai_brain.inference.engines.auto.FEWEST_SLICES", 1)
     rate = "monai_brain.inference.engines.auto._rate"
     options = {"weights": str(trained), "engine": "auto", "output_dir": tmp_path / "out"}
     monkeypatch.setattr(rate, lambda engine, network, slices: {"torch": 1.0, "onnx": 3.0, "openvino": 2.0}[engine.name])

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
-from monai_brain.inference.engines.auto import NoUsableEngine
+from monai_brain.inference.engines.auto import FEWEST_SLICES, NoUsableEngine
 from monai_brain.inference.engines.base import InvalidCache, cache_folder
 from monai_brain.inference.engines.openvino_engine import CONVOLUTION, DEPTHWISE, FIRST_LAYERS, _quantized
 from monai_brain.networks.cnn import CNN
@@ -189,6 +189,22 @@ def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkey
         make_engine("auto", "int8").build(classifier(), "f" * 64, slices())
     with pytest.raises(UnknownEngine, match="no engine has precision 'fp8'"):
         make_engine("auto", "fp8")
+
+
+@pytest.mark.parametrize(("slices_to_do", "divided"), [(FEWEST_SLICES - 1, False), (FEWEST_SLICES, True)])
+def test_auto_takes_torch_at_once_for_few_slices_and_parts(slices_to_do, divided):
+    engine = make_engine("auto", "fp32")
+    said = engine.expect(slices_to_do, divided=divided)
+    assert said.startswith("Engine: torch fp32 (")
+    assert engine.wanted_slices == 0
+    assert engine.chosen == {"chosen_engine": "torch fp32"}
+
+
+@pytest.mark.parametrize(("precision", "slices_to_do"), [("fp32", FEWEST_SLICES), ("int8", 1)])
+def test_auto_tries_where_it_pays_or_torch_has_no_such_precision(precision, slices_to_do):
+    engine = make_engine("auto", precision)
+    assert engine.expect(slices_to_do, divided=False) == ""
+    assert engine.wanted_slices > 0
 
 
 SIGNALED = """

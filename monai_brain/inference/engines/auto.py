@@ -12,6 +12,9 @@ from monai_brain.optional import MissingDependency
 
 SECONDS_PER_TRIAL = 1.0
 
+FEWEST_SLICES = 2000
+"""Below which torch is taken without a trial: building the other engines takes longer than they save."""
+
 
 class NoUsableEngine(ValueError):
     """None of the engines that were tried can be used."""
@@ -20,8 +23,9 @@ class NoUsableEngine(ValueError):
 class AutoEngine(Engine):
     """Builds every engine that has a precision, times it on slices of the folder, and keeps the quickest.
 
-    The choice is made once for a run: one that goes on takes what its manifest names. Another machine may choose
-    otherwise, so a run that is divided over machines should name its engine.
+    For fewer than `FEWEST_SLICES` slices, and for a part of a divided run, it takes torch without building anything.
+
+    The choice is made once for a run: a resumed run takes what its manifest names.
 
     Args:
         candidates: engines of which one is taken.
@@ -43,6 +47,15 @@ class AutoEngine(Engine):
         """See `Engine`."""
         own = [engine for engine in self.candidates if engine.label == options.get("chosen_engine")]
         self.candidates = own or self.candidates
+
+    def expect(self, slices: int, *, divided: bool) -> str:
+        """See `Engine`."""
+        torch_engine = next((engine for engine in self.candidates if engine.name == "torch"), None)
+        if torch_engine is None or (slices >= FEWEST_SLICES and not divided):
+            return ""
+        self.engine, self.candidates = torch_engine, [torch_engine]
+        reason = "the parts of a run need the same one" if divided else f"fewer than {FEWEST_SLICES} slices"
+        return f"Engine: {torch_engine.label} ({reason}); --engine names another."
 
     def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
         """See `Engine`.
@@ -73,7 +86,7 @@ class AutoEngine(Engine):
     @property
     def wanted_slices(self) -> int:
         """See `Engine`."""
-        return max(CHECKED_SLICES, *(engine.wanted_slices for engine in self.candidates))
+        return 0 if self.engine else max(CHECKED_SLICES, *(engine.wanted_slices for engine in self.candidates))
 
     @property
     def chosen(self) -> dict[str, Any]:

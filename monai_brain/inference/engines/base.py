@@ -88,6 +88,18 @@ class Engine(Inferer):
     def remember(self, options: Mapping[str, Any]) -> None:
         """Take the choice that was made when a run began, from its recorded options."""
 
+    def expect(self, slices: int, *, divided: bool) -> str:
+        """Prepare for a new run.
+
+        Args:
+            slices: about how many there are.
+            divided: the run is a part of one, and the other parts must give the same digits.
+
+        Returns:
+            What the engine decided, as a sentence; empty: nothing.
+        """
+        return ""
+
     @property
     def chosen(self) -> dict[str, Any]:
         """What was chosen by a trial, as options to record; empty where nothing was."""
