@@ -42,6 +42,9 @@ REMARK = re.compile(r"\(.*\)")
 SEQUENCE = re.compile(r"[\W_]+(t1c?|t1ce|t1gd|t1w|t2|t2w|flair)\+?\W*$", re.IGNORECASE)
 """What a folder's name may have behind the class: `Glioma (Astrocitoma, ...) T1C+`."""
 
+WORDS = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
+"""Class names for people, where they differ from those in tables."""
+
 SET_SEPARATOR = "|"
 """Between the classes of a set in a table; no class name has it."""
 
@@ -116,9 +119,14 @@ def either(names: Sequence[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def in_words(class_name: str) -> str:
+    """A class's name for people: `notumor` is "no tumor"."""
+    return WORDS.get(class_name, class_name)
+
+
 def set_in_words(cell: str) -> str:
-    """A table's set of classes for people: `glioma|meningioma` is "glioma or meningioma"; nothing for an empty set."""
-    return either(cell.split(SET_SEPARATOR))
+    """A table's set of classes for people: `glioma|notumor` is "glioma or no tumor"; nothing for an empty set."""
+    return either([in_words(name) for name in cell.split(SET_SEPARATOR)])
 
 
 def colors_of(class_names: Sequence[str]) -> dict[str, str]:

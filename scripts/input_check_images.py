@@ -20,6 +20,9 @@ from monai_brain.transforms.load import to_8_bits, to_channels
 BY_EYE = Path(__file__).with_name("sequences_by_eye.csv")
 """Slices of the public set whose sequence is plain: fluid is bright on T2, and dark on FLAIR with lesions bright."""
 
+PLANES_BY_EYE = Path(__file__).with_name("planes_by_eye.csv")
+"""Slices of Cheng's set, drawn at random, and their planes."""
+
 SEQUENCES = ("t1", "flair", "t1c")
 """Channels of an LGG slice."""
 
@@ -53,18 +56,26 @@ class Picture(NamedTuple):
     """Class of tumor, where it is known."""
     path: str = ""
     """Of the file, of LGG slices."""
+    plane: str = ""
+    """One of `PLANES`, where it is known."""
 
 
 def public_slices(images: Path, folds: Path) -> Iterator[Picture]:
     """The distinct slices of the public set; those of Cheng's are T1 with contrast, few others are known by eye."""
-    with BY_EYE.open(encoding="utf-8") as file:
-        by_eye = {row["image"]: row["sequence"] for row in csv.DictReader(file)}
+    by_eye, planes = read_column(BY_EYE, "sequence"), read_column(PLANES_BY_EYE, "plane")
     for item in read_folds(folds)["items"]:
         if "copy_of" in item:
             continue
         kind = "t1c" if item["source"] == "cheng" else by_eye.get(item["image"], "")
         pixels = thumbnail(gray_of(images / item["image"]))
-        yield Picture(pixels, kind, item["source"], item["group"], item["fold"], CLASS_NAMES[item["label"]])
+        own = kind, item["source"], item["group"], item["fold"], CLASS_NAMES[item["label"]]
+        yield Picture(pixels, *own, plane=planes.get(item["image"], ""))
+
+
+def read_column(table: Path, name: str) -> dict[str, str]:
+    """A column of a table, by its column `image`."""
+    with table.open(encoding="utf-8") as file:
+        return {row["image"]: row[name] for row in csv.DictReader(file)}
 
 
 def lgg_slices(folder: Path, split: Path) -> Iterator[Picture]:
@@ -79,13 +90,14 @@ def lgg_slices(folder: Path, split: Path) -> Iterator[Picture]:
         for path, channels in zip(paths, slices, strict=True):
             if (channels > AIR).mean(axis=(1, 2)).min() >= LEAST_TISSUE:
                 for sequence, own in zip(SEQUENCES, channels, strict=True):
-                    yield Picture(thumbnail(own), sequence, "lgg", patient.name, fold, path=str(path))
+                    yield Picture(thumbnail(own), sequence, "lgg", patient.name, fold, path=str(path), plane="axial")
 
 
 def demo_slices(folder: Path) -> Iterator[Picture]:
     """Rendered heads, T1 with contrast: what `monai-brain demo-data` wrote."""
     for number, path in enumerate(sorted(folder.glob("*/*.png"))):
-        yield Picture(thumbnail(gray_of(path)), "t1c", "demo", path.stem.rpartition("_")[0], number % 5 + 1)
+        patient, plane, _ = path.stem.rsplit("_", 2)
+        yield Picture(thumbnail(gray_of(path)), "t1c", "demo", patient, number % 5 + 1, plane=plane)
 
 
 def other_pictures(count: int, seed: int) -> Iterator[Picture]:

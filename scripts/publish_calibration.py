@@ -18,6 +18,7 @@ from publishing import table_section
 from monai_brain.evaluation.calibration import BINS, fit_temperature, scaled
 from monai_brain.evaluation.calibration_file import VERDICT_RULE, together
 from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
+from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.site import bounded_mean
 from monai_brain.evaluation.verdict import LEAST_TUMOR_SHARE, RULES
 from monai_brain.labels import index_of_no_tumor
@@ -114,7 +115,7 @@ def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
     cells = [
         [
             f"{row['asked']:.0%}",
-            *(covered(own) for own in row["by_class"].values()),
+            *(with_interval(own["covered"], own["interval"]) for own in row["by_class"].values()),
             *(f"{row['mean_size']:.2f}", f"{row['single']:.3f}", f"{row['empty']:.3f}"),
         ]
         for row in rows
@@ -123,19 +124,12 @@ def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
     return Table(caption, ["asked for", *counts, "mean size", "single", "empty"], cells)
 
 
-def covered(own: Mapping[str, Any]) -> str:
-    if not own["groups"]:
-        return "undefined"
-    low, high = own["interval"]
-    return f"{own['covered']:.3f} ({low:.3f} to {high:.3f})"
-
-
 def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     names = list(rows[0]["by_class"])
     cells = [
         [
             row["rule"],
-            "{:.3f} ({:.3f} to {:.3f})".format(row["accuracy"], *row["interval"]),
+            with_interval(row["accuracy"], row["interval"]),
             *(f"{own['accuracy']:.3f} of {own['groups']}" for own in row["by_class"].values()),
         ]
         for row in rows

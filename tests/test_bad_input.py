@@ -5,8 +5,8 @@ import inspect
 import re
 from collections import defaultdict
 
-from monai_brain.app.widgets import WARNINGS
 from monai_brain.io import record
+from monai_brain.report.reasons import ERRORS, SKIPPED, WARNINGS, reason
 from tests.conftest import REPOSITORY
 
 LINE = re.compile(r"\| (\d+) \|.*\|([^|]*)\|")
@@ -50,11 +50,16 @@ def test_every_documented_code_stands_in_a_test_of_its_number():
 
 
 def test_every_code_is_documented():
-    """Those of refusals, of skipped files, and those warnings that the web page puts into words."""
+    """Those of refusals and of skipped files, and all that pages put into words."""
     package = REPOSITORY / "monai_brain"
-    codes = set(WARNINGS) | set(re.findall(r"`(\w+)`", inspect.getsource(record.Skipped)))
+    codes = set(WARNINGS) | set(ERRORS) | set(SKIPPED) | set(re.findall(r"`(\w+)`", inspect.getsource(record.Skipped)))
     for path in package.rglob("*.py"):
         codes |= set(re.findall(r'UnreadableCase\(\s*"(\w+)"', path.read_text(encoding="utf-8")))
     page = (REPOSITORY / "docs" / "bad_input.md").read_text(encoding="utf-8")
     assert len(codes) > 50
     assert sorted(code for code in codes if f"`{code}`" not in page) == []
+
+
+def test_every_documented_code_has_words():
+    codes = {code for _, own in documented() for code in own}
+    assert sorted(code for code in codes if reason(code) == code.replace("_", " ")) == []

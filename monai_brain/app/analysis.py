@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from monai_brain.app.uploads import Uploads, new_group
-from monai_brain.inference.session import Result, Session, cases_in
+from monai_brain.inference.session import Cancelled, Result, Session, cases_in
 from monai_brain.io import Case, UnreadableCase
+from monai_brain.labels import in_words
 from monai_brain.optional import MissingDependency
 
 RESULTS_KEPT, RESULT_BYTES_KEPT = 16, 512 * 1024**2
@@ -44,6 +45,21 @@ class Example(NamedTuple):
     """uint8 (H, W), to be shown."""
 
 
+class Job:
+    """A result that a visitor waits for."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.number = 0
+        """Of slices; 0 until the file is read."""
+        self.is_cancelled = False
+
+    def tell(self, done: int, number: int) -> bool:
+        """See `session.Progress`."""
+        self.done, self.number = done, number
+        return not self.is_cancelled
+
+
 class Analyzer:
     """Computes what visitors want, and keeps the last results.
 
@@ -58,6 +74,8 @@ class Analyzer:
         self.results: OrderedDict[AnalysisRequest, Result] = OrderedDict()
         self.maps: dict[tuple[AnalysisRequest, int], np.ndarray] = {}
         self.lock = threading.RLock()
+        self.jobs: dict[str, Job] = {}
+        """By visitor, the latest one, while it is under way."""
 
     def cases(self, visitor: str, group: str) -> list[Case]:
         """Of an upload, whose other uploads are removed.
@@ -72,13 +90,37 @@ class Analyzer:
         shutil.rmtree(place / "unpacked", ignore_errors=True)
         return cases_in(place / "files", place / "unpacked")
 
-    def result(self, wanted: AnalysisRequest) -> Result:
+    def begin(self, visitor: str) -> Job:
+        """A job of a visitor, whose earlier one is cancelled."""
+        self.cancel(visitor)
+        self.jobs[visitor] = job = Job()
+        return job
+
+    def cancel(self, visitor: str) -> None:
+        """Stop what is computed for a visitor, at the next slice."""
+        if job := self.jobs.get(visitor):
+            job.is_cancelled = True
+
+    def end(self, visitor: str, job: Job) -> None:
+        """Forget a job that is done."""
+        if self.jobs.get(visitor) is job:
+            del self.jobs[visitor]
+
+    def result(self, wanted: AnalysisRequest, job: Job | None = None) -> Result:
         """What the network says.
 
+        Args:
+            wanted: by whom and of what.
+            job: is told how far it is.
+
         Raises:
+            Cancelled: the visitor cancelled the job.
             UnreadableCase: the file cannot be used, or was removed.
         """
+        job = job or Job()
         with self.lock:
+            if job.is_cancelled:
+                raise Cancelled(wanted.group)
             place = self.uploads.group(wanted.visitor, wanted.group)
             if place is None:
                 raise UnreadableCase("removed", "the upload was removed after a while")
@@ -88,7 +130,11 @@ class Analyzer:
             cases = self.cases(wanted.visitor, wanted.group)
             output = place / "results" / secrets.token_hex(8)  # one for each: kept results still read theirs
             output.mkdir(parents=True)
-            result = self.sessions[wanted.bundle].predict(cases[wanted.case], output, wanted.method)
+            try:
+                result = self.sessions[wanted.bundle].predict(cases[wanted.case], output, wanted.method, job.tell)
+            except Cancelled:
+                shutil.rmtree(output, ignore_errors=True)
+                raise
             self.results[wanted] = result
             self._forget()
             return result
@@ -127,12 +173,11 @@ def make_examples(folder: Path, *, volume: bool) -> list[Example]:
             write_demo_volumes(folder / "volumes", patients=1, seed=EXAMPLE_SEED, workers=1)
     except MissingDependency:
         return []
-    words = {"glioma": "Glioma", "meningioma": "Meningioma", "notumor": "No tumor", "pituitary": "Pituitary tumor"}
     examples = []
     for path in sorted((folder / "slices").glob("*/*.png")):
         gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
         assert gray is not None  # it was written just now
-        examples.append(Example(words[path.parent.name], (path,), gray))
+        examples.append(Example(in_words(path.parent.name).capitalize(), (path,), gray))
     for path in sorted((folder / "volumes").rglob("*-t2f.nii.gz")):
         examples.append(Example("FLAIR volume", (path,), _middle(path)))
     return examples

@@ -1,20 +1,21 @@
 """The page, in gradio."""
 
+import concurrent.futures
 import functools
 import json
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from monai_brain.app import widgets
-from monai_brain.app.analysis import AnalysisRequest, Analyzer, Example, place_example
+from monai_brain.app.analysis import AnalysisRequest, Analyzer, Example, Job, place_example
 from monai_brain.app.guard import visitor_of
 from monai_brain.app.queue_filter import Check, is_number
 from monai_brain.inference.prediction import ABSTAINED
-from monai_brain.inference.session import Result, result_as_json
+from monai_brain.inference.session import Cancelled, Result, result_as_json
 from monai_brain.io import UnreadableCase
 from monai_brain.io.write import encoded_png
 from monai_brain.optional import require
@@ -27,6 +28,9 @@ GROUP = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Name of an upload."""
 
 CASES_LISTED = 500
+SECONDS_TO_LOOK = 0.3
+"""Between looks at how far a result is; what takes no longer is shown at once."""
+
 EVENTS_WAITING = 32
 """Further ones are answered with 503."""
 
@@ -59,8 +63,9 @@ def build_page(desk: Analyzer, examples: Sequence[Example], max_upload_mb: int) 
         html(_text("header.html"), elem_id="mb-header")
         order = gr.Textbox(elem_id="mb-order", label="order", container=False)
         shown = gr.State(None)
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=4, min_width=300):
+        cancel = gr.Textbox(elem_id="mb-cancel", label="cancel", container=False)
+        with gr.Row(equal_height=False, elem_id="mb-main"):
+            with gr.Column(scale=4, min_width=300, elem_id="mb-asked"):
                 html(_text("upload.html").replace("MEGABYTES", str(max_upload_mb)))
                 bundle = gr.Radio(bundles, value=bundles[0][1], label="What to look for", visible=len(bundles) > 1)
                 case = gr.Dropdown([], label="Which file", visible=False, interactive=True)
@@ -71,15 +76,15 @@ def build_page(desk: Analyzer, examples: Sequence[Example], max_upload_mb: int) 
                     info=METHOD_HELP,
                     visible=bool(desk.sessions[bundles[0][1]].methods),
                 )
-                html(widgets.examples([(own.words, own.gray) for own in examples]))
-            with gr.Column(scale=7, min_width=300):
+                html(widgets.examples([(own.words, own.gray) for own in examples]), elem_id="mb-examples")
+            with gr.Column(scale=7, min_width=300, elem_id="mb-shown"):
                 answer = html(widgets.welcome(), elem_id="mb-answer")
                 place = gr.Slider(0, 1, 0, step=1, label="Slice", visible=False, elem_id="mb-slice")
                 figure = html("", elem_id="mb-figure")
                 opacity = html(_text("opacity.html"), visible=False)
                 saving = html("", elem_id="mb-saving")
         everything = [shown, case, method, answer, place, figure, opacity, saving]
-        private = {"api_visibility": "undocumented", "show_progress_on": [answer]}
+        private = {"api_visibility": "undocumented", "show_progress": "minimal", "show_progress_on": [answer]}
         order.change(handlers.ordered, [order, bundle, method], everything, **private)
         bundle.input(handlers.changed_bundle, [shown, bundle], everything, **private)
         case.input(handlers.changed, [shown, case, bundle, method], everything, **private)
@@ -92,6 +97,7 @@ def build_page(desk: Analyzer, examples: Sequence[Example], max_upload_mb: int) 
             show_progress="hidden",
             api_visibility="undocumented",
         )
+        cancel.change(handlers.cancelled, [cancel], [], show_progress="hidden", api_visibility="undocumented")
     page.queue(max_size=EVENTS_WAITING, default_concurrency_limit=2, api_open=False)
     return page
 
@@ -143,7 +149,7 @@ def _check_of(component: Any) -> Check:
 
 
 def is_order(text: Any) -> bool:
-    """Whether this names an upload or an example."""
+    """Whether this names an upload or an example, or cancels what is under way."""
     try:
         asked = json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -151,7 +157,11 @@ def is_order(text: Any) -> bool:
     if not isinstance(asked, dict):
         return False
     upload = asked.get("upload")
-    return is_number(asked.get("example")) or (isinstance(upload, str) and GROUP.fullmatch(upload) is not None)
+    return (
+        asked.get("cancel") is True
+        or is_number(asked.get("example"))
+        or (isinstance(upload, str) and GROUP.fullmatch(upload) is not None)
+    )
 
 
 class _Handlers:
@@ -162,37 +172,46 @@ class _Handlers:
         self.desk = desk
         self.examples = examples
         # gradio hands the request to a parameter that is annotated with its class, which is known here only
-        for name in ("ordered", "changed_bundle", "changed", "moved"):
+        for name in ("ordered", "changed_bundle", "changed", "moved", "cancelled"):
             getattr(type(self), name).__annotations__["request"] = gr.Request
 
-    def ordered(self, order: str, bundle: str, method: str | None, request: Any) -> list[Any]:
+    def ordered(self, order: str, bundle: str, method: str | None, request: Any) -> Generator[list[Any]]:
         """Files came, or an example was chosen."""
         visitor = visitor_of(request.headers.get("cookie", "")) or ""
         try:
             asked = json.loads(order)
             if "example" in asked:
-                group = place_example(self.desk.uploads, visitor, self.examples[int(asked["example"])])
+                example = self.examples[int(asked["example"])]
+                group, rendered = place_example(self.desk.uploads, visitor, example), example.words
             else:
-                group = str(asked["upload"])
+                group, rendered = str(asked["upload"]), ""
             cases = self.desk.cases(visitor, group)[:CASES_LISTED]
         except (UnreadableCase, ValueError, KeyError, IndexError) as error:
-            return self._refused("The upload", error)
+            yield self._refused("The upload", error)
+            return
         names = [(case.id, number) for number, case in enumerate(cases)]
-        shown = {"group": group, "names": [case.id for case in cases]}
-        return self._answer(visitor, shown, 0, bundle, method, names)
+        shown = {"group": group, "names": [case.id for case in cases], "rendered": rendered}
+        yield from self._answer(visitor, shown, 0, bundle, method, names)
 
-    def changed(self, shown: Any, case: int | None, bundle: str, method: str | None, request: Any) -> list[Any]:
+    def changed(
+        self, shown: Any, case: int | None, bundle: str, method: str | None, request: Any
+    ) -> Generator[list[Any]]:
         """Another file of the upload, or another way to explain."""
         if not shown:
-            return self._nothing(bundle, method)
+            yield self._nothing(bundle, method)
+            return
         visitor = visitor_of(request.headers.get("cookie", "")) or ""
         names = [(name, number) for number, name in enumerate(shown["names"])]
-        return self._answer(visitor, shown, int(case or 0), bundle, method, names)
+        yield from self._answer(visitor, shown, int(case or 0), bundle, method, names)
 
-    def changed_bundle(self, shown: Any, bundle: str, request: Any) -> list[Any]:
+    def changed_bundle(self, shown: Any, bundle: str, request: Any) -> Generator[list[Any]]:
         """Another network for the same file."""
         method = next(iter(self.desk.sessions[bundle].methods), None)
-        return self.changed(shown, (shown or {}).get("case", 0), bundle, method, request)
+        yield from self.changed(shown, (shown or {}).get("case", 0), bundle, method, request)
+
+    def cancelled(self, order: str, request: Any) -> None:
+        """The visitor does not want to wait."""
+        self.desk.cancel(visitor_of(request.headers.get("cookie", "")) or "")
 
     def moved(self, shown: Any, index: int, request: Any) -> list[Any]:
         """Another slice."""
@@ -212,30 +231,63 @@ class _Handlers:
 
     def _answer(
         self, visitor: str, shown: dict, case: int, bundle: str, method: str | None, names: list[tuple[str, int]]
+    ) -> Generator[list[Any]]:
+        """How far it is, as long as it takes; then the result."""
+        job, seen = self.desk.begin(visitor), None
+        name = names[min(case, len(names) - 1)][0]
+        thread = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="result")
+        try:
+            coming = thread.submit(self._outcome, job, visitor, shown, case, bundle, method, names)
+            while not concurrent.futures.wait([coming], SECONDS_TO_LOOK).done:
+                if seen != (job.done, job.number):
+                    seen = (job.done, job.number)
+                    yield self._working(widgets.working(name, *seen))
+            yield coming.result()
+        finally:
+            job.is_cancelled = True  # the visitor may have gone
+            self.desk.end(visitor, job)
+            thread.shutdown(wait=False)
+
+    def _outcome(
+        self,
+        job: Job,
+        visitor: str,
+        shown: dict,
+        case: int,
+        bundle: str,
+        method: str | None,
+        names: list[tuple[str, int]],
     ) -> list[Any]:
         name = names[min(case, len(names) - 1)][0]
+        methods = self.desk.sessions[bundle].methods
+        chosen = method if method in methods else next(iter(methods), None)
+        kept = {**shown, "case": case, "bundle": bundle, "method": chosen}
+        wanted = AnalysisRequest(visitor, shown["group"], case, bundle, chosen)
         try:
-            methods = self.desk.sessions[bundle].methods
-            chosen = method if method in methods else next(iter(methods), None)
-            wanted = AnalysisRequest(visitor, shown["group"], case, bundle, chosen)
-            result = self.desk.result(wanted)
+            result = self.desk.result(wanted, job)
             figure, saving = (make(wanted, result, result.first) for make in (self._figure, self._saving))
+        except Cancelled:
+            return self._without_result(widgets.cancelled(), names, case, kept)
         except UnreadableCase as error:
-            return self._refused(name, error, names, case, {**shown, "case": case, "bundle": bundle, "method": chosen})
+            return self._refused(name, error, names, case, kept)
         except Exception as error:
             logger.exception("an upload could not be computed")
             return self._refused(name, error)
         update, last = self.gr.update, len(result.positions) - 1
         return [
-            {**shown, "case": case, "bundle": bundle, "method": chosen},
+            kept,
             update(choices=names, value=case, visible=len(names) > 1),
             self._method(methods, chosen),
-            widgets.answer(result),
+            widgets.answer(result, shown["rendered"]),
             update(minimum=0, maximum=max(1, last), value=result.first, visible=last > 0),
             figure,
             update(visible=result.prediction.status != ABSTAINED),
             saving,
         ]
+
+    def _working(self, words: str) -> list[Any]:
+        skip, hidden = self.gr.skip(), self.gr.update(visible=False)
+        return [skip, skip, skip, words, hidden, "", hidden, ""]
 
     def _refused(
         self,
@@ -249,6 +301,11 @@ class _Handlers:
             words = widgets.refused(name, error.code, str(error))
         else:
             words = widgets.refused(name, "failed", "something failed here, and nothing was kept")
+        return self._without_result(words, names, case, shown)
+
+    def _without_result(
+        self, words: str, names: Sequence[tuple[str, int]], case: int | None, shown: dict | None
+    ) -> list[Any]:
         update = self.gr.update
         return [
             shown,

@@ -11,43 +11,25 @@ from monai_brain.data.demo.writing import DEMO_PREFIX
 from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Result
 from monai_brain.io.write import encoded_png
-from monai_brain.labels import SET_SEPARATOR, colors_of, either
+from monai_brain.labels import SET_SEPARATOR, colors_of, either, in_words
 from monai_brain.report.explanations import METHOD_NAMES
-from monai_brain.report.reasons import ABSTENTIONS
+from monai_brain.report.reasons import reason
+
+SEQUENCES = {
+    "t1": "T1",
+    "t1c": "T1 with contrast",
+    "t2": "T2",
+    "flair": "FLAIR",
+    "diffusion": "diffusion",
+    "susceptibility": "susceptibility",
+}
+"""Names for people, by those of `io.sequences.SAID`."""
 
 NOTICE = "Research use only; not a medical device."
 
-SYNTHETIC = "A synthetic picture, rendered by MONAI Brain: the network was not made for these, and may be wrong."
+SYNTHETIC = "A synthetic picture, not a patient."
 
-READABLE = {"notumor": "no tumor", "pituitary": "pituitary tumor"}
-"""Class names for people, where they differ."""
-
-WARNINGS = {
-    "evidence_outside_head": "Most of the heat lies outside the head: distrust this picture, not the class.",
-    "evidence_empty": "The explanation shows nothing: do not read anything into it.",
-    "sequence_not_trained": "The network has not learned from this sequence: the outline means nothing.",
-    "learned_slice": "The network learned from this slice or its mirror image: it may remember the answer.",
-    "volume_experimental": "The class of a volume is experimental: no labelled volumes were there to train on.",
-    "one_sequence_replicated": "There is one sequence only; the network was trained on three.",
-    "missing_sequence_replaced": "A sequence is missing and was replaced by FLAIR.",
-    "spacing_unknown": "The file does not say how large a pixel is, so there are pixels and no size.",
-    "single_slice": "The volume has one slice only.",
-    "no_affine": "The file does not say how it lies in space.",
-    "exif_orientation_applied": "The picture was turned as the file asks.",
-    "alpha_flattened": "What was transparent became black.",
-    "palette_converted": "Colors of a palette were converted.",
-    "one_bit": "The picture has two gray values only.",
-    "range_unknown": "The file does not say what is black and what is white; its own darkest and brightest values are.",
-    "in_color": "The picture is in color, which no MR slice is: the result means nothing.",
-    "bright_border": "The picture has no dark background: it may be no MR slice of a head, or be inverted.",
-    "few_values": "The picture has a few values only, as masks and label maps do.",
-    "mosaic_possible": "The file may be a sheet of tiles (Siemens mosaic), which is no slice.",
-    "window_ignored": "The file's window does not fit its picture and was not used.",
-    "negative_slope": "The file turns its gray values around: compare the picture with your viewer's.",
-    "left_right_unknown": "The format does not say where left and right are.",
-    "series_in_two_folders": "Files of this series lie in another folder too: it may not be whole.",
-}
-"""What the codes of a result mean; others are shown as they are."""
+MAY_BE_WRONG = "The network learned from real slices and is often wrong on synthetic ones."
 
 WAYS_OUT = {
     "empty_file": "Export the image again.",
@@ -92,6 +74,27 @@ def welcome() -> str:
     return '<div class="mb-empty"><p>The result appears here.</p><p>Choose a file, or try an example.</p></div>'
 
 
+def working(name: str, done: int, number: int) -> str:
+    """How far it is, with a button to cancel; script of the page hears it.
+
+    Args:
+        name: of the case.
+        done: slices that are done.
+        number: of slices; 0: the file is not read yet.
+    """
+    words = f"Slice {done} of {number}" if number else "Reading the file"
+    return (
+        f'<div class="mb-working" role="status"><p class="mb-name">{escape(name)}</p><p>{words}</p>'
+        f'<progress max="{max(1, number)}" value="{done}" aria-label="Slices done"></progress>'
+        '<p><button type="button" data-cancel>Cancel</button></p></div>'
+    )
+
+
+def cancelled() -> str:
+    """What stands where the result would have been."""
+    return '<div class="mb-empty" role="status"><p>Cancelled.</p><p>Choose a file, or try an example.</p></div>'
+
+
 def refused(name: str, code: str, message: str) -> str:
     """Why there is no result, and what to do."""
     way = WAYS_OUT.get(code, "Give another file.")
@@ -101,22 +104,30 @@ def refused(name: str, code: str, message: str) -> str:
     )
 
 
-def answer(result: Result) -> str:
-    """Class or size, bars, and warnings."""
-    prediction = result.prediction
-    title = readable(prediction.label)
+def answer(result: Result, rendered: str = "") -> str:
+    """Class or size, bars, and warnings.
+
+    Args:
+        result: of a session.
+        rendered: what a synthetic example was made to show; empty for other files.
+    """
+    prediction, number = result.prediction, ""
+    title = in_words(prediction.label)
     if prediction.status == ABSTAINED:
         title, body = "No class is given", _reason(result)
     elif result.inputs:
         title = _title(result)
-        figure = f'<p class="mb-figure">{prediction.certainty:.1%}</p>' if title == readable(prediction.label) else ""
-        body = f"{figure}{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
+        number = f"{prediction.certainty:.1%}" if title == in_words(prediction.label) else ""
+        body = f"{_set(result)}{_bars(prediction.values)}{_of_volume(result)}"
     else:
-        body = f'<p class="mb-figure">{escape(_size(prediction.values))}</p>{_spacing(result)}'
-    synthetic = f'<p class="mb-note">{SYNTHETIC}</p>' if prediction.path.startswith(DEMO_PREFIX) else ""
+        number, body = _size(prediction.values), _spacing(result)
+    heading = f"<h2>{escape(title[:1].upper() + title[1:])}</h2>"
+    if number:
+        heading = f'<div class="mb-title">{heading}<p class="mb-figure">{escape(number)}</p></div>'
     return (
-        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>{synthetic}'
-        f"<h2>{escape(title[:1].upper() + title[1:])}</h2>{body}{_warnings(prediction.warnings)}</div>"
+        f'<div class="mb-answer" role="status"><p class="mb-name">{escape(prediction.path)}</p>'
+        f'<p class="mb-kind">{escape(_kind(result))}</p>{_synthetic(prediction.path, rendered)}'
+        f"{heading}{body}{_warnings(prediction.warnings)}</div>"
     )
 
 
@@ -151,7 +162,7 @@ def caption_of(result: Result, method: str | None) -> str:
     if result.prediction.status == ABSTAINED:
         return ""
     if result.inputs:
-        return f"{METHOD_NAMES[method or 'gradcam']} for {readable(result.prediction.label)}"
+        return f"{METHOD_NAMES[method or 'gradcam']} for {in_words(result.prediction.label)}"
     return "Tumor mask" if result.prediction.label == "tumor" else "No tumor was found"
 
 
@@ -178,16 +189,25 @@ def examples(shown: Sequence[tuple[str, np.ndarray]]) -> str:
     )
 
 
-def readable(label: str) -> str:
-    """A class's name for people."""
-    return READABLE.get(label, label)
+def _synthetic(path: str, rendered: str) -> str:
+    """That a picture is synthetic; nothing of others."""
+    if not path.startswith(DEMO_PREFIX):
+        return ""
+    shown = f"Rendered as: {escape(rendered)}. " if rendered else ""
+    return f'<p class="mb-synthetic"><strong>{SYNTHETIC}</strong> {shown}{MAY_BE_WRONG}</p>'
+
+
+def _kind(result: Result) -> str:
+    """What the case is: a series of so many files, and of which sequence."""
+    what = f"Series of {result.files} files" if result.files > 1 else result.kind.capitalize()
+    return ", ".join(filter(None, [what, SEQUENCES.get(result.sequence, result.sequence)]))
 
 
 def _reason(result: Result) -> str:
     """Why there is no class; what the network computed is there for who opens it."""
     values, code = result.prediction.values, result.prediction.code
     return (
-        f"<p>{escape(ABSTENTIONS.get(code, code))}</p><p><code>{escape(code)}</code></p>"
+        f"<p>{escape(reason(code))}</p><p><code>{escape(code)}</code></p>"
         "<details><summary>What the network computed anyway</summary>"
         f"{_set(result)}{_bars(values)}{_of_volume(result)}</details>"
     )
@@ -196,20 +216,23 @@ def _reason(result: Result) -> str:
 def _title(result: Result) -> str:
     """The class, or the classes that cannot be ruled out."""
     classes = _classes_of(result)
-    return either([readable(name) for name in classes]) if len(classes) > 1 else readable(result.prediction.label)
+    return either([in_words(name) for name in classes]) if len(classes) > 1 else in_words(result.prediction.label)
 
 
 def _set(result: Result) -> str:
     """What the set of classes means; nothing where there is none."""
     if result.coverage is None:
         return ""
-    classes = [readable(name) for name in _classes_of(result)]
-    apart = "None of these classes can be ruled out here. " if len(classes) > 1 else ""
-    words = either(classes) if classes else "no class is probable enough"
+    classes = _classes_of(result)
+    if not classes:
+        words = "No class is probable enough."
+    elif len(classes) == 1:
+        words = "The other classes can be ruled out."
+    else:
+        words = "None of these classes can be ruled out."
     return (
-        f'<p class="mb-note">{apart}Set at {result.coverage:.0%} coverage: <strong>{escape(words)}</strong>. Of all '
-        f"pictures like those that the network was checked on, {result.coverage:.0%} have a set that holds the true "
-        "class.</p>"
+        f'<p class="mb-note">{words} For pictures like those that the network was checked on, the true class is among '
+        f"those that are left in {result.coverage:.0%} of the cases.</p>"
     )
 
 
@@ -223,7 +246,7 @@ def _bars(values: Any) -> str:
     shares = {key.removeprefix("prob_"): float(own) for key, own in values.items() if key.startswith("prob_")}
     colors = colors_of(list(shares))
     for name, share in shares.items():
-        words = escape(readable(name))
+        words = escape(in_words(name))
         rows.append(
             f'<div class="mb-bar"><span>{words}</span><span class="mb-track"><span style="width: {share:.2%}; '
             f'background: {colors[name]}"></span></span><span class="mb-share">{share:.1%}</span></div>'
@@ -260,7 +283,7 @@ def _spacing(result: Result) -> str:
 def _warnings(codes: Sequence[str]) -> str:
     if not codes:
         return ""
-    lines = "".join(f"<li>{escape(WARNINGS.get(code, code.replace('_', ' ')))}</li>" for code in codes)
+    lines = "".join(f"<li>{escape(reason(code))}</li>" for code in codes)
     return f'<ul class="mb-warnings" aria-label="Warnings">{lines}</ul>'
 
 

@@ -104,11 +104,13 @@ def _table_of_calibration(figures: dict[str, Any]) -> Table:
 
 
 def _table_of_sets(rows: list[dict[str, Any]]) -> Table:
+    from monai_brain.evaluation.intervals import with_interval
+
     names = list(rows[0]["by_class"])
     table = Table("coverage asked for", *names, "mean size", title="Measured coverage of the sets, by groups")
     for row in rows:
         covered = row["by_class"].values()
-        shares = [_share([own["covered"], *own["interval"]] if own["groups"] else None) for own in covered]
+        shares = [with_interval(own["covered"], own["interval"]) for own in covered]
         table.add_row(f"{row['asked']:.2f}", *shares, f"{row['mean_size']:.2f}")
     return table
 

@@ -8,7 +8,7 @@ import numpy as np
 from monai_brain.evaluation.calibration import Bin, brier_score, calibration_error, reliability
 from monai_brain.evaluation.calibration_file import PATIENTS, SLICES, Calibration, Patients, calibration_from, together
 from monai_brain.evaluation.conformal import coverage_step, sets_of
-from monai_brain.evaluation.intervals import group_bootstrap
+from monai_brain.evaluation.intervals import interval_over_groups
 from monai_brain.evaluation.verdict import RULES
 
 SHOWN_COVERAGES = (0.8, 0.9, 0.95)
@@ -166,12 +166,12 @@ def _covered(hit: np.ndarray, groups: Sequence[Hashable], own: np.ndarray) -> di
     if not members:
         return {"sets": 0, "groups": 0, "covered": None, "interval": None, "covered_sets": None}
     shares = np.array([np.mean(values) for values in members.values()])
-    interval = group_bootstrap(lambda drawn: float(shares[drawn].mean()), range(len(shares)))
+    interval = interval_over_groups(lambda drawn: float(shares[drawn].mean()), range(len(shares)))
     return {
         "sets": int(own.sum()),
         "groups": len(shares),
         "covered": float(shares.mean()),
-        "interval": list(interval),
+        "interval": interval,
         "covered_sets": float(hit[own].mean()),
     }
 
@@ -185,12 +185,12 @@ def _of_several(found: Patients, groups: Sequence[Hashable]) -> np.ndarray:
 
 
 def _accuracy(right: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    interval = group_bootstrap(lambda drawn: float(right[drawn].mean()), range(len(right)), strata=labels.tolist())
+    interval = interval_over_groups(lambda drawn: float(right[drawn].mean()), range(len(right)), strata=labels.tolist())
     by_class = {
         name: {"groups": int(own.sum()), "accuracy": float(right[own].mean()) if own.any() else None}
         for name, own in ((name, labels == index) for index, name in enumerate(names))
     }
-    return {"groups": len(right), "accuracy": float(right.mean()), "interval": list(interval), "by_class": by_class}
+    return {"groups": len(right), "accuracy": float(right.mean()), "interval": interval, "by_class": by_class}
 
 
 def _taken_at_its_word(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from monai_brain.io import UnreadableCase
 from monai_brain.io.sequences import named_sequence
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import sha256_of, write_png
-from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
+from monai_brain.labels import CLASS_NAMES, in_words, index_of_no_tumor
 from monai_brain.report.explanations import METHOD_NAMES
 from monai_brain.report.overlays import explanation_panel
 from monai_brain.transforms.load import GRAY_PREFERENCE
@@ -155,7 +155,16 @@ class Classification(Task):
     ) -> None:
         self.labels = tuple(class_names)
         probabilities = (f"prob_{name}" for name in class_names)
-        self.columns = (*probabilities, "sequence", "slices", "agreement", "deciding_slice", *EVIDENCE, EVIDENCE_DROP)
+        self.columns = (
+            *probabilities,
+            "sequence",
+            "plane",
+            "slices",
+            "agreement",
+            "deciding_slice",
+            *EVIDENCE,
+            EVIDENCE_DROP,
+        )
         if slices is not None:
             self.choose = requested_slices(slices)
         self.explain = self.asks_again = explain
@@ -226,8 +235,7 @@ class Classification(Task):
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
         if any(seen.learned for seen in opened.outputs.values()):
             warnings = (*warnings, "learned_slice")
-        reason, sequence = self._checked(opened)
-        values["sequence"] = sequence
+        reason, values["sequence"], values["plane"] = self._checked(opened)
         if self.sets is not None:
             values |= self.sets.columns(mean, PATIENTS if opened.image.kind == "volume" else SLICES)
             reason = reason or ("" if values["set"] else EMPTY_SET)
@@ -248,11 +256,13 @@ class Classification(Task):
     def _checked(self, opened: OpenCase) -> Reason:
         """Why no class should be given, by the input check; nothing speaks against it where there is none."""
         if self.check is None or opened.checked is None:
-            return Reason("", "")
+            return Reason("")
         channels = opened.image.channels
         seen = next((name for name in GRAY_PREFERENCE if name in channels), "")
         said = seen or opened.image.sequence or named_sequence(opened.case.id)
-        return self.check.reason(opened.checked, said)
+        reason = self.check.reason(opened.checked, said)
+        plane = getattr(opened.image.source, "plane", "")  # a volume's header tells
+        return reason._replace(plane=plane) if plane and reason.plane else reason
 
     def _probabilities(self, logits: Tensor) -> np.ndarray:
         """Of every class, (N, K); calibrated where that is known."""
@@ -286,7 +296,7 @@ class Classification(Task):
             (explained,) = self._explain(engine, image, np.array([label]), seen.probabilities[None])
         gray = to_gray(seen.image.numpy())
         name = f"overlays/{short_name(opened.case.id)}.png"
-        caption = f"{METHOD_NAMES[self.method]} for {self.labels[label]}"
+        caption = f"{METHOD_NAMES[self.method]} for {in_words(self.labels[label])}"
         write_png(self.output / name, explanation_panel(gray, explained.heat, caption))
         trust = trust_of(explained.heat, gray)
         drop = {} if explained.drop is None else {EVIDENCE_DROP: f"{explained.drop:.3f}"}

@@ -21,7 +21,7 @@ from monai_brain.inference.engines import AutoEngine
 from monai_brain.inference.engines import Engine as InferenceEngine
 from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
-from monai_brain.inference.patients import PATIENTS_TABLE
+from monai_brain.inference.patients import PATIENTS_TABLE, with_doubt
 from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, summary
 from monai_brain.inference.stream import CaseStream, thread_beside
 from monai_brain.inference.task import Task, completed_cases
@@ -395,17 +395,22 @@ def write_results(
         Counts of cases, and of each status, label and code; `problems`, what went wrong with the pages.
     """
     patients = task.verdicts.names(rows()) if task.verdicts else {}
-    columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS, *([PATIENT] if patients else []))
-    write_csv(folder / TABLE, columns, (_with_patient(row.row(task.columns), row.path, patients) for row in rows()))
     verdicts = task.verdicts.verdicts(rows(), patients) if task.verdicts else []
     if task.verdicts:
         task.verdicts.write(folder, verdicts)
-    counts: dict[str, Any] = {**summary(rows()), "problems": []}
+    refused = {own.patient for own in verdicts if not own.label}
+
+    def warned() -> Iterable[Prediction]:
+        return (with_doubt(row, refused, patients) for row in rows())
+
+    columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS, *([PATIENT] if patients else []))
+    write_csv(folder / TABLE, columns, (_with_patient(row.row(task.columns), row.path, patients) for row in warned()))
+    counts: dict[str, Any] = {**summary(warned()), "problems": []}
     counts |= {"patients": len(verdicts)} if verdicts else {}
     steps = {
         "old thumbnails could not be removed": tidy,
         "the pages could not be written": lambda: write_pages(
-            folder, rows, task, counts, cases_on_page, review, verdicts
+            folder, warned, task, counts, cases_on_page, review, verdicts
         ),
     }
     for problem, step in steps.items():

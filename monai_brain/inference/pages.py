@@ -10,13 +10,13 @@ from monai_brain.inference.prediction import ABSTAINED, Prediction
 from monai_brain.inference.sets import SET_COLUMNS
 from monai_brain.inference.task import Task
 from monai_brain.inference.thumbnails import name_of
-from monai_brain.labels import set_in_words
+from monai_brain.labels import SET_SEPARATOR, set_in_words
 from monai_brain.report.worklist import Case, Patient, write_review, write_worklist
 
 REPORT, REVIEW = "report.html", "review.html"
 
 DEFAULT_CASES = 300
-"""Of each kind, failures, abstentions and results: a page stays quick to open; the table has all."""
+"""Of each kind, results, abstentions, failures and skipped files: a page stays quick to open; the table has all."""
 
 
 def write_pages(
@@ -35,19 +35,15 @@ def write_pages(
         rows: gives all rows in order; called several times.
         task: whose results they are.
         counts: the `summary` of all.
-        cases: at most so many failures, abstentions and results stand on a page.
+        cases: at most so many results, abstentions, failures and skipped files stand on a page.
         review: write the review page too.
         patients: that the cases are of, where they are known; at most so many stand on the page too.
     """
-    with_result = (ABSTAINED, "ok")
-    failures = heapq.nsmallest(
-        cases, (row for row in rows() if row.status not in with_result), key=lambda row: row.status
-    )
-    abstained, results = (
+    results, abstained, errors, skipped = (
         heapq.nsmallest(cases, (row for row in rows() if row.status == status), key=lambda row: row.certainty)
-        for status in with_result
+        for status in ("ok", ABSTAINED, "error", "skipped")
     )
-    shown = [_on_page(folder, row, task) for row in (*failures, *abstained, *results)]
+    shown = [_on_page(folder, row, task) for row in (*results, *abstained, *errors, *skipped)]
     write_worklist(
         folder / REPORT,
         "Predictions",
@@ -59,6 +55,7 @@ def write_pages(
         note=task.page_note,
         patients=[_row_of(own) for own in patients[:cases]],
         all_patients=len(patients),
+        review=REVIEW if review else "",
     )
     if review:
         own = [case for case in shown if case.thumbnail and case.status == "ok"]
@@ -84,16 +81,19 @@ def _on_page(folder: Path, row: Prediction, task: Task | type[Task]) -> Case:
 
 
 def _cell(values: Mapping[str, Any], name: str) -> str:
+    """A cell for people: a set of one class says no more than the class."""
     cell = str(values.get(name, ""))
-    return set_in_words(cell) if name == SET_COLUMNS[0] else cell
+    if name != SET_COLUMNS[0]:
+        return cell
+    return set_in_words(cell) if SET_SEPARATOR in cell else ""
 
 
 def _row_of(verdict: Verdict) -> Patient:
     return Patient(
         verdict.patient,
         verdict.cases,
-        verdict.label,
-        float(verdict.probabilities.max()),
+        verdict.label or "no class: most of them were refused",
+        0.0 if verdict.probabilities is None else float(verdict.probabilities.max()),
         verdict.agreement,
-        _cell(verdict.set, SET_COLUMNS[0]) if verdict.set else None,
+        set_in_words(verdict.set[SET_COLUMNS[0]]) if verdict.set else None,
     )

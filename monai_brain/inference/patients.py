@@ -2,7 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,9 @@ from monai_brain.labels import index_of_no_tumor
 
 PATIENTS_TABLE = "patients.csv"
 
+PATIENT_REFUSED = "patient_refused"
+"""Warning of a case that has a class, while most cases of its patient were refused."""
+
 
 class InvalidPattern(ValueError):
     """A pattern that names no patient."""
@@ -27,12 +31,16 @@ class Verdict(NamedTuple):
 
     patient: str
     cases: int
+    """That got an answer."""
+    refused: int
+    """That the input check refused."""
     label: str
-    agreement: float
+    """Empty where more cases were refused than answered; then nothing below is known."""
+    agreement: float = 0.0
     """Share of the cases that have this class by themselves."""
-    probabilities: np.ndarray
+    probabilities: np.ndarray | None = None
     """(K,)."""
-    set: Mapping[str, Any]
+    set: Mapping[str, Any] = {}
     """Values of `SET_COLUMNS`; empty without a calibration."""
 
 
@@ -59,7 +67,7 @@ class Verdicts:
         except re.error as error:
             raise InvalidPattern(f"--patient-pattern {pattern!r}: no regular expression ({error})") from None
         self.columns = (
-            *("patient", "cases", "label", *(f"prob_{name}" for name in class_names), "agreement"),
+            *("patient", "cases", "refused", "label", *(f"prob_{name}" for name in class_names), "agreement"),
             *(SET_COLUMNS if sets else ()),
         )
 
@@ -68,7 +76,7 @@ class Verdicts:
         numbers: dict[str, str] = {}
         found = {}
         for row in rows:
-            if not _has_probabilities(row):
+            if row.status not in ("ok", ABSTAINED):
                 continue
             if self.pattern is not None:
                 match = self.pattern.search(row.path)
@@ -89,11 +97,15 @@ class Verdicts:
             names: of `names`.
         """
         cases: dict[str, list[np.ndarray]] = {}
+        refused: Counter[str] = Counter()
         for row in rows:
             if row.path in names:
-                values = [float(row.values[f"prob_{name}"]) for name in self.class_names]
-                cases.setdefault(names[row.path], []).append(np.array(values))
-        return [self._verdict(name, np.array(own)) for name, own in cases.items()]
+                own = cases.setdefault(names[row.path], [])
+                if _is_refused(row):
+                    refused[names[row.path]] += 1
+                else:
+                    own.append(np.array([float(row.values[f"prob_{name}"]) for name in self.class_names]))
+        return [self._verdict(name, own, refused[name]) for name, own in cases.items()]
 
     def write(self, folder: Path, verdicts: Sequence[Verdict]) -> None:
         """Write `patients.csv`; of an earlier run nothing stays where there is no patient."""
@@ -102,23 +114,39 @@ class Verdicts:
         else:
             (folder / PATIENTS_TABLE).unlink(missing_ok=True)
 
-    def _verdict(self, name: str, cases: np.ndarray) -> Verdict:
-        together = VERDICT_RULE(cases, index_of_no_tumor(self.class_names))
+    def _verdict(self, name: str, cases: Sequence[np.ndarray], refused: int) -> Verdict:
+        if refused > len(cases):
+            return Verdict(name, len(cases), refused, "")
+        together = VERDICT_RULE(np.array(cases), index_of_no_tumor(self.class_names))
         chosen = int(together.argmax())
-        agreement = float((cases.argmax(axis=1) == chosen).mean())
+        agreement = float((np.argmax(cases, axis=1) == chosen).mean())
         own = self.sets.columns(together, PATIENTS) if self.sets else {}
-        return Verdict(name, len(cases), self.class_names[chosen], agreement, together, own)
+        return Verdict(name, len(cases), refused, self.class_names[chosen], agreement, together, own)
 
     def _row(self, verdict: Verdict) -> dict[str, Any]:
+        row = {"patient": verdict.patient, "cases": verdict.cases, "refused": verdict.refused, "label": verdict.label}
+        if verdict.probabilities is None:
+            return row
         shares = zip(self.class_names, verdict.probabilities, strict=True)
         return {
-            "patient": verdict.patient,
-            "cases": verdict.cases,
-            "label": verdict.label,
+            **row,
             **{f"prob_{name}": f"{value:.6f}" for name, value in shares},
             "agreement": f"{verdict.agreement:.3f}",
             **verdict.set,
         }
+
+
+def with_doubt(row: Prediction, refused: Collection[str], patients: Mapping[str, str]) -> Prediction:
+    """The row, with a warning if it has a class although most cases of its patient were refused.
+
+    Args:
+        row: of the table.
+        refused: patients without a class for that reason.
+        patients: of `Verdicts.names`.
+    """
+    if row.status != "ok" or patients.get(row.path) not in refused:
+        return row
+    return row._replace(warnings=(*row.warnings, PATIENT_REFUSED))
 
 
 def patient_of(source: DicomSource | None) -> str:
@@ -130,6 +158,6 @@ def patient_of(source: DicomSource | None) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:16] if name else ""
 
 
-def _has_probabilities(row: Prediction) -> bool:
-    """Whether a case counts: one with an empty set does, as leaving out the doubtful would flatter the verdict."""
-    return row.status == "ok" or (row.status == ABSTAINED and row.code == EMPTY_SET)
+def _is_refused(row: Prediction) -> bool:
+    """By the input check; a case with an empty set was read, and leaving out the doubtful would flatter the verdict."""
+    return row.status == ABSTAINED and row.code != EMPTY_SET

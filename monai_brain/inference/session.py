@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from monai_brain.inference.stream import OpenCase
 from monai_brain.inference.task import completed_cases
 from monai_brain.io import Case, Skipped, UnreadableCase, find_cases
 from monai_brain.io.archive import ArchiveLimits, check_archive
+from monai_brain.io.sequences import named_sequence
 from monai_brain.io.weights import find_weights
 
 LOADING = (
@@ -39,6 +40,14 @@ NO_RESULT = {
 
 UPLOADED_ARCHIVES = ArchiveLimits(max_members=5_000, max_bytes=1024**3)
 """A study of some series; a folder run takes more."""
+
+
+Progress = Callable[[int, int], bool]
+"""Is told how many slices are done and how many there are; says whether to go on."""
+
+
+class Cancelled(Exception):
+    """Whoever asked for a result does not want it any more."""
 
 
 class Result(NamedTuple):
@@ -63,6 +72,10 @@ class Result(NamedTuple):
     """Folder of the files that a folder run writes too."""
     coverage: float | None = None
     """Of the set of classes; None where there is none."""
+    files: int = 1
+    """That the case consists of."""
+    sequence: str = ""
+    """What the file says it shows, or else looks like, of `io.sequences.SAID`; empty where nothing is known."""
 
     @property
     def aspect(self) -> float:
@@ -126,15 +139,19 @@ class Session:
         self.stream.keeps_pool = True
         self.stream.start()
 
-    def predict(self, case: Case, output: Path, method: str | None = None) -> Result:
+    def predict(
+        self, case: Case, output: Path, method: str | None = None, progress: Progress = lambda done, number: True
+    ) -> Result:
         """Apply the network to one case.
 
         Args:
             case: as found by `cases_in`.
             output: empty folder for what a folder run would write: overlay and mask.
             method: of `methods`; None: the first.
+            progress: asked after each slice.
 
         Raises:
+            Cancelled: `progress` said so.
             UnreadableCase: the file cannot be used, with its code.
             UnknownMethod: the network cannot be explained that way.
         """
@@ -147,12 +164,14 @@ class Session:
             self.stream.refused.clear()
             done: list[tuple[OpenCase, Prediction]] = []
             try:
-                self._evaluator(task, done).run()
+                self._evaluator(task, done, progress).run()
             finally:
                 task.close()
                 self.stream.open.clear()
             if self.stream.refused:
                 raise self.stream.refused.pop(0)
+            if not done:
+                raise Cancelled(case.id)
             opened, prediction = done[0]
         if prediction.status not in ("ok", ABSTAINED):
             raise UnreadableCase(prediction.code, NO_RESULT[prediction.code])
@@ -194,9 +213,16 @@ class Session:
         wanted = {"explain": True, "method": chosen} if self.kind == "classification" else {"overlays": True}
         return self._made_anew("task", **wanted)
 
-    def _evaluator(self, task: Any, done: list[tuple[OpenCase, Prediction]]) -> Engine:
+    def _evaluator(self, task: Any, done: list[tuple[OpenCase, Prediction]], progress: Progress) -> Engine:
         """The evaluator of the bundle's config; made anew, as ignite's engines remember how long they ran."""
         evaluator = self._made_anew("evaluator")
+
+        def tell(engine: Engine) -> None:
+            number = len(self.stream.open[0].wanted)
+            if not progress(engine.state.iteration, number):
+                self.stream.is_left = True  # one slice more may be on its way
+
+        evaluator.add_event_handler(Events.ITERATION_COMPLETED, tell)  # before the last slice closes the case
         evaluator.add_event_handler(
             Events.ITERATION_COMPLETED,
             lambda engine: done.extend(
@@ -213,6 +239,8 @@ class Session:
 
     def _result(self, opened: OpenCase, prediction: Prediction, task: Any, output: Path) -> Result:
         image = opened.image
+        files = len(opened.case.files)
+        said = image.sequence or named_sequence(opened.case.id)
         if self.kind == "classification":
             positions = tuple(sorted(opened.outputs))
             inputs = tuple(opened.outputs[position].image for position in positions)
@@ -220,14 +248,36 @@ class Session:
             first = positions.index(int(prediction.values.get("deciding_slice", 0) or 0)) if len(positions) > 1 else 0
             coverage = task.sets.coverage if task.sets else None
             return Result(
-                prediction, image.kind, positions, grays, inputs, (), image.spacing_mm, first, output, coverage
+                prediction,
+                image.kind,
+                positions,
+                grays,
+                inputs,
+                (),
+                image.spacing_mm,
+                first,
+                output,
+                coverage,
+                files,
+                prediction.values["sequence"] or said,
             )
         mask = task.mask_of(opened)
         masks = tuple(mask) if image.kind == "volume" else (mask,)
         grays = tuple(opened.gray(position) for position in range(len(masks)))
         first = int(np.argmax([own.sum() for own in masks])) if mask.any() else len(masks) // 2
         return Result(
-            prediction, image.kind, tuple(range(len(masks))), grays, (), masks, image.spacing_mm, first, output
+            prediction,
+            image.kind,
+            tuple(range(len(masks))),
+            grays,
+            (),
+            masks,
+            image.spacing_mm,
+            first,
+            output,
+            None,
+            files,
+            said,
         )
 
 

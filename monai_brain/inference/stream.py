@@ -96,7 +96,7 @@ class CaseStream(IterableDataset):
         choose: which slices of a volume are shown; all that are not empty, unless a task says otherwise.
         check: what looks at slices before any class is given; None, unless a task says otherwise.
         seconds: that reading and preprocessing took, over all workers.
-        is_left: whoever reads the stream is gone; it ends at the next case.
+        is_left: whoever reads the stream is gone; it ends at the next slice.
         keeps_pool: leave the workers running at the end, for further cases; `close` ends them.
     """
 
@@ -210,6 +210,8 @@ class CaseStream(IterableDataset):
             self.cases[index], prepared.image, prepared.wanted, prepared.warnings, prepared.sha256, prepared.checked
         )
         for position, pixels in zip(prepared.wanted, prepared.slices, strict=True):
+            if self.is_left:
+                return
             yield {"image": self.intensity({"image": pixels})["image"], "case": index, "slice": position}
 
 

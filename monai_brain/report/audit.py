@@ -18,7 +18,7 @@ from monai_brain.evaluation.shortcuts import shortcut_baselines
 from monai_brain.io import Case, Skipped, find_cases
 from monai_brain.io.read import read_image
 from monai_brain.io.write import write_json, write_png
-from monai_brain.labels import CLASS_NAMES, class_of_folder
+from monai_brain.labels import CLASS_NAMES, class_of_folder, either, in_words
 from monai_brain.report.html import Block, Gallery, Table, write_page
 from monai_brain.transforms.load import to_8_bits, to_channels
 from monai_brain.transforms.spatial import resize
@@ -295,7 +295,10 @@ def _tables(found: Mapping[str, Any]) -> list[Block]:
         ]
         blocks.append(Table(f"Without looking at tumors: {found['shortcuts']['tested']}", ["", "accuracy"], rows))
     if found["conflicts"]:
-        rows = [[own["first"], own["second"], " or ".join(own["classes"])] for own in found["conflicts"]]
+        rows = [
+            [own["first"], own["second"], either([in_words(name) for name in own["classes"]])]
+            for own in found["conflicts"]
+        ]
         blocks.append(Table("Copies under two classes", ["first", "second", "classes"], rows))
     if found["unreadable"]:
         blocks.append(Table("Not read", ["file", "code"], [list(row) for row in found["unreadable"].items()]))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from monai_brain.evaluation.intervals import with_interval
+from monai_brain.labels import in_words
 from monai_brain.report.checklists import CHECKLISTS
 from monai_brain.report.evaluation import evaluation_blocks
 from monai_brain.report.html import Figure, Table, write_from_template
@@ -93,7 +94,7 @@ def methods_paragraph(facts: dict[str, str]) -> str:
 
 
 def _sections(run: RunFiles, facts: dict[str, str]) -> list[Section]:
-    names = list(run.metrics["model"]["per_class"]) if run.classifies else []
+    names = [*map(in_words, run.metrics["model"]["per_class"])] if run.classifies else []
     data = Table("Images and groups by part", ["part", "images", "groups", *names], counts_by_part(run))
     columns, failures = failures_of(run)
     what = "Errors with the highest probability" if run.classifies else "Patients with the lowest Dice"

@@ -14,7 +14,7 @@ from monai_brain.evaluation.intervals import DRAWS, NO_INTERVAL, interval_over_g
 from monai_brain.evaluation.metrics import classification_metrics, macro_f1
 from monai_brain.evaluation.sources import by_group, by_source, tumor_classes
 from monai_brain.io.write import manifest, write_csv, write_json
-from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
+from monai_brain.labels import CLASS_NAMES, in_words, index_of_no_tumor
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
 from monai_brain.report.folds import InvalidFolds, identity_of, network_of, refuse_no_fold
 from monai_brain.report.html import Figure, Table, write_page
@@ -192,7 +192,8 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
     ]
     copies = metrics.get("copies_of_training")
     leak = f"; {copies} are copies or mirror images of training images: the figures measure memory" if copies else ""
-    absent = f"; no image of {', '.join(model['absent_classes'])}" if model.get("absent_classes") else ""
+    without = ", ".join(map(in_words, model.get("absent_classes", ())))
+    absent = f"; classes without images: {without}" if without else ""
     return [
         Table(
             f"{model['images']} images in {metrics['groups']} groups ({metrics['bootstrap']}){absent}{leak}",
@@ -249,10 +250,10 @@ def _source_tables(metrics: Mapping[str, Any]) -> list[Table]:
 def _per_class_table(model: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     columns = ["images", "sensitivity", "specificity", "precision", "f1", "auc"]
     rows = [
-        [name, str(scores["images"]), *(_shown(scores[column]) for column in columns[1:])]
+        [in_words(name), str(scores["images"]), *(_shown(scores[column]) for column in columns[1:])]
         for name, scores in model["per_class"].items()
     ]
-    return ["class", *columns], rows
+    return ["class", *columns[:-2], "F1", "AUC"], rows
 
 
 def _figure(source: Mapping[str, Any], key: str) -> str:

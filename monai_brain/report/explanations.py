@@ -8,7 +8,7 @@ from monai_brain.evaluation.intervals import quartiles
 from monai_brain.explain.methods import METHODS
 from monai_brain.explain.trust import LEAST_INSIDE
 from monai_brain.io.write import manifest, write_csv, write_json
-from monai_brain.labels import CLASS_NAMES
+from monai_brain.labels import CLASS_NAMES, in_words
 from monai_brain.report.html import Figure, Table, write_page
 from monai_brain.report.slice_figures import ExplainedSlice, draw_explanations
 
@@ -88,7 +88,8 @@ def write_explanations(
         "inside_head",
         "evidence inside the head",
         lambda index: (
-            f"reference {class_names[items[index]['label']]}\n{rows[index]['inside_head']:.0%} inside the head\n"
+            f"reference {in_words(class_names[items[index]['label']])}\n"
+            f"{rows[index]['inside_head']:.0%} inside the head\n"
             f"drop without it {rows[index]['removal_drop']:.2f}"
         ),
         picture,
@@ -133,8 +134,8 @@ def draw_examples(
         if not most:
             continue
         path = f"examples_{name}.png"
-        title = f"Answer {name}: most {words} ({len(most)} above), least ({len(least)} below)"
-        captions = [f"{name} {rows[index]['probability']:.2f}\n{caption(index)}" for index in (*most, *least)]
+        title = f"Answer {in_words(name)}: most {words} ({len(most)} above), least ({len(least)} below)"
+        captions = [f"{in_words(name)} {rows[index]['probability']:.2f}\n{caption(index)}" for index in (*most, *least)]
         pictures = [picture(index) for index in (*most, *least)]
         draw_explanations(pictures, captions, folder / path, title=title, method=METHOD_NAMES[method])
         figures.append(Figure(title, path))
@@ -147,7 +148,7 @@ def explanation_table(found: Mapping[str, Any]) -> Table:
     for name, own in {**found["by_predicted_class"], **{key: found[key] for key in ("right", "wrong", "all")}}.items():
         cells = [_shown(own[figure]) for figure in FIGURES]
         outside = "" if own["looking_outside"] is None else f"{own['looking_outside']:.1%}"
-        table.append([name, str(own["images"]), *cells, outside])
+        table.append([in_words(name), str(own["images"]), *cells, outside])
     shuffled = found["rank_correlation_with_shuffled_weights"]
     caption = (
         "Medians (quartiles), by predicted class, and of right and wrong answers. Rank correlation with the maps of "

@@ -13,6 +13,7 @@ from monai.transforms.transform import Transform
 
 from monai_brain.data.splits import PARTS, InvalidDatalist, load_datalist, read_class_names, read_datalist
 from monai_brain.io.read import read_image
+from monai_brain.labels import in_words
 from monai_brain.report.figures import draw_class_counts, draw_histograms
 from monai_brain.report.html import Block, Figure, Table, write_page
 from monai_brain.report.slice_figures import draw_picture_grid
@@ -86,11 +87,11 @@ def _blocks(
         sizes[slice_.height, slice_.width] = sizes.get((slice_.height, slice_.width), 0) + 1
     common = sorted(sizes.items(), key=lambda pair: -pair[1])[:8]
     blocks: list[Block] = [
-        Table("Images per part and class", ["part", *class_names, "all"], rows),
+        Table("Images per part and class", ["part", *map(in_words, class_names), "all"], rows),
         Figure("Class distribution", "classes.png"),
         Figure("Examples of every class", "examples.png"),
         Table(
-            f"Most common sizes among {len(measured)} images drawn at random ({len(sizes)} different ones)",
+            f"Most common sizes among {len(measured)} images drawn at random ({len(sizes)} in all)",
             ["height", "width", "images"],
             [[str(height), str(width), str(number)] for (height, width), number in common],
         ),
@@ -110,7 +111,7 @@ def _examples(
     for index, name in enumerate(class_names):
         own = [item for item in items if item["label"] == index]
         chosen = [own[i] for i in random.permutation(len(own))[:EXAMPLES]]
-        rows.append([(name if not number else "", _gray(item)) for number, item in enumerate(chosen)])
+        rows.append([(in_words(name) if not number else "", _gray(item)) for number, item in enumerate(chosen)])
     return [row for row in rows if row]
 
 
@@ -158,7 +159,7 @@ def _augmented(
     rows = []
     for item in _one_of_each(items, random):
         prepared = first(dict(item))
-        row = [(f"{class_names[item['label']]}, as it is", _shown(prepared["image"]))]
+        row = [(f"{in_words(class_names[item['label']])}, as it is", _shown(prepared["image"]))]
         row += [("", _shown(augment(dict(prepared))["image"])) for _ in range(EXAMPLES - 1)]
         rows.append(row)
     return rows

@@ -14,14 +14,14 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
 from monai_brain.io.write import atomic
-from monai_brain.labels import MORE_COLORS, colors_of
+from monai_brain.labels import MORE_COLORS, colors_of, in_words
 
 DOTS_PER_INCH = 150
 
 NAME_CHARACTERS = 32
 """After which a name goes on in a second line."""
 
-SHORT_NAME_CHARACTERS = 14
+SHORT_NAME_CHARACTERS = 15
 """Of a class, up to which names of four fit side by side."""
 
 INCHES_PER_CLASS, INCHES_PER_CHARACTER = 0.55, 0.07
@@ -221,7 +221,7 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
             sensitivity,
             color=colors[name],
             linestyle=LINE_STYLES[index // len(MORE_COLORS) % len(LINE_STYLES)],
-            label=textwrap.fill(f"{name} (AUC {area:.3f})", LINE_CHARACTERS),
+            label=textwrap.fill(f"{in_words(name)} (AUC {area:.3f})", LINE_CHARACTERS),
         )
     axes.set(
         title="ROC, each class against the rest",
@@ -269,7 +269,12 @@ def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Pat
     colors = colors_of(list(values))
     for name, own in values.items():
         axes.hist(
-            own, bins, histtype="step", linewidth=1.6, color=colors[name], label=textwrap.fill(name, LINE_CHARACTERS)
+            own,
+            bins,
+            histtype="step",
+            linewidth=1.6,
+            color=colors[name],
+            label=textwrap.fill(in_words(name), LINE_CHARACTERS),
         )
     axes.set(xlabel=label, ylabel="images")
     _name_lines(axes, len(values))
@@ -335,17 +340,16 @@ def _more(class_names: Sequence[str]) -> float:
 
 def _of_names(class_names: Sequence[str]) -> float:
     """Inches that long names need."""
-    longest = min(NAME_CHARACTERS, max(len(name) for name in class_names))
+    longest = min(NAME_CHARACTERS, max(len(in_words(name)) for name in class_names))
     return INCHES_PER_CHARACTER * max(0, longest - SHORT_NAME_CHARACTERS)
 
 
 def _name_classes(axis: Any, class_names: Sequence[str], rotation: int = 0) -> None:
-    """Short names as they are; long ones, or many, in lines and turned."""
-    if len(class_names) > 4 or any(len(name) > SHORT_NAME_CHARACTERS for name in class_names):
+    """Names in words: short ones as they are; long ones, or many, in lines and turned."""
+    names = [in_words(name) for name in class_names]
+    if len(names) > 4 or any(len(name) > SHORT_NAME_CHARACTERS for name in names):
         rotation = 90 if axis.axis_name == "x" else 0
-    axis.set_ticks(
-        range(len(class_names)), [textwrap.fill(name, NAME_CHARACTERS) for name in class_names], rotation=rotation
-    )
+    axis.set_ticks(range(len(names)), [textwrap.fill(name, NAME_CHARACTERS) for name in names], rotation=rotation)
 
 
 def _beside(number: int) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from monai_brain.evaluation.intervals import DRAWS, interval_over_groups
 from monai_brain.io.write import manifest, write_csv, write_json
-from monai_brain.labels import CLASS_NAMES, index_of_no_tumor
+from monai_brain.labels import CLASS_NAMES, in_words, index_of_no_tumor
 from monai_brain.report.explanations import draw_examples
 from monai_brain.report.html import Table, write_page
 from monai_brain.report.slice_figures import ExplainedSlice
@@ -97,7 +97,7 @@ def localization_table(found: Mapping[str, Any]) -> Table:
     ]
     table = [
         [
-            name,
+            in_words(name),
             str(own["slices"]),
             str(own["patients"]),
             *(_shown(own[key], digits) for key, digits in (("inside_mask", 3), ("mask_of_head", 3))),

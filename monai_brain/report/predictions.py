@@ -15,7 +15,7 @@ from monai_brain.evaluation.selective import coverage_curve, coverage_points, me
 from monai_brain.evaluation.subgroups import subgroups
 from monai_brain.io.tables import InvalidTable, read_table
 from monai_brain.io.write import manifest, sha256_of, write_json
-from monai_brain.labels import index_of_no_tumor
+from monai_brain.labels import in_words, index_of_no_tumor
 from monai_brain.report.figures import draw_confusion_matrix, draw_roc_curves
 from monai_brain.report.html import Block, Figure, Table, write_page
 from monai_brain.report.score_figures import draw_coverage, draw_reliability
@@ -83,7 +83,7 @@ def figures_of_classes(metrics: Mapping[str, Any]) -> list[list[str]]:
         ["cases answered", f"{model['images']} of {metrics['flow']['labelled cases']}"],
         *([readable(name), shown(model[name])] for name in ("accuracy", "macro_f1", "macro_auc")),
         ["accuracy, unanswered counted as wrong", shown(answered["accuracy_unanswered_wrong"])],
-        [f"always {metrics['majority_class']['class']}", shown(metrics["majority_class"]["accuracy"])],
+        [always(metrics["majority_class"]["class"]), shown(metrics["majority_class"]["accuracy"])],
     ]
 
 
@@ -168,11 +168,11 @@ def _notes(joined: Joined, present: np.ndarray) -> list[str]:
         )
     if (present > 0).sum() == 1:
         notes.append(
-            f"All labels are {joined.class_names[int(present.argmax())]}: accuracy is that class's sensitivity; "
-            "specificity and AUC are undefined. Add cases of another class."
+            f'All labels are "{in_words(joined.class_names[int(present.argmax())])}": accuracy is the sensitivity of '
+            "that class; specificity and AUC are undefined. Add cases of another class."
         )
     elif absent:
-        notes.append(f"No label is {', '.join(absent)}: such classes count in no mean.")
+        notes.append(f"Classes without a labelled case, which count in no mean: {', '.join(map(in_words, absent))}.")
     if joined.probabilities is None:
         notes.append("No probabilities, so no AUC, calibration or curve over coverage: add a column for each class.")
     elif _complete(joined, np.flatnonzero(joined.answered)) is None:
@@ -283,14 +283,14 @@ def _blocks(joined: Joined, metrics: Mapping[str, Any]) -> list[Block]:
             ["", *(readable(name) for name in OVERALL)],
             [
                 ["predictions", *(shown(model[name]) for name in OVERALL)],
-                [f"always {majority['class']}", shown(majority["accuracy"]), *[""] * (len(OVERALL) - 1)],
+                [always(majority["class"]), shown(majority["accuracy"]), *[""] * (len(OVERALL) - 1)],
             ],
         ),
         Table(
             "Class by class",
             ["class", "cases", *map(readable, PER_CLASS)],
             [
-                [name, str(own["images"]), *(shown(own[figure]) for figure in PER_CLASS)]
+                [in_words(name), str(own["images"]), *(shown(own[figure]) for figure in PER_CLASS)]
                 for name, own in model["per_class"].items()
             ],
         ),
@@ -315,6 +315,11 @@ def readable(figure: str) -> str:
     return figure.replace("f1", "F1").replace("auc", "AUC").replace("macro_", "macro-").replace("_", " ")
 
 
+def always(class_name: str) -> str:
+    """The name of the rule that gives every case one class."""
+    return f'always "{in_words(class_name)}"'
+
+
 def shown(own: Mapping[str, Any]) -> str:
     """An estimate of `metrics.json` for people."""
     return with_interval(own["value"], own["interval"])
@@ -326,7 +331,7 @@ def _coverage_blocks(metrics: Mapping[str, Any]) -> list[Block]:
         ["share answered", shown(answered["share"])],
         ["accuracy of the answered cases", shown(metrics["model"]["accuracy"])],
         ["accuracy if an unanswered case counts as wrong", shown(answered["accuracy_unanswered_wrong"])],
-        *([f"share answered, {name}", shown(own)] for name, own in answered["by_class"].items()),
+        *([f"share answered, {in_words(name)}", shown(own)] for name, own in answered["by_class"].items()),
     ]
     blocks: list[Block] = [Table("Answered cases", ["", ""], rows)]
     if "coverage" in metrics:
@@ -346,7 +351,7 @@ def _set_blocks(metrics: Mapping[str, Any]) -> list[Block]:
     own = metrics["sets"]
     if own is None:
         return []
-    rows = [["all", shown(own["coverage"])], *([name, shown(one)] for name, one in own["by_class"].items())]
+    rows = [["all", shown(own["coverage"])], *([in_words(name), shown(one)] for name, one in own["by_class"].items())]
     caption = f"Sets of classes: {own['cases']} cases, mean size {own['mean_size']:.2f}, {own['empty']} empty"
     return [Table(caption, ["class", "share of sets that hold the reference"], rows)]
 

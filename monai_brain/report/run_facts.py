@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from monai_brain.data.splits import LEAKY_SPLITS, PARTS, class_names_of
 from monai_brain.evaluation.intervals import with_interval
+from monai_brain.labels import in_words
 
 DISJOINT = "No group is in two parts."
 
@@ -139,7 +140,7 @@ def _about_training(run: RunFiles) -> dict[str, str]:
         f"{run.manifest.get('trained_parameters', 0):,} trained parameters; settings in run.json.",
         "preprocessing": f"{', then '.join(transform_names(settings))}.",
         "software": versions + ".",
-        "initialization": "random" if weights == "none" else f"{Path(weights).name}; other layers at random.",
+        "initialization": "random." if weights == "none" else f"{Path(weights).name}; other layers at random.",
         "training": f"Up to {options.get('max_epochs')} epochs, batch size {options.get('batch_size')}, learning rate "
         f"{options.get('learning_rate')}, weight decay {options.get('weight_decay')}, precision "
         f"{options.get('precision')}, seed {options.get('seed')}.{_optimizer(options)}{_augmentation(options)}"
@@ -224,7 +225,7 @@ def limits_of(run: RunFiles) -> list[str]:
     elif "near-duplicate" in run.datalist.get("grouping", "") or "likeness" in run.datalist.get("grouping", ""):
         found.append("Some groups are look-alikes and not patients: neighbors of one patient may be in two parts.")
     if absent := metrics.get("model", {}).get("absent_classes"):
-        found.append(f"The test part has no {', '.join(absent)}.")
+        found.append(f"Classes without test images: {', '.join(map(in_words, absent))}.")
     if not run.external:
         found.append("Not tested on data of another origin.")
     if run.calibration is None and run.classifies:
@@ -259,7 +260,15 @@ def failures_of(run: RunFiles, most: int = 10) -> tuple[list[str], list[list[str
     wrong = [row for row in run.rows if row["label"] != row["reference"]]
     wrong.sort(key=lambda row: -float(row[f"prob_{row['label']}"]))
     columns = ["image", "reference", "prediction", "probability"]
-    cells = [[_short(row["path"]), row["reference"], row["label"], row[f"prob_{row['label']}"]] for row in wrong[:most]]
+    cells = [
+        [
+            _short(row["path"]),
+            in_words(row["reference"]),
+            in_words(row["label"]),
+            f"{float(row['prob_' + row['label']]):.3f}",
+        ]
+        for row in wrong[:most]
+    ]
     return columns, cells
 
 

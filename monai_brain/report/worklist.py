@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from monai_brain.labels import colors_of
+from monai_brain.labels import colors_of, in_words
 from monai_brain.report.html import address, write_from_template
-from monai_brain.report.reasons import ABSTENTIONS
+from monai_brain.report.reasons import reason
 
 
 class Case(NamedTuple):
@@ -43,6 +43,31 @@ class Patient(NamedTuple):
     """Of classes, in words; empty where no class is probable enough, None where there are no sets."""
 
 
+COLUMNS = {
+    "set": (
+        "cannot be ruled out",
+        "Every class that cannot be ruled out at the coverage that was asked for, where there are several.",
+    ),
+    "agreement": ("slices that agree", "Share of the volume's slices that have its class by themselves."),
+    "evidence_in_head": ("heat inside the head", "Share of the explanation's heat that lies inside the head."),
+    "evidence_at_border": ("heat at the border", "Share of the explanation's heat at the picture's border."),
+    "evidence_drop": (
+        "drop without the hottest part",
+        "By how much the probability falls when the hottest part of the picture is removed: near 0, the explanation "
+        "says little.",
+    ),
+    "evidence_in_mask": ("heat inside the mask", "Share of the explanation's heat that lies inside the mask."),
+    "evidence_peak_in_mask": ("peak inside the mask", "Whether the hottest pixel lies inside the mask."),
+    "tumor_pixels": ("tumor, pixels", "Pixels or voxels of the mask."),
+    "tumor_area_mm2": ("tumor, mm²", "Area of the mask."),
+    "tumor_volume_ml": ("tumor, mL", "Volume of the mask."),
+}
+"""Heading and meaning of a table's columns, for people."""
+
+NO_RESULT = {"abstained": "No class.", "error": "No result."}
+"""Instead of a class, by status."""
+
+
 def write_worklist(
     path: Path,
     title: str,
@@ -55,13 +80,14 @@ def write_worklist(
     note: str = "",
     patients: Sequence[Patient] = (),
     all_patients: int = 0,
+    review: str = "",
 ) -> None:
     """Write the page of a folder run: sorted, filtered and searched in the browser, readable without a script.
 
     Args:
         path: the `.html` file.
         title: heading.
-        cases: failures, abstentions and the least certain, in this order.
+        cases: in the order in which they are shown; skipped files are folded away below them.
         counts: number of cases by status and by label, of all.
         total: number of all cases.
         more: names of the columns that `Case.more` fills; those that no case fills are left out.
@@ -69,30 +95,36 @@ def write_worklist(
         note: to be said above the table.
         patients: that are shown.
         all_patients: number of all.
+        review: page on which the cases are reviewed, relative to this one; empty where there is none.
     """
     colors = colors_of(labels)
     known = [(name, counts["label"][name], colors[name]) for name in labels if name in counts["label"]]
     number = f"{total} files"
     if len(cases) < total:
-        number = f"{len(cases)} of {total} files: failures, abstentions, and the least certain answers"
+        number = f"{len(cases)} of {total} files: the least certain results, abstentions, and failures"
+    skipped = [case for case in cases if case.status == "skipped"]
+    cases = [case for case in cases if case.status != "skipped"]
     filled = [index for index in range(len(more)) if any(case.more[index] for case in cases)]
     cases = [case._replace(more=[case.more[index] for index in filled]) for case in cases]
-    more = [more[index] for index in filled]
-    columns = ["path", "status", "code", "class", "probability", *(name.replace("_", " ") for name in more), "warnings"]
+    own = [COLUMNS.get(more[index], (more[index].replace("_", " "), "")) for index in filled]
     write_from_template(
         path,
         "worklist.html",
         script="worklist.js",
         title=title,
         numbers=f"{number}. All are in predictions.csv.",
-        statuses=list(counts["status"].items()),
+        statuses=[(name, number) for name, number in counts["status"].items() if name != "skipped"],
         labels=known,
-        columns=columns,
-        reasons=ABSTENTIONS,
+        columns=["path", "class", "probability", *(name for name, _ in own), "warnings", "status"],
+        meanings=[(name, words) for name, words in own if words],
+        NO_RESULT=NO_RESULT,
         rows=cases,
+        skipped=skipped,
+        all_skipped=counts["status"].get("skipped", 0),
         note=note,
         patients=patients,
         all_patients=all_patients,
+        review=review,
     )
 
 
@@ -111,7 +143,7 @@ def write_review(path: Path, title: str, cases: Sequence[Case], labels: Sequence
             "path": os.fsencode(case.path).decode("utf-8", "replace"),
             "label": case.label,
             "certainty": case.certainty,
-            "warnings": list(case.warnings),
+            "warnings": [reason(code) for code in case.warnings],
             "thumbnail": address(case.thumbnail),
             "picture": address(case.picture) if case.picture else "",
         }
@@ -125,5 +157,10 @@ def write_review(path: Path, title: str, cases: Sequence[Case], labels: Sequence
         title=title,
         note=f"The {len(cases)} least certain of {total} results." if len(cases) < total else f"All {total} results.",
         labels=list(colors_of(labels).items()),
-        data={"run": run.hexdigest()[:16], "cases": content, "labels": list(labels)},
+        data={
+            "run": run.hexdigest()[:16],
+            "cases": content,
+            "labels": list(labels),
+            "words": {name: in_words(name) for name in labels},
+        },
     )

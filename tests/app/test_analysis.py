@@ -1,5 +1,7 @@
 """What the page keeps of one visitor's uploads."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from monai_brain.app.analysis import AnalysisRequest, Analyzer
 from monai_brain.app.uploads import Uploads, new_group
 from monai_brain.inference.prediction import Prediction
-from monai_brain.inference.session import Result
+from monai_brain.inference.session import Cancelled, Result
 
 VISITOR = "a" * 43
 
@@ -16,7 +18,7 @@ VISITOR = "a" * 43
 class Naming:
     """A session that writes each case's mask under the case's stem, as a folder run of one file does."""
 
-    def predict(self, case, output, method):
+    def predict(self, case, output, method, progress):
         (output / "masks").mkdir()
         mask = f"masks/{Path(case.id).stem}.png"
         (output / mask).write_text(f"mask of {case.id}")
@@ -46,3 +48,36 @@ def test_going_back_to_a_case_gives_its_own_mask(desk, tmp_path):
 
     for number, bundle in ((0, "one"), (1, "one"), (2, "one"), (0, "other"), (0, "one"), (2, "other"), (1, "one")):
         assert mask(number, bundle) == f"mask of {cases[number]}"
+
+
+class Slow:
+    """A session that goes on until it is told not to."""
+
+    def predict(self, case, output, method, progress):
+        done = 0
+        while progress(done, 9):
+            done += 1
+            time.sleep(0.001)
+        raise Cancelled(case.id)
+
+
+def test_visitor_cancels_the_own_job_and_a_new_one_ends_the_one_before(tmp_path):
+    desk = Analyzer({"one": Slow()}, Uploads(tmp_path / "uploads", 10**6, 10**7))
+    (tmp_path / "a.png").write_text("a")
+    group = new_group()
+    desk.uploads.add(VISITOR, group, [tmp_path / "a.png"])
+    wanted = AnalysisRequest(VISITOR, group, 0, "one", None)
+    for stop in (lambda: desk.cancel(VISITOR), lambda: desk.begin(VISITOR)):
+        job = desk.begin(VISITOR)
+        with ThreadPoolExecutor(1) as thread:
+            coming = thread.submit(desk.result, wanted, job)
+            while not job.done:
+                time.sleep(0.001)
+            desk.cancel("b" * 43)
+            time.sleep(0.01)
+            assert not coming.done()
+            assert job.number == 9
+            stop()
+            with pytest.raises(Cancelled):
+                coming.result(10)
+    assert list((tmp_path / "uploads").rglob("results/*")) == []

@@ -31,7 +31,7 @@ class Gray:
 
     methods = ("gradcam",)
 
-    def predict(self, case, output, method):
+    def predict(self, case, output, method, progress):
         gray = np.zeros((2, 2), np.uint8)
         return Result(
             Prediction(case.id, "ok", values={"tumor_pixels": 0}),

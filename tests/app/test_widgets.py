@@ -27,5 +27,29 @@ def test_abstention_gives_the_reason_in_words_and_no_class(code):
 
 def test_rendered_examples_are_called_synthetic_where_their_answer_stands():
     row = Prediction("synthetic_patient_0000_axial_00.png", "ok", "", "glioma", 0.9, {"prob_glioma": "0.9"})
-    assert widgets.SYNTHETIC in widgets.answer(result(row))
+    words = widgets.answer(result(row), "Meningioma")
+    assert widgets.SYNTHETIC in words
+    assert "Rendered as: Meningioma." in words
     assert widgets.SYNTHETIC not in widgets.answer(result(row._replace(path="a.png")))
+
+
+def test_series_says_how_many_files_it_has_and_what_it_shows():
+    own = result(Prediction("IM0001", ABSTAINED, "not_a_head"))
+    assert "Series of 24 files, T1 with contrast" in widgets.answer(own._replace(files=24, sequence="t1c"))
+    assert '<p class="mb-kind">Slice</p>' in widgets.answer(own)
+
+
+@pytest.mark.parametrize(
+    ("cell", "words"),
+    [
+        ("glioma|notumor", "None of these classes can be ruled out."),
+        ("glioma", "The other classes can be ruled out."),
+        ("", "No class is probable enough."),
+    ],
+)
+def test_set_is_explained_in_words(cell, words):
+    own = result(Prediction("a.png", "ok", "", "glioma", 0.9, {"prob_glioma": "0.9", "set": cell}))
+    html = widgets.answer(own._replace(coverage=0.9))
+    assert words in html
+    assert "in 90% of the cases" in html
+    assert ("Glioma or no tumor" in html) == ("|" in cell)

@@ -45,7 +45,7 @@ def review(folder, page):
 
 
 def paths(page):
-    return [text for text in page.locator("tbody tr:visible td.path").all_inner_texts()]
+    return [text for text in page.locator("#cases tbody tr:visible td.path").all_inner_texts()]
 
 
 def test_worklist_is_sorted_by_any_column_and_back(worklist):
@@ -67,7 +67,9 @@ def test_abstention_says_why_in_words_and_has_its_filter(folder, page, viewport)
     page.goto((folder / "report.html").as_uri())
     page.get_by_role("button", name="abstained 1").click()
     assert paths(page) == ["noise.png"]
-    assert "No class. The picture does not look like an MR slice of a head." in page.inner_text("tbody tr:visible")
+    assert "No class. The picture does not look like an MR slice of a head." in page.inner_text(
+        "#cases tbody tr:visible"
+    )
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 
@@ -87,9 +89,10 @@ def test_worklist_is_filtered_by_class_status_and_words(worklist):
 def test_name_with_markup_is_text_and_pictures_are_there(worklist):
     assert MARKUP in paths(worklist)
     assert worklist.title() == "Predictions - MONAI Brain"
-    widths = worklist.eval_on_selector_all("tbody img", "images => images.map(image => image.naturalWidth)")
+    widths = worklist.eval_on_selector_all("#cases tbody img", "images => images.map(image => image.naturalWidth)")
     assert widths == [64, 64, 64]
-    assert worklist.locator("th", has_text="agreement").count() == 0
+    assert worklist.locator("th", has_text="heat inside the head").count() == 1
+    assert worklist.locator("th", has_text="slices that agree").count() == 0  # no case has it
 
 
 def test_script_from_elsewhere_is_refused(folder, page):

@@ -26,6 +26,7 @@ from monai_brain.evaluation.calibration_file import (
 )
 from monai_brain.evaluation.conformal import COVERAGES, InvalidCoverage, coverage_step, least_probabilities
 from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
+from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.site import share
 from monai_brain.evaluation.verdict import tumor_slices
 from monai_brain.labels import CLASS_NAMES
@@ -153,6 +154,22 @@ def test_figures_by_folds_are_of_patients_that_the_fit_did_not_see():
     sizes = [row["mean_size"] for row in found["sets_of_slices"]]
     assert sizes == sorted(sizes)
     assert {row["groups"] for row in found["verdicts"]} == {sum(np.unique(groups, return_counts=True)[1] > 1)}
+
+
+def test_sets_of_a_class_with_few_groups_have_no_interval():
+    probabilities, labels, groups = of_patients(5, 40)
+    rare = labels == 2
+    kept = ~rare | np.isin(groups, np.unique(np.array(groups)[rare])[:4])
+    few = Labelled(
+        probabilities[kept],
+        labels[kept],
+        [g for g, own in zip(groups, kept, strict=True) if own],
+        np.array([hash_of(group) % 2 for group in groups])[kept],
+        CLASS_NAMES,
+    )
+    own = figures_by_folds(few)["sets_of_slices"][0]["by_class"][CLASS_NAMES[2]]
+    assert (own["groups"], own["interval"]) == (4, None)
+    assert with_interval(own["covered"], own["interval"]).endswith("(no interval)")
 
 
 def test_share_of_groups_has_the_exact_binomial_interval():

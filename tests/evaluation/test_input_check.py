@@ -9,6 +9,7 @@ import torch
 from monai_brain.evaluation.input_check import (
     INPUT_CHECK,
     KINDS,
+    PLANES,
     SIDE_PIXELS,
     InputCheck,
     find_input_check,
@@ -20,14 +21,16 @@ from monai_brain.networks.input_check import InputCheckNet
 
 @pytest.fixture
 def check(tmp_path):
-    network = InputCheckNet(len(KINDS))
+    network = InputCheckNet(len(KINDS), len(PLANES))
     network.limits.copy_(torch.tensor([0.3, 2.0]))
     write_weights(network, tmp_path / INPUT_CHECK, dtype=torch.float16)
     return InputCheck(tmp_path / INPUT_CHECK)
 
 
-def scores(distance=1.0, **shares):
-    return np.array([[*(shares.get(kind, 0.0) for kind in KINDS), distance]])
+def scores(distance=1.0, skull_stripped=0.0, **shares):
+    planes = {"coronal": 0.7, "axial": 0.3}
+    kinds = [shares.get(kind, 0.0) for kind in KINDS]
+    return np.array([[*kinds, *(planes.get(plane, 0.0) for plane in PLANES), skull_stripped, distance]])
 
 
 @pytest.mark.parametrize(
@@ -39,12 +42,15 @@ def scores(distance=1.0, **shares):
         (scores(t1c=0.1, t2=0.4, not_a_head=0.5), "", ("not_a_head", "")),
         (scores(t1c=0.9, distance=3), "", ("unlike_training", "t1c")),
         (scores(t1c=0.9), "t2", ("other_sequence", "t2")),
+        (scores(t1c=0.9, skull_stripped=0.8), "", ("skull_stripped", "t1c")),
+        (scores(flair=0.9, skull_stripped=0.8), "", ("other_sequence", "flair")),
         (scores(t1=0.9), "t1c", ("", "t1c")),
         (scores(not_a_head=0.9), "t1c", ("not_a_head", "")),
     ],
 )
 def test_reason_goes_by_the_file_first_and_by_the_picture_where_it_says_nothing(check, seen, said, expected):
-    assert tuple(check.reason(seen, said)) == expected
+    code, sequence = expected
+    assert tuple(check.reason(seen, said)) == (code, sequence, "coronal" if sequence else "")
 
 
 def test_slices_of_a_volume_count_together(check):
@@ -59,7 +65,10 @@ def test_worker_gets_the_path_and_scores_alike(check):
     travelled = pickle.dumps(check)
     assert len(travelled) < 1000
     np.testing.assert_array_equal(pickle.loads(travelled)(slices), before)
-    np.testing.assert_allclose(before[:, :-1].sum(axis=1), 1, atol=1e-5)
+    kinds, planes, others = np.split(before, [len(KINDS), len(KINDS) + len(PLANES)], axis=1)
+    np.testing.assert_allclose(kinds.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(planes.sum(axis=1), 1, atol=1e-5)
+    assert others.shape == (3, 2)
 
 
 def test_weights_without_a_check_have_none(tmp_path):
@@ -76,4 +85,4 @@ def test_thumbnail_is_the_picture_without_its_background(shape):
 
 
 def test_empty_picture_is_no_error(check):
-    assert check([np.zeros((64, 64), np.uint8)]).shape == (1, 6)
+    assert check([np.zeros((64, 64), np.uint8)]).shape == (1, 10)

@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from monai_brain.cli import app
-from monai_brain.evaluation.input_check import INPUT_CHECK, KINDS
+from monai_brain.evaluation.input_check import INPUT_CHECK, KINDS, PLANES
 from monai_brain.inference.classification import NO_CHECK
 from monai_brain.inference.prediction import ABSTAINED
 from monai_brain.inference.session import Session, cases_in
@@ -25,7 +25,7 @@ def weights(tmp_path_factory):
     """The shipped weights, and beside them a check that takes every picture for FLAIR."""
     folder = tmp_path_factory.mktemp("weights")
     (folder / "model.safetensors").write_bytes((BUNDLE / "models" / "model.safetensors").read_bytes())
-    network = InputCheckNet(len(KINDS))
+    network = InputCheckNet(len(KINDS), len(PLANES))
     torch.nn.init.constant_(network.kind.bias, 0)
     network.kind.bias.data[KINDS.index("flair")] = 50
     write_weights(network, folder / INPUT_CHECK)
@@ -53,6 +53,7 @@ def test_abstention_has_a_reason_and_probabilities_and_no_class(weights, scans, 
     for row in rows:
         assert (row["status"], row["code"], row["label"], row["overlay"]) == (ABSTAINED, "other_sequence", "", "")
         assert row["sequence"] == "flair"
+        assert row["plane"] in PLANES
         assert sum(float(row[name]) for name in row if name.startswith("prob_")) == pytest.approx(1, abs=1e-5)
     assert run["counts"]["status"] == {ABSTAINED: 2}
     assert run["counts"]["code"] == {"other_sequence": 2}

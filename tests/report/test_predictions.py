@@ -103,7 +103,7 @@ def test_perfect_and_one_class_and_few_patients_are_said_in_words(tables):
     few = [lines[0], *(line for line in lines[1:] if line.split(";")[2] in ("p0", "p4", "p8"))]
     (tables / "few.csv").write_text("\n".join(few))
     metrics, result = scored(tables, tables / "first.csv", tables / "few.csv")
-    assert "All labels are glioma" in result.stderr
+    assert 'All labels are "glioma"' in result.stderr
     assert "3 groups: too few for an interval" in result.stderr
     assert "predictions have no label" in result.stderr
     assert metrics["model"]["accuracy"]["interval"] is None

@@ -17,10 +17,19 @@
     return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
   };
 
-  const order = (value) => {
-    const box = document.querySelector("#mb-order textarea, #mb-order input");
+  const write = (place, value) => {
+    const box = document.querySelector(`${place} textarea, ${place} input`);
     box.value = JSON.stringify({ ...value, number: name() });
     box.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+
+  const cancel = () => write("#mb-cancel", { cancel: true });
+
+  const order = (value) => {
+    if (document.querySelector(".mb-working")) cancel();
+    write("#mb-order", value);
+    const answer = find("mb-answer");
+    if (answer.getBoundingClientRect().top > window.innerHeight / 2) answer.scrollIntoView({ block: "center" });
   };
 
   const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
@@ -64,6 +73,11 @@
     event.target.value = "";
   });
   document.addEventListener("click", (event) => {
+    if (event.target.closest && event.target.closest("[data-cancel]")) {
+      event.target.disabled = true;
+      cancel();
+      return;
+    }
     const button = event.target.closest && event.target.closest("[data-example]");
     if (!button) return;
     say("");

@@ -1,5 +1,5 @@
 "use strict";
-const { run, cases, labels } = JSON.parse(document.getElementById("data").textContent);
+const { run, cases, labels, words } = JSON.parse(document.getElementById("data").textContent);
 const KEY = `monai-brain review ${run}`;
 const at = (name) => document.getElementById(name);
 const buttons = Array.from(document.querySelectorAll(".relabel"));
@@ -19,8 +19,8 @@ function keep() {
   } catch { /* said above */ }
 }
 
-function text(name, words) {
-  at(name).textContent = words;
+function text(name, shown) {
+  at(name).textContent = shown;
 }
 
 function draw() {
@@ -38,15 +38,17 @@ function draw() {
   if (!hidden) state.seen[own.path] = true;
   at("case").hidden = false;
   text("state", `${state.place + 1} of ${cases.length}, ${done} answered`);
-  text("path", state.blinded ? `Case ${state.place + 1}` : own.path);
+  // a long path goes on in a new line between its parts
+  const parts = state.blinded ? [`Case ${state.place + 1}`] : own.path.split(/(?<=[/_])/);
+  at("path").replaceChildren(...parts.flatMap((part) => [document.createElement("wbr"), part]));
   at("plain").src = own.thumbnail;
   at("overlay").hidden = hidden || !own.picture;
   if (!at("overlay").hidden) at("overlay").src = own.picture;
   at("model").replaceChildren();
   const lines = hidden
     ? ["The model's answer is hidden until you have given yours."]
-    : [`Model: ${own.label}, ${(100 * own.certainty).toFixed(1)} %`, ...own.warnings];
-  if (answer) lines.push(`Your answer: ${answer.decision}${answer.label ? `, ${answer.label}` : ""}`);
+    : [`Model: ${words[own.label]}, ${(100 * own.certainty).toFixed(1)} %`, ...own.warnings];
+  if (answer) lines.push(`Your answer: ${answer.decision}${answer.label ? `, ${words[answer.label]}` : ""}`);
   for (const line of lines) {
     const paragraph = document.createElement("div");
     paragraph.textContent = line;
@@ -88,8 +90,8 @@ function decide(decision, label) {
 function cell(value) {
   const breaks = "\\n\\r\\v\\f\\x1c-\\x1e\\x85\\u2028\\u2029";
   const formula = new RegExp(`(^|[${breaks}])(?=[=+\\-@\\t\\r\uff1d\uff0b\uff0d\uff20])`, "g");
-  const words = String(value).replaceAll(formula, "$1'");
-  return new RegExp(`[",${breaks}]`).test(words) ? `"${words.replaceAll('"', '""')}"` : words;
+  const content = String(value).replaceAll(formula, "$1'");
+  return new RegExp(`[",${breaks}]`).test(content) ? `"${content.replaceAll('"', '""')}"` : content;
 }
 
 function save() {

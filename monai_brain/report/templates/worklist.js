@@ -57,5 +57,36 @@ for (const chip of document.querySelectorAll(".chip")) {
   });
 }
 search.addEventListener("input", show);
+
+const box = document.getElementById("box");
+const pictures = () => Array.from(body.querySelectorAll("tr:not([hidden]) a.open"));
+let opened = null;
+
+function open(link) {
+  const cells = link.closest("tr").querySelectorAll(".path, .class, .reason, .probability");
+  const image = document.getElementById("box-picture");
+  opened = link;
+  image.src = link.href;
+  image.alt = link.firstElementChild.alt;
+  document.getElementById("box-words").textContent = Array.from(cells, (cell) => cell.innerText.trim()).filter(Boolean).join(", ");
+  if (!box.open) box.showModal();
+}
+
+body.addEventListener("click", (event) => {
+  const link = event.target.closest("a.open");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  open(link);
+});
+box.addEventListener("click", (event) => {
+  if (event.target === box) box.close();
+});
+box.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  const links = pictures();
+  const next = links[links.indexOf(opened) + step];
+  if (step && next) open(next);
+});
+box.addEventListener("close", () => opened.focus());
 document.getElementById("bar").hidden = false;
 show();
