@@ -1,17 +1,32 @@
 """The command line as typed: exit codes, one-line errors, tables."""
 
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import typer
+import yaml
 from typer.testing import CliRunner
 
-from monai_brain.cli import app
+from monai_brain.cli import app, data, scans
+from monai_brain.cli.shared import COMMAND_PANELS
+from monai_brain.data.demo.writing import VOLUME_WRITERS
+from monai_brain.data.slice_labels import SEQUENCES
+from monai_brain.explain.methods import METHODS
 from monai_brain.inference import apply
+from monai_brain.inference.engines import ENGINES
+from monai_brain.inference.options import FolderRunOptions, NoEffect, check_effect
+from monai_brain.inference.sets import DEFAULT_COVERAGE
 from monai_brain.io.write import write_json
+from monai_brain.labels import CLASS_NAMES
 from monai_brain.training import study
-from tests.conftest import read
+from tests.conftest import REPOSITORY, read
+
+WIDE = {"COLUMNS": "300", "TERMINAL_WIDTH": "300"}
+"""So that no message is broken into lines."""
 
 
 def monai_brain(*words):
@@ -23,6 +38,116 @@ def test_help_lists_the_commands():
     result = monai_brain("--help")
     assert result.returncode == 0
     assert all(name in result.stdout for name in ("demo-data", "index", "predict"))
+
+
+COMMANDS = typer.main.get_command(app).commands
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_has_a_panel_and_a_help_text(name):
+    options = [own for own in COMMANDS[name].params if own.param_type_name == "option"]
+    assert [own.name for own in options if not own.help] == []
+    assert [own.name for own in options if own.rich_help_panel is None] == []
+    assert COMMANDS[name].rich_help_panel in COMMAND_PANELS
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_example_can_be_typed(name):
+    examples = [line for line in COMMANDS[name].epilog.splitlines() if line.startswith("monai-brain ")]
+    assert any(line.startswith(f"monai-brain {name}") for line in examples)
+    for _, other, *words in map(shlex.split, examples):
+        COMMANDS[other].make_context(other, words)
+
+
+def test_names_that_can_be_chosen_are_those_of_the_library():
+    assert (*ENGINES, "auto") == scans.ENGINES
+    assert tuple(METHODS) == scans.METHODS
+    assert {own for engine in ENGINES.values() for own in engine.precisions} | {"auto"} == set(scans.PRECISIONS)
+    assert [own.value for own in data.MrSequence] == list(SEQUENCES)
+    assert [own.value for own in data.Layout] == ["classes", *VOLUME_WRITERS]
+    assert {own.value for own in data.Tumor} < set(CLASS_NAMES)
+    assert [own.value for own in scans.PagePrecision] == list(ENGINES["torch"].precisions)
+
+
+@pytest.mark.parametrize("bundle", ["brain_tumor_classification", "brain_tumor_segmentation"])
+def test_defaults_in_the_help_are_those_of_the_bundles(bundle):
+    config = yaml.safe_load((REPOSITORY / "bundles" / bundle / "configs" / "inference.yaml").read_text())
+    shown = {own.name: own.show_default for own in COMMANDS["predict"].params if isinstance(own.show_default, str)}
+    for name in ("method", "engine", "precision", "smallest_area", "smallest_volume"):
+        assert shown[name] == str(config.get(name, shown[name])), name
+    assert str(config["batch_size"]) in shown["batch_size"]
+    assert shown["coverage"] == str(DEFAULT_COVERAGE)
+    assert config["recursive"] is True
+
+
+def test_names_are_completed_in_the_shell():
+    typed = {
+        "_MONAI_BRAIN_COMPLETE": "complete_bash",
+        "COMP_WORDS": "monai-brain predict --engine o",
+        "COMP_CWORD": "3",
+    }
+    result = CliRunner().invoke(app, [], prog_name="monai-brain", env=typed)
+    assert result.output.split() == ["onnx", "openvino"]
+
+
+def test_unknown_engine_is_refused_with_those_that_there_are(tmp_path):
+    result = CliRunner().invoke(app, ["predict", str(tmp_path), "-o", "out", "--engine", "tensorrt"], env=WIDE)
+    assert result.exit_code == 2
+    assert "'tensorrt' is not one of torch, onnx, openvino, auto" in result.output
+
+
+WITHOUT_EFFECT = {
+    "masks of a classifier": ("predict IN -o OUT --masks --threshold 0.5", "--masks, --threshold: brain_tumor_class"),
+    "overlays of a classifier": ("predict IN -o OUT --overlays", "did you mean --bundle brain_tumor_segmentation?"),
+    "force with a classifier": ("predict IN -o OUT --force", "--force: brain_tumor_classification has no such option"),
+    "slices of a segmenter": (
+        "predict IN -o OUT --bundle brain_tumor_segmentation --slices all --coverage 0.9",
+        "--slices, --coverage: brain_tumor_segmentation has no such option; did you mean --bundle brain_tumor_class",
+    ),
+    "method alone": ("predict IN -o OUT --method occlusion", "--method: has no effect without --explain"),
+    "resume and overwrite": ("predict IN -o OUT --resume --overwrite", "--resume cannot be combined with --overwrite"),
+    "auto in parts": ("predict IN -o OUT --part 1/2 --engine auto", "name the engine"),
+    "slices of volumes": ("demo-data OUT --layout nifti --slices 3", "--slices: applies to --layout classes only"),
+    "folds of a file": ("index-pairs IN -o OUT --split IN --folds 5", "--folds: has no effect with --split"),
+    "fold and institution": ("index-pairs IN -o OUT --leave-out CS --fold 1", "--fold: has no effect with"),
+    "part of a table": ("evaluate IN IN -o OUT --part test", "--part: has no effect on predictions with LABELS"),
+    "subgroups of a run": ("evaluate IN --dataset-dir IN --by sex", "--by: has an effect only on predictions with"),
+    "runs against others": ("evaluate IN --dataset-dir IN --against IN", "--against: has no effect on a run"),
+    "labels without a site": ("calibrate IN --labels IN", "--labels: has an effect with --site only"),
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_EFFECT)
+def test_options_without_effect_are_refused(case, tmp_path):
+    line, expected = WITHOUT_EFFECT[case]
+    (tmp_path / "in").mkdir()
+    words = [{"IN": str(tmp_path / "in"), "OUT": str(tmp_path / "out")}.get(word, word) for word in line.split()]
+    result = CliRunner().invoke(app, words, env=WIDE)
+    assert result.exit_code in (1, 2)  # 1: an error of the library, which `main` makes one line and exit code 2 of
+    assert expected in (result.output if result.exit_code == 2 else str(result.exception))
+    assert result.exit_code == 2 or isinstance(result.exception, NoEffect)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_bundle_only_records_is_warned_of():
+    bundles = apply.repository_bundles()
+    found = {
+        name: check_effect(FolderRunOptions(weights=Path("w"), deidentify=True), place, bundles)
+        for name, place in bundles.items()
+    }
+    warning = "warning: --deidentify: has no effect with brain_tumor_classification"
+    assert found == {"brain_tumor_classification": [warning], "brain_tumor_segmentation": []}
+
+
+@pytest.mark.parametrize(("status", "words"), [({}, "holds no files"), ({"skipped": 2}, "2 file(s) skipped")])
+def test_empty_folder_is_said_in_words(tmp_path, monkeypatch, status, words):
+    counts = {"cases": 0, "status": status, "label": {}, "code": {}, "warning": {}}
+    write_json(tmp_path / "out" / "run.json", {"counts": counts})
+    monkeypatch.setattr(apply, "predict_folder", lambda *_, **__: 2)
+    result = CliRunner().invoke(app, ["predict", str(tmp_path), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "nothing to do" in result.stderr
+    assert words in result.stderr
 
 
 def test_wrong_use_is_exit_2():

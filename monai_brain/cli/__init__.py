@@ -10,18 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from monai_brain import __version__
-from monai_brain.cli import (  # noqa: F401  (each adds its commands to the application)
-    data,
-    evaluation,
-    models,
-    scans,
-    training,
-    trust,
-)
-from monai_brain.cli.shared import app, console, errors
+from monai_brain.cli import training  # noqa: F401  (adds its command, which is to be the first in its panel)
+
+# isort: split
+from monai_brain.cli import data, evaluation, models, scans, trust  # noqa: F401  (each adds its commands)
+from monai_brain.cli.shared import COMMAND_PANELS, app, console, errors
 from monai_brain.workflow import EXIT_ENVIRONMENT, EXIT_WRONG_USE, NO_SPACE, message_for_users, root_cause
 
 __all__ = ["app", "main"]
+
+app.registered_commands.sort(key=lambda command: COMMAND_PANELS.index(str(command.rich_help_panel)))
 
 USED_UP = (*NO_SPACE, errno.EMFILE, errno.ENFILE)
 """Of the system's errors, those of a disk, and of open files, that there are no more of."""

@@ -1,93 +1,169 @@
 """Commands for data: make, split, pair and draw them."""
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, Bundle, Overwrite, app, console, errors
+from monai_brain.cli.shared import (
+    DATA,
+    EXIT_FINDINGS,
+    INPUT,
+    MODEL,
+    OUTPUT,
+    PATIENT_PATTERN,
+    Bundle,
+    Overwrite,
+    Seed,
+    Workers,
+    app,
+    console,
+    errors,
+    example,
+    refuse_given,
+)
 
 if TYPE_CHECKING:
     from monai_brain.data.grouping import Provenance
+    from monai_brain.data.index import Index
+
+CLASSES, SPLIT, FOLDS = "Classes and patients", "Split", "Folds"
+"""Panels of options."""
 
 
-@app.command("demo-data")
+class Layout(StrEnum):
+    """What `demo-data` writes."""
+
+    CLASSES = "classes"
+    NIFTI = "nifti"
+    SLICES = "slices"
+
+
+class MrSequence(StrEnum):
+    """What `label-slices` takes from slices of three sequences."""
+
+    T1 = "t1"
+    FLAIR = "flair"
+    T1C = "t1c"
+
+
+class Tumor(StrEnum):
+    """Classes of tumors."""
+
+    GLIOMA = "glioma"
+    MENINGIOMA = "meningioma"
+    PITUITARY = "pituitary"
+
+
+@app.command("demo-data", rich_help_panel=DATA, epilog=example("demo-data IMAGES --patients 20"))
 def demo_data(
+    context: typer.Context,
     output: Annotated[Path, typer.Argument(help="New folder for the synthetic images.")],
-    patients: Annotated[int, typer.Option(min=1, help="Of class folders, the classes in turn.")] = 60,
-    slices: Annotated[int, typer.Option(min=1, help="Per patient, of class folders.")] = 10,
     layout: Annotated[
-        str, typer.Option(help="classes (folders of slices), nifti (volumes with masks) or slices (with masks).")
-    ] = "classes",
-    seed: Annotated[int, typer.Option(help="Of everything: the same seed gives the same pixels.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes.")] = None,
+        Layout,
+        typer.Option(
+            help="Class folders of slices; volumes with masks (NIfTI); or slices with masks.", rich_help_panel=OUTPUT
+        ),
+    ] = Layout.CLASSES,
+    patients: Annotated[int, typer.Option(min=1, help="Number of patients.", rich_help_panel=OUTPUT)] = 60,
+    slices: Annotated[
+        int, typer.Option(min=1, help="Slices per patient, with --layout classes.", rich_help_panel=OUTPUT)
+    ] = 10,
+    seed: Seed = 0,
+    workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make synthetic MR: class folders of slices, or heads in three sequences with masks; without any download."""
+    """Generate synthetic MR images of heads, without a download: class folders of slices, or volumes with masks."""
     from rich.progress import Progress
 
     from monai_brain.data.demo import write_demo_slices, write_demo_volumes
 
+    if layout is not Layout.CLASSES:
+        refuse_given(context, ["slices"], "applies to --layout classes only")
     with Progress(console=errors) as progress:
         task = progress.add_task("rendering patients", total=patients)
         options: dict[str, Any] = {"patients": patients, "seed": seed, "workers": workers or os.cpu_count() or 1}
         options["overwrite"] = overwrite
         options["log"] = lambda: progress.advance(task)
-        if layout == "classes":
+        if layout is Layout.CLASSES:
             count = write_demo_slices(output, slices_per_patient=slices, **options)
         else:
-            count = write_demo_volumes(output, layout=layout, **options)
+            count = write_demo_volumes(output, layout=layout.value, **options)
     console.print(f"{count} synthetic slices of {patients} patients in {output}", soft_wrap=True)
 
 
-@app.command()
+@app.command(
+    rich_help_panel=DATA,
+    epilog=example(
+        "index IMAGES -o IMAGES/datalist.json", "index IMAGES -o IMAGES/fold1.json --split folds.json --fold 1"
+    ),
+)
 def index(
-    folder: Annotated[Path, typer.Argument(help="Holds one folder per class, or Training and Testing with these.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.")],
-    patient_pattern: Annotated[
+    folder: Annotated[Path, typer.Argument(help="Folder with one folder per class, or with Training and Testing.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.", rich_help_panel=OUTPUT)],
+    classes: Annotated[
         str | None,
-        typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'."),
+        typer.Option(
+            help="Class folders, separated by commas, or a file with one class per line.",
+            show_default="glioma, meningioma, notumor, pituitary",
+            rich_help_panel=CLASSES,
+        ),
     ] = None,
+    patient_pattern: Annotated[str | None, typer.Option(help=PATIENT_PATTERN, rich_help_panel=CLASSES)] = None,
+    provenance: Annotated[
+        bool,
+        typer.Option(
+            "--provenance",
+            help="Group slices of the public Cheng set by its patient folds, and leave out copies.",
+            rich_help_panel=CLASSES,
+        ),
+    ] = False,
+    keep_split: Annotated[
+        bool,
+        typer.Option(
+            "--keep-split", help="Keep the split of folders such as Training and Testing.", rich_help_panel=SPLIT
+        ),
+    ] = False,
     split: Annotated[
-        Path | None, typer.Option(help="Take this split, or with --fold this folds file, after checking file hashes.")
+        Path | None,
+        typer.Option(
+            help="Use this split (with --fold: this folds file) after checking its file hashes.", rich_help_panel=SPLIT
+        ),
     ] = None,
     folds: Annotated[
-        int | None, typer.Option(min=3, help="Write a folds file with so many folds, for study or --split.")
+        int | None,
+        typer.Option(min=3, help="Write this many folds, for study or --split.", rich_help_panel=FOLDS),
     ] = None,
     fold: Annotated[
         int | None,
-        typer.Option(min=1, help="Fold to test, of --folds or a folds file; the next one validates, the others train."),
+        typer.Option(
+            min=1,
+            help="Fold to test, of --folds or of a folds file; the next one validates, the others train.",
+            rich_help_panel=FOLDS,
+        ),
     ] = None,
     all_folds: Annotated[
-        bool, typer.Option("--all-folds", help="Of folds: train and validate on all, for weights to hand out.")
-    ] = False,
-    provenance: Annotated[
-        bool, typer.Option("--provenance", help="Group slices of the Cheng set by patient folds; leave copies out.")
+        bool,
+        typer.Option(
+            "--all-folds", help="Train and validate on all folds, for weights to publish.", rich_help_panel=FOLDS
+        ),
     ] = False,
     also: Annotated[
         list[Path] | None,
-        typer.Option(help="With folds: another folds file, beside its images; its items train and validate too."),
+        typer.Option(
+            help="Also train and validate on the images of this folds file, which lies beside them.",
+            rich_help_panel=FOLDS,
+        ),
     ] = None,
-    keep_split: Annotated[
-        bool, typer.Option("--keep-split", help="Keep the split of folders such as Training and Testing.")
-    ] = False,
-    classes: Annotated[
-        str | None,
-        typer.Option(help="Other classes than the four: names of the folders with commas between, or a file of lines."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
+    seed: Seed = 0,
+    workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Split class folders 70/15/15 or into folds, stratified, grouped by patient or by near-duplicate cluster."""
-    from monai_brain.data.folds import read_folds
-    from monai_brain.data.grouping import KNOWN_FOLDS
-    from monai_brain.data.index import OTHER_CLASS, index_folder
-    from monai_brain.data.splits import LEAKY_SPLITS, check_hashes, read_datalist
-    from monai_brain.io.write import refuse_existing, write_json
-    from monai_brain.labels import class_names_from
+    from monai_brain.io.write import refuse_existing
 
     refuse_existing(output, overwrite=overwrite)
     if split is not None and (keep_split or folds or provenance or classes is not None):
@@ -95,30 +171,15 @@ def index(
             "--split names a file that says split and classes; leave out --keep-split, --classes, --folds, --provenance"
         )
     by_fold = fold is not None or all_folds
-    if by_fold and split is None and folds is None:
-        raise typer.BadParameter("--fold and --all-folds need a folds file, as --split, or --folds")
-    if fold is not None and all_folds:
-        raise typer.BadParameter("give --fold or --all-folds, one of the two")
-    if also and not by_fold:
-        raise typer.BadParameter("--also needs --fold or --all-folds")
-    if folds and keep_split:
-        raise typer.BadParameter("give --folds or --keep-split, one of the two")
-    if provenance and (folds or KNOWN_FOLDS) != KNOWN_FOLDS:
-        raise typer.BadParameter(f"--provenance knows {KNOWN_FOLDS} patient folds; give --folds {KNOWN_FOLDS}")
-    if provenance and patient_pattern is not None:
-        raise typer.BadParameter("patients are known by --patient-pattern or by --provenance; give one of the two")
+    _check_folds(by_fold, split, folds, fold, all_folds, also, keep_split)
+    _check_provenance(provenance, folds, patient_pattern)
     if split is not None:
-        datalist = _one_fold(read_folds(split), fold, also, folder) if by_fold else read_datalist(split)
-        problems = check_hashes(datalist, folder)
-        if problems:
-            errors.print("\n".join(problems[:10]), markup=False)
-            errors.print(f"{len(problems)} file(s) of {split} do not fit {folder}; nothing was written", markup=False)
-            raise typer.Exit(EXIT_FINDINGS)
-        write_json(output, datalist)
-        console.print(_table_of_parts(datalist))
-        if datalist.get("name") in LEAKY_SPLITS:
-            errors.print(f"warning: {datalist['name']} is leaky: {LEAKY_SPLITS[datalist['name']]}", soft_wrap=True)
+        _index_by_split(folder, output, split, fold, also, by_fold)
         return
+    from monai_brain.data.index import index_folder
+    from monai_brain.io.write import write_json
+    from monai_brain.labels import class_names_from
+
     found = index_folder(
         folder,
         patient_pattern=patient_pattern,
@@ -131,6 +192,61 @@ def index(
     )
     datalist = _one_fold(found.datalist, fold, also, folder) if by_fold else found.datalist
     write_json(output, datalist)
+    _print_index(found, datalist, folder)
+
+
+def _check_folds(
+    by_fold: bool,
+    split: Path | None,
+    folds: int | None,
+    fold: int | None,
+    all_folds: bool,
+    also: list[Path] | None,
+    keep_split: bool,
+) -> None:
+    if by_fold and split is None and folds is None:
+        raise typer.BadParameter("--fold and --all-folds need a folds file, as --split, or --folds")
+    if fold is not None and all_folds:
+        raise typer.BadParameter("give either --fold or --all-folds")
+    if also and not by_fold:
+        raise typer.BadParameter("--also needs --fold or --all-folds")
+    if folds and keep_split:
+        raise typer.BadParameter("give either --folds or --keep-split")
+
+
+def _check_provenance(provenance: bool, folds: int | None, patient_pattern: str | None) -> None:
+    if not provenance:
+        return
+    from monai_brain.data.grouping import KNOWN_FOLDS
+
+    if (folds or KNOWN_FOLDS) != KNOWN_FOLDS:
+        raise typer.BadParameter(f"--provenance knows {KNOWN_FOLDS} patient folds; give --folds {KNOWN_FOLDS}")
+    if patient_pattern is not None:
+        raise typer.BadParameter("give either --patient-pattern or --provenance; each says which patient is which")
+
+
+def _index_by_split(
+    folder: Path, output: Path, split: Path, fold: int | None, also: list[Path] | None, by_fold: bool
+) -> None:
+    from monai_brain.data.folds import read_folds
+    from monai_brain.data.splits import LEAKY_SPLITS, check_hashes, read_datalist
+    from monai_brain.io.write import write_json
+
+    datalist = _one_fold(read_folds(split), fold, also, folder) if by_fold else read_datalist(split)
+    problems = check_hashes(datalist, folder)
+    if problems:
+        errors.print("\n".join(problems[:10]), markup=False)
+        errors.print(f"{len(problems)} file(s) of {split} do not match {folder}; nothing was written", markup=False)
+        raise typer.Exit(EXIT_FINDINGS)
+    write_json(output, datalist)
+    console.print(_table_of_parts(datalist))
+    if datalist.get("name") in LEAKY_SPLITS:
+        errors.print(f"warning: {datalist['name']} is leaky: {LEAKY_SPLITS[datalist['name']]}", soft_wrap=True)
+
+
+def _print_index(found: "Index", datalist: dict[str, Any], folder: Path) -> None:
+    from monai_brain.data.index import OTHER_CLASS
+
     console.print(_table_of_parts(datalist))
     if found.provenance is not None:
         _print_provenance(found.provenance)
@@ -172,22 +288,46 @@ def _print_provenance(found: "Provenance") -> None:
     )
 
 
-@app.command()
+@app.command(rich_help_panel=DATA, epilog=example("audit IMAGES -o AUDIT --split-to IMAGES/datalist.json"))
 def audit(
     sets: Annotated[list[Path], typer.Argument(help="Folders of slices, or datalists.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page, its pictures and audit.json.")],
-    against: Annotated[Path | None, typer.Option(help="Another set: only pairs between it and the others.")] = None,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", help="Folder for the page, its pictures and audit.json.", rich_help_panel=OUTPUT
+        ),
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another set; only pairs between it and the others are compared.", rich_help_panel=INPUT),
+    ] = None,
     dataset_dir: Annotated[
-        Path | None, typer.Option(help="Folder that datalists' paths are relative to; by default the datalist's.")
+        Path | None,
+        typer.Option(
+            help="Folder that paths in datalists are relative to.",
+            show_default="the datalist's own",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="Class folders, separated by commas, or a file with one class per line.",
+            show_default="glioma, meningioma, notumor, pituitary",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     split_to: Annotated[
-        Path | None, typer.Option(help="Datalist to write: copies left out, look-alikes and known patients together.")
+        Path | None,
+        typer.Option(
+            help="Write a datalist without copies that keeps look-alikes and known patients in one part.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    classes: Annotated[str | None, typer.Option(help="Of folders, other classes than the four; see index.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read images.")] = None,
+    workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find copies (also mirrored and turned), leaks between parts, label conflicts, and slices of public sets."""
+    """Find copies (mirrored and rotated ones too), leaks between parts, label conflicts and slices of public sets."""
     from monai_brain.io.write import refuse_existing, write_json
     from monai_brain.labels import CLASS_NAMES, class_names_from
     from monai_brain.report.audit import audit as audit_sets
@@ -234,26 +374,38 @@ def _print_audit(found: dict[str, Any]) -> None:
         console.print(f"{name}: accuracy {with_interval(own['accuracy'], own['interval'])}")
 
 
-@app.command("index-pairs")
+@app.command(
+    "index-pairs", rich_help_panel=DATA, epilog=example("index-pairs SLICES -o SLICES/datalist.json --folds 5 --fold 0")
+)
 def index_pairs(
-    folder: Annotated[Path, typer.Argument(help="Holds slices with their masks.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.")],
-    fold: Annotated[int, typer.Option(min=0, help="The fold that is tested.")] = 0,
-    folds: Annotated[int, typer.Option(min=2, help="Number of folds, even over institutions.")] = 4,
-    split: Annotated[Path | None, typer.Option(help="Take the folds of this file.")] = None,
-    held_out: Annotated[bool, typer.Option("--held-out", help="Test the patients that this file holds out.")] = False,
-    leave_out: Annotated[str | None, typer.Option(help="Test this institution instead of a fold.")] = None,
-    patient_pattern: Annotated[
-        str | None, typer.Option(help=r"Regular expression for the patient in a path, such as 'patient_(\d+)'.")
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(help="Folder of slices with their masks.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.", rich_help_panel=OUTPUT)],
+    patient_pattern: Annotated[str | None, typer.Option(help=PATIENT_PATTERN, rich_help_panel=INPUT)] = None,
+    fold: Annotated[int, typer.Option(min=0, help="Fold to test, counted from 0.", rich_help_panel=SPLIT)] = 0,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Number of folds, balanced over institutions.", rich_help_panel=SPLIT)
+    ] = 4,
+    split: Annotated[Path | None, typer.Option(help="Use the folds of this file.", rich_help_panel=SPLIT)] = None,
+    held_out: Annotated[
+        bool,
+        typer.Option("--held-out", help="Test the patients that the file of --split holds out.", rich_help_panel=SPLIT),
+    ] = False,
+    leave_out: Annotated[
+        str | None, typer.Option(help="Test this institution instead of a fold.", rich_help_panel=SPLIT)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the folds and of the patients who validate.")] = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pair slices with masks and split them by patient: one fold, one institution, or who is held out is tested."""
+    """Pair slices with masks and split them by patient; test a fold, an institution or held-out patients."""
     from monai_brain.data.pairs import count_by_part, find_pairs, split_pairs
     from monai_brain.io.write import refuse_existing, write_json
 
     refuse_existing(output, overwrite=overwrite)
+    if split is not None:
+        refuse_given(context, ["folds"], "has no effect with --split, whose file has its own folds")
+    if held_out or leave_out is not None:
+        refuse_given(context, ["fold"], "has no effect with --held-out or --leave-out")
     found = find_pairs(folder, patient_pattern=patient_pattern)
     datalist = split_pairs(
         found.pairs, fold=fold, folds=folds, split=split, held_out=held_out, institution=leave_out, seed=seed
@@ -269,44 +421,53 @@ def index_pairs(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-@app.command("label-slices")
+@app.command(
+    "label-slices", rich_help_panel=DATA, epilog=example("label-slices LGG -o HEADS --split split.json --sequence t1c")
+)
 def label_slices(
-    folder: Annotated[Path, typer.Argument(help="Holds LGG slices (pre-contrast, FLAIR, post-contrast) with masks.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="New folder for class folders and folds.json.")],
-    split: Annotated[Path, typer.Option(help="File with the fold of every patient, and a list test.")],
-    sequence: Annotated[str, typer.Option(help="t1, flair or t1c.")] = "t1c",
-    tumor: Annotated[str, typer.Option(help="Class of slices with tumor.")] = "glioma",
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of LGG slices (pre-contrast, FLAIR, post-contrast) with masks.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="New folder for class folders and folds.json.", rich_help_panel=OUTPUT),
+    ],
+    split: Annotated[
+        Path,
+        typer.Option(
+            help="File with the fold of every patient, and the held-out patients as test.", rich_help_panel=INPUT
+        ),
+    ],
+    sequence: Annotated[MrSequence, typer.Option(help="Sequence to take.", rich_help_panel=INPUT)] = MrSequence.T1C,
+    tumor: Annotated[Tumor, typer.Option(help="Class of slices with tumor.", rich_help_panel=INPUT)] = Tumor.GLIOMA,
     overwrite: Overwrite = False,
 ) -> None:
-    """Label single slices of segmented heads by their masks: a tumor class, or no tumor; to train a classifier on."""
+    """Label slices of segmented heads as tumor or no tumor by their masks, to train a classifier."""
     from monai_brain.data.pairs import find_pairs, read_split
-    from monai_brain.data.slice_labels import SEQUENCES, count_classes
+    from monai_brain.data.slice_labels import count_classes
     from monai_brain.data.slice_labels import label_slices as label
     from monai_brain.io.write import refuse_existing, write_json
-    from monai_brain.labels import CLASS_NAMES
 
     refuse_existing(output, overwrite=overwrite)
-    if sequence not in SEQUENCES:
-        raise typer.BadParameter(f"sequence {sequence!r}; give one of {', '.join(SEQUENCES)}")
-    if tumor not in CLASS_NAMES:
-        raise typer.BadParameter(f"class {tumor!r}; give one of {', '.join(CLASS_NAMES)}")
-    found = label(folder, find_pairs(folder).pairs, read_split(split), output, sequence=sequence, tumor=tumor)
+    found = label(
+        folder, find_pairs(folder).pairs, read_split(split), output, sequence=sequence.value, tumor=tumor.value
+    )
     write_json(output / "folds.json", found.folds)
     write_json(output / "held_out.json", found.held_out)
     for name, items in (("folds.json", found.folds["items"]), ("held_out.json", found.held_out["test"])):
         counts = ", ".join(f"{count} {class_name}" for class_name, count in sorted(count_classes(items).items()))
         console.print(f"{name}: {counts}, of {len({item['group'] for item in items})} patients", soft_wrap=True)
     if found.without_sequence:
-        console.print(f"left out, patients without {sequence}: {len(found.without_sequence)}", soft_wrap=True)
+        console.print(f"left out, patients without {sequence.value}: {len(found.without_sequence)}", soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA, epilog=example("slices VOLUMES -o SLICES"))
 def slices(
-    volumes: Annotated[Path, typer.Argument(help="Folder of volumes with their masks; or a table, cases.csv.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="New folder for the slices.")],
+    volumes: Annotated[Path, typer.Argument(help="Folder of volumes with their masks, or a table (cases.csv).")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="New folder for the slices.", rich_help_panel=OUTPUT)],
     overwrite: Overwrite = False,
 ) -> None:
-    """Take volumes with masks apart into slices with masks, to train a segmenter on; index-pairs comes next."""
+    """Cut volumes with masks into slices with masks, to train a segmenter; continue with index-pairs."""
     from rich.progress import Progress
 
     from monai_brain.data.volumes import find_volume_pairs, write_slices
@@ -315,7 +476,7 @@ def slices(
     refuse_existing(output, overwrite=overwrite)
     found = find_volume_pairs(volumes)
     with Progress(console=errors) as progress:
-        task = progress.add_task("taking apart", total=len(found.pairs))
+        task = progress.add_task("cutting into slices", total=len(found.pairs))
         refused = write_slices(found.pairs, output, lambda: progress.advance(task), overwrite=overwrite)
     console.print(f"{len(found.pairs) - len(refused)} volumes in slices in {output}", soft_wrap=True, markup=False)
     for path, reason in {**found.skipped, **refused}.items():
@@ -324,19 +485,28 @@ def slices(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-@app.command()
+@app.command(rich_help_panel=DATA, epilog=example("explore IMAGES/datalist.json -o PAGE --dataset-dir IMAGES"))
 def explore(
-    datalist: Annotated[Path, typer.Argument(help="From monai-brain index.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the page and its figures.")],
-    dataset_dir: Annotated[
-        Path, typer.Option(envvar="MONAI_BRAIN_DATA", help="Folder that the datalist's paths are relative to.")
+    datalist: Annotated[Path, typer.Argument(help="Datalist, as written by monai-brain index.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the page and its figures.", rich_help_panel=OUTPUT)
     ],
-    network: Annotated[str | None, typer.Option(help="Overlay whose preprocessing is shown, such as cnn.")] = None,
+    dataset_dir: Annotated[
+        Path,
+        typer.Option(
+            envvar="MONAI_BRAIN_DATA",
+            help="Folder that the datalist's paths are relative to.",
+            rich_help_panel=INPUT,
+        ),
+    ],
+    network: Annotated[
+        str | None, typer.Option(help="Network whose preprocessing is shown, such as cnn.", rich_help_panel=MODEL)
+    ] = None,
     bundle: Bundle = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+    seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Draw what is in a data set: classes, examples, sizes, intensities, preprocessing and augmentation."""
+    """Show what a data set holds: classes, examples, sizes, intensities, preprocessing and augmentation."""
     from monai_brain.inference.apply import find_bundle
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.exploration import write_exploration

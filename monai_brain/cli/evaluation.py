@@ -1,4 +1,4 @@
-"""Commands that score a run or predictions of any software, and report on a run."""
+"""Commands that score a run, predictions of any software or readers, and report on a run."""
 
 import json
 from enum import StrEnum
@@ -9,9 +9,25 @@ import typer
 from rich.table import Table
 
 from monai_brain.cli.models import table_of_classes, table_of_patients
-from monai_brain.cli.shared import Overwrite, app, console, errors, existing
+from monai_brain.cli.shared import (
+    EVALUATE,
+    OUTPUT,
+    Overwrite,
+    app,
+    console,
+    errors,
+    example,
+    existing,
+    refuse_given,
+)
 
-RUNS, FILES = "Of a run or a bundle", "Of predictions and labels"
+RUNS, FILES, COMPARISON = "To score a run or a bundle", "To score predictions against LABELS", "Comparison"
+"""Panels of options."""
+
+OF_RUNS = ("dataset_dir", "part", "datalist", "external", "external_dir", "bundle")
+OF_FILES = ("group_by", "patient_pattern", "by", "classes", "id_column", "label_column", "prediction_column")
+OF_CLASSES = ("classes", "label_column", "prediction_column")
+"""Options of `evaluate` that have an effect on runs, on files, and of these on tables of classes only."""
 
 
 class ChecklistName(StrEnum):
@@ -22,31 +38,27 @@ class ChecklistName(StrEnum):
     METRICS = "metrics"
 
 
-EXAMPLES = """Score a trained run, or predictions of any software against labels.
-
-Examples:
-
-  monai-brain evaluate RUN --dataset-dir IMAGES
-
-  monai-brain evaluate predictions.csv labels.csv -o OUT --group-by patient --by sex
-
-  monai-brain evaluate PREDICTED_MASKS REFERENCE_MASKS -o OUT --patient-pattern 'TCGA_.._([0-9]+)'
-"""
-
-
-@app.command(help=EXAMPLES)
+@app.command(
+    rich_help_panel=EVALUATE,
+    epilog=example(
+        "evaluate RUN --dataset-dir IMAGES",
+        "evaluate predictions.csv labels.csv -o OUT --group-by patient --by sex",
+        "evaluate PREDICTED_MASKS REFERENCE_MASKS -o OUT --patient-pattern 'TCGA_.._([0-9]+)'",
+    ),
+)
 def evaluate(
+    context: typer.Context,
     run: Annotated[
         Path,
         typer.Argument(
             metavar="RUN|PREDICTIONS",
-            help="Folder of a training; with --datalist a bundle that has weights, or masks that predict wrote; before "
-            "LABELS a CSV of predictions or a folder of masks.",
+            help="Folder of a training; or, with --datalist, a bundle that has weights, or masks written by predict; "
+            "or, with LABELS, a CSV of predictions or a folder of masks.",
         ),
     ],
     labels: Annotated[
         Path | None,
-        typer.Argument(metavar="LABELS", help="CSV with a class for each case, or reference masks (folder, or CSV)."),
+        typer.Argument(metavar="LABELS", help="CSV with a class for each case, or reference masks (folder or CSV)."),
     ] = None,
     dataset_dir: Annotated[
         Path | None,
@@ -56,60 +68,73 @@ def evaluate(
     ] = None,
     part: Annotated[
         str,
-        typer.Option(help="training, validation or test, or several such as validation+test.", rich_help_panel=RUNS),
+        typer.Option(
+            metavar="[training|validation|test]",
+            help="Part of the datalist to score, or several, such as validation+test.",
+            rich_help_panel=RUNS,
+        ),
     ] = "test",
     datalist: Annotated[
         Path | None,
-        typer.Option(help="Take this datalist instead of the run's; for a bundle's weights.", rich_help_panel=RUNS),
+        typer.Option(help="Datalist to score, for a bundle or for masks written by predict.", rich_help_panel=RUNS),
     ] = None,
     external: Annotated[
-        Path | None, typer.Option(help="Datalist of another data set to score it on.", rich_help_panel=RUNS)
+        Path | None, typer.Option(help="Datalist of another data set to score the run on.", rich_help_panel=RUNS)
     ] = None,
     external_dir: Annotated[
-        Path | None, typer.Option(help="Folder that its paths are relative to.", rich_help_panel=RUNS)
+        Path | None, typer.Option(help="Folder that the paths of --external are relative to.", rich_help_panel=RUNS)
     ] = None,
     bundle: Annotated[
         Path | None,
-        typer.Option(help="Bundle: a folder or a name; by default the repository's classifier.", rich_help_panel=RUNS),
-    ] = None,
-    against: Annotated[
-        Path | None,
-        typer.Option(help="For a paired comparison: other predictions or masks, or a scored folder of masks."),
+        typer.Option(
+            help="Bundle: a folder, or the name of one of the repository's.",
+            show_default="brain_tumor_classification",
+            rich_help_panel=RUNS,
+        ),
     ] = None,
     group_by: Annotated[
-        str | None, typer.Option(help="Column with the patient; whole patients are resampled.", rich_help_panel=FILES)
+        str | None,
+        typer.Option(help="Column with the patient; intervals resample whole patients.", rich_help_panel=FILES),
     ] = None,
     patient_pattern: Annotated[
         str | None,
-        typer.Option(help="Of masks: regular expression for the patient in their names.", rich_help_panel=FILES),
+        typer.Option(help="For masks: regular expression for the patient in file names.", rich_help_panel=FILES),
     ] = None,
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Column whose values are subgroups; may be given several times.", rich_help_panel=FILES),
+        typer.Option(help="Column whose values define subgroups; can be repeated.", rich_help_panel=FILES),
     ] = None,
     classes: Annotated[
         str | None,
-        typer.Option(help="All classes, with commas between; by default those that are found.", rich_help_panel=FILES),
+        typer.Option(
+            help="All classes, separated by commas.", show_default="those in the files", rich_help_panel=FILES
+        ),
     ] = None,
-    id_column: Annotated[
-        str | None, typer.Option(help="Column that tells the cases apart.", rich_help_panel=FILES)
-    ] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column that identifies a case.", rich_help_panel=FILES)] = None,
     label_column: Annotated[
         str | None, typer.Option(help="Column of LABELS with the reference class.", rich_help_panel=FILES)
     ] = None,
     prediction_column: Annotated[
-        str | None, typer.Option(help="Column of PREDICTIONS with the class.", rich_help_panel=FILES)
+        str | None, typer.Option(help="Column of PREDICTIONS with the predicted class.", rich_help_panel=FILES)
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Other predictions or masks, or a scored folder of masks, for a paired comparison.",
+            rich_help_panel=COMPARISON,
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder to write; of a run, by default a folder inside it.")
+        Path | None,
+        typer.Option("-o", "--output", help="Folder to write.", show_default="inside the run", rich_help_panel=OUTPUT),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score a run, or predictions against labels."""
+    """Score a trained run, or predictions of any software against labels."""
     existing(run, "give the folder of a training, or predictions")
     if labels is not None:
         existing(labels, "give the labels or reference masks")
-    if labels is not None:
+        refuse_given(context, OF_RUNS, "has no effect on predictions with LABELS")
         from monai_brain.evaluation.joining import Names
 
         if output is None:
@@ -119,11 +144,14 @@ def evaluate(
         return
     if run.is_file() and run.suffix.lower() == ".csv":
         raise typer.BadParameter(f"{run} is a table of predictions: name the labels behind it, as a second CSV")
+    refuse_given(context, OF_FILES, "has an effect only on predictions with LABELS")
     if dataset_dir is None:
         raise typer.BadParameter("name the folder of the images with --dataset-dir, or set MONAI_BRAIN_DATA")
     if (run / "predictions.csv").is_file():
+        refuse_given(context, ("external", "external_dir", "bundle"), "has no effect on masks that predict wrote")
         _evaluate_masks(run, dataset_dir, part, datalist, output, against, overwrite)
         return
+    refuse_given(context, ["against"], "has no effect on a run; monai-brain compare puts runs side by side")
     if external_dir is not None and external is None:
         raise typer.BadParameter("name the other data set's datalist with --external")
     if datalist is not None and (run / "datalist.json").is_file():
@@ -213,21 +241,25 @@ def _evaluate_masks(
     console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=EVALUATE, epilog=example("report RUN --checklist tripod-ai"))
 def report(
     run: Annotated[Path, typer.Argument(help="Folder of a training that was evaluated on its test part.")],
     checklist: Annotated[
-        ChecklistName, typer.Option(help="CLAIM 2024, TRIPOD+AI, or Metrics Reloaded.")
+        ChecklistName, typer.Option(help="CLAIM 2024, TRIPOD+AI or Metrics Reloaded.", rich_help_panel=OUTPUT)
     ] = ChecklistName.CLAIM_2024,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Page to write; by default report_CHECKLIST.html in the run.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Page to write.",
+            show_default="report_CHECKLIST.html in the run",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write one printable page about a run, with a journal's checklist filled in as far as software can.
-
-    Example: monai-brain report RUN --checklist tripod-ai
-    """
+    """Write a printable page about a run, with a journal's checklist filled in as far as software can."""
     existing(run, "give the folder of a training")
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.checklist_page import write_checklist
@@ -237,3 +269,35 @@ def report(
     answered, number = write_checklist(run, checklist.value, page)
     console.print(f"{answered} of {number} items filled from the run; the others are marked for the authors")
     console.print(f"Page: {page}", soft_wrap=True, markup=False)
+
+
+@app.command(rich_help_panel=EVALUATE, epilog=example("agree review_anna.csv review_ben.csv -o differences.csv"))
+def agree(
+    reviews: Annotated[list[Path], typer.Argument(help="CSV files exported from a review page, one per reader.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="CSV of the cases on which readers differ.", rich_help_panel=OUTPUT),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure agreement and Cohen's kappa between readers and the model, with 95 % intervals."""
+    from monai_brain.evaluation.agreement import agreements, read_review
+    from monai_brain.io.write import refuse_existing, write_csv
+
+    refuse_existing(output, overwrite=overwrite)
+    pairs = agreements([read_review(path) for path in reviews])
+    table = Table("first", "second", "cases", "of them blinded", "agreement", "Cohen's kappa")
+    for pair in pairs:
+        shown = "undefined"
+        if pair.kappa is not None and pair.kappa_interval is not None:
+            shown = f"{pair.kappa:.3f} ({pair.kappa_interval.low:.3f} to {pair.kappa_interval.high:.3f})"
+        low, high = pair.agreement_interval
+        share = f"{pair.agreement:.3f} ({low:.3f} to {high:.3f})"
+        table.add_row(pair.first, pair.second, str(pair.cases), str(pair.blinded), share, shown)
+    console.print(table)
+    console.print("Only blinded readings are independent of the model.")
+    if output is not None:
+        columns = ("first", "second", "path", "first_label", "second_label")
+        disputed = ((pair.first, pair.second, *case) for pair in pairs for case in pair.disputed)
+        write_csv(output, columns, (dict(zip(columns, row, strict=True)) for row in disputed))
+        console.print(f"Differences: {output}", soft_wrap=True, markup=False)

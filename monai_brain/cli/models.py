@@ -6,18 +6,20 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, Bundle, Overwrite, app, console, errors
+from monai_brain.cli.shared import EXIT_FINDINGS, OUTPUT, TRAIN, Bundle, Overwrite, app, console, errors, example
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN, epilog=example("pool STUDY/cnn/fold_*/seed_0 -o POOLED"))
 def pool(
     runs: Annotated[
-        list[Path], typer.Argument(help="Folders of trainings on the folds, evaluated on their test parts.")
+        list[Path], typer.Argument(help="Folders of trainings, one per fold, each evaluated on its test part.")
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figures, table and page.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for figures, table and page.", rich_help_panel=OUTPUT)
+    ],
     overwrite: Overwrite = False,
 ) -> None:
-    """Put the folds of a cross-validation together: every image, or every patient of a segmenter, once."""
+    """Combine the folds of a cross-validation, with each image (of a segmenter: each patient) tested once."""
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.comparison import is_classifier
     from monai_brain.report.evaluation import write_pooled_classes
@@ -31,13 +33,17 @@ def pool(
     console.print(f"Page: {output / 'report.html'}", soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN, epilog=example("study study.yaml -o STUDY"))
 def study(
-    plan: Annotated[Path, typer.Argument(help="YAML: dataset_dir, datalist or folds, networks; seeds, options.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Gets a run folder per network and seed.")],
+    plan: Annotated[
+        Path, typer.Argument(help="YAML with dataset_dir, datalist or folds, networks; optional: seeds, options.")
+    ],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for one run per network and seed.", rich_help_panel=OUTPUT)
+    ],
     bundle: Bundle = None,
 ) -> None:
-    """Train and evaluate several networks, on one datalist or by cross-validation; skips what is finished."""
+    """Train and evaluate several networks, on one datalist or by cross-validation; finished runs are skipped."""
     from monai_brain.inference.apply import find_bundle
     from monai_brain.report.comparison import is_classifier, write_comparison
     from monai_brain.training.study import read_study, run_study
@@ -70,13 +76,15 @@ def _pool_folds(runs: list[Path], output: Path) -> None:
         console.print(f"Page: {folder / 'report.html'}", soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=TRAIN, epilog=example("compare runs/cnn runs/resnet50 -o COMPARISON"))
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of trainings that were evaluated on their test part.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and figures.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of trainings that were evaluated on their test parts.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for table, page and figures.", rich_help_panel=OUTPUT)
+    ],
     overwrite: Overwrite = False,
 ) -> None:
-    """Put trained and evaluated runs into one table, with a paired test for each two."""
+    """Compare evaluated runs in one table, with a paired test for each pair."""
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.comparison import write_comparison
 

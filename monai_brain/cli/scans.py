@@ -1,162 +1,323 @@
-"""Commands for scans: apply a network, put parts together, serve the page, compare readers, say what is here."""
+"""Commands for scans: apply a network, put parts together, serve the page, say what is here."""
 
 import json
 import os
 import signal
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import EXIT_FINDINGS, Bundle, Overwrite, app, console, existing
+from monai_brain.cli.shared import (
+    EXIT_FINDINGS,
+    EXIT_NOTHING,
+    INPUT,
+    MODEL,
+    OTHER,
+    OUTPUT,
+    PATIENT_PATTERN,
+    PREDICT,
+    SPEED,
+    Bundle,
+    Weights,
+    app,
+    completing,
+    console,
+    errors,
+    example,
+    existing,
+    one_of,
+)
+
+EXPLANATION, CLASSES, MASKS, SERVER = "Explanation", "Classes (classifier only)", "Masks (segmenter only)", "Server"
+"""Panels of options."""
+
+METHODS = ("gradcam", "gradcam++", "occlusion", "attention")
+ENGINES = ("torch", "onnx", "openvino", "auto")
+PRECISIONS = ("fp32", "bf16", "int8", "auto")
+"""Named here too, since the library's own are seconds away; tests hold both equal."""
 
 
-@app.command()
+class PagePrecision(StrEnum):
+    """Precisions of the torch engine, which the page uses."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+@app.command(
+    rich_help_panel=PREDICT,
+    epilog=example(
+        "predict SCANS -o OUT --explain", "predict SCANS -o OUT --bundle brain_tumor_segmentation --overlays"
+    ),
+)
 def predict(
-    folder: Annotated[Path, typer.Argument(help="Folder of scans, searched with everything below it.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for table, page and overlays.")],
-    bundle: Bundle = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
-    ] = None,
-    explain: Annotated[
-        bool, typer.Option("--explain", help="Write an overlay per case: where the evidence was.")
-    ] = False,
-    method: Annotated[
-        str | None,
-        typer.Option(help="gradcam or gradcam++; of a classifier also occlusion or attention."),
-    ] = None,
-    masks: Annotated[
-        bool | None, typer.Option("--masks/--no-masks", help="Segmenter: write a mask per case; by default it does.")
-    ] = None,
-    overlays: Annotated[
-        bool, typer.Option("--overlays", help="Segmenter: write a picture per case with a tumor.")
-    ] = False,
-    threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Segmenter: a pixel is tumor above this probability.")
-    ] = None,
-    smallest_area: Annotated[
-        float | None, typer.Option(min=0, help="Segmenter: mm2 of a slice's component that stays (or pixels).")
-    ] = None,
-    smallest_volume: Annotated[
-        float | None, typer.Option(min=0, help="Segmenter: mm3 of a volume's component that stays (or voxels).")
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Segmenter: outline also sequences that its weights do not know.")
-    ] = False,
-    review: Annotated[bool, typer.Option("--review", help="Write a page for a reader's answers; see agree.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace earlier results in the output folder.")
-    ] = False,
-    resume: Annotated[
+    folder: Annotated[
+        Path, typer.Argument(metavar="SCANS", help="Folder of scans, one file, or a table of cases (cases.csv).")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", help="Folder for table, page, pictures and masks.", rich_help_panel=OUTPUT),
+    ],
+    recursive: Annotated[
         bool | None,
         typer.Option(
-            "--resume/--no-resume",
-            help="By default it goes on with a run that was stopped; --resume also with one that ended: new files, "
-            "changed ones, and those that could not be reached.",
+            "--recursive/--no-recursive",
+            help="Search subfolders too.",
+            show_default="recursive",
+            rich_help_panel=INPUT,
         ),
     ] = None,
-    part: Annotated[str | None, typer.Option(help="Such as 2/4: for several processes or machines; see merge.")] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Search what lies below the folder too.")
-    ] = True,
-    follow_links: Annotated[
-        bool,
-        typer.Option("--follow-links", help="Follow symbolic links out of the folder; only if you trust them."),
-    ] = False,
     glob: Annotated[
-        str | None, typer.Option(help="Take only files whose path ends like this, such as '*.png' or 'flair/*.nii'.")
+        str | None,
+        typer.Option(
+            help="Take only files whose path ends like this, such as '*.png' or 'flair/*.nii'.", rich_help_panel=INPUT
+        ),
+    ] = None,
+    follow_links: Annotated[
+        bool | None,
+        typer.Option(
+            "--follow-links",
+            help="Follow symbolic links that lead out of the folder; only if you trust them.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N",
+            help="Do one part, such as 2/4, to share the work among machines; see merge.",
+            rich_help_panel=INPUT,
+        ),
+    ] = None,
+    bundle: Bundle = None,
+    weights: Weights = None,
+    explain: Annotated[
+        bool | None,
+        typer.Option(
+            "--explain", help="Write a picture per case that shows where the evidence was.", rich_help_panel=EXPLANATION
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[gradcam|gradcam++|occlusion|attention]",
+            parser=one_of("explanations", METHODS),
+            autocompletion=completing(METHODS),
+            help="Method of --explain; a segmenter has gradcam and gradcam++ only.",
+            show_default="gradcam",
+            rich_help_panel=EXPLANATION,
+        ),
     ] = None,
     slices: Annotated[
         str | None,
         typer.Option(
-            help="Classifier, of volumes: 40:60 (40 to 59, from 0) or all; by default those with enough head."
+            metavar="[FIRST:END|all]",
+            help="Slices of a volume to classify: 40:60 takes slices 40 to 59, counted from 0.",
+            show_default="those with enough head",
+            rich_help_panel=CLASSES,
         ),
     ] = None,
     answer_anyway: Annotated[
-        bool,
-        typer.Option("--answer-anyway", help="Classifier: give a class also where there is a reason not to."),
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--answer-anyway",
+            help="Give a class even where there is a reason not to; the reason becomes a warning.",
+            rich_help_panel=CLASSES,
+        ),
+    ] = None,
     coverage: Annotated[
         float | None,
-        typer.Option(min=0.5, max=0.99, help="Classifier: how often a set of classes holds the true one; 0.9."),
+        typer.Option(
+            min=0.5,
+            max=0.99,
+            help="How often the set of classes should contain the true one; needs a calibration.",
+            show_default="0.9",
+            rich_help_panel=CLASSES,
+        ),
     ] = None,
     calibration: Annotated[
         str | None,
-        typer.Option(help="Classifier: file of calibrate, or none; by default the one beside the weights."),
+        typer.Option(
+            metavar="[none|PATH]",
+            help="Calibration file, as written by calibrate; none for uncalibrated probabilities.",
+            show_default="beside the weights",
+            rich_help_panel=CLASSES,
+        ),
     ] = None,
     patient_pattern: Annotated[
-        str | None,
-        typer.Option(help=r"Classifier: regular expression for the patient in a path, such as 'patient_(\d+)'."),
+        str | None, typer.Option(help=f"Also give one class per patient. {PATIENT_PATTERN}", rich_help_panel=CLASSES)
+    ] = None,
+    masks: Annotated[
+        bool | None,
+        typer.Option("--masks/--no-masks", help="Write a mask per case.", show_default="masks", rich_help_panel=MASKS),
+    ] = None,
+    overlays: Annotated[
+        bool | None,
+        typer.Option("--overlays", help="Write a picture per case with a tumor.", rich_help_panel=MASKS),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Probability above which a pixel is tumor.",
+            show_default="the weights' own",
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    smallest_area: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Smallest component of a slice to keep, in mm2 (in pixels where the spacing is unknown).",
+            show_default="0",
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    smallest_volume: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Smallest component of a volume to keep, in mm3 (in voxels where the spacing is unknown).",
+            show_default="0",
+            rich_help_panel=MASKS,
+        ),
+    ] = None,
+    force: Annotated[
+        bool | None,
+        typer.Option(
+            "--force", help="Outline even sequences that the weights were not trained on.", rich_help_panel=MASKS
+        ),
     ] = None,
     deidentify: Annotated[
-        bool,
-        typer.Option("--deidentify", help="Replace patient and UIDs in DICOM outputs; the key goes beside the folder."),
-    ] = False,
-    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="torch, onnx, openvino, or auto: the quickest by a short trial.")
+        bool | None,
+        typer.Option(
+            "--deidentify",
+            help="Replace patient and UIDs in DICOM masks; the key is written beside the output folder.",
+            rich_help_panel=MASKS,
+        ),
     ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, bf16 (torch, openvino), int8 (openvino); auto with --engine auto: any.")
+    overwrite: Annotated[
+        bool | None,
+        typer.Option("--overwrite", help="Replace earlier results in the output folder.", rich_help_panel=OUTPUT),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Of torch: cpu, cuda or cuda:1; by default a GPU where there is one.")
+    resume: Annotated[
+        bool | None,
+        typer.Option(
+            "--resume/--no-resume",
+            help="Also extend a finished run: new and changed files, and those that could not be reached.",
+            show_default="continue an interrupted run only",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    review: Annotated[
+        bool | None,
+        typer.Option("--review", help="Write a page on which a reader answers too; see agree.", rich_help_panel=OUTPUT),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Say at the end what came out as JSON, for programs.")
+        bool, typer.Option("--json", help="Print the summary as JSON, for programs.", rich_help_panel=OUTPUT)
     ] = False,
+    engine: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[torch|onnx|openvino|auto]",
+            parser=one_of("engines", ENGINES),
+            autocompletion=completing(ENGINES),
+            help="Software that runs the network; auto tries what is installed if there is enough to do.",
+            show_default="torch",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[fp32|bf16|int8|auto]",
+            parser=one_of("engines", PRECISIONS),
+            autocompletion=completing(PRECISIONS),
+            help="bf16 for torch and openvino, int8 for openvino; auto (any) with --engine auto.",
+            show_default="fp32",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[cpu|cuda|cuda:N]",
+            help="Device of the torch engine.",
+            show_default="a GPU if there is one",
+            rich_help_panel=SPEED,
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Slices per batch.", show_default="32; of the segmenter 8", rich_help_panel=SPEED),
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that open the files; 0: none but this one.")
+        int | None,
+        typer.Option(
+            min=0,
+            help="Processes that open the files; 0: none but this one.",
+            show_default="one for four cores",
+            rich_help_panel=SPEED,
+        ),
     ] = None,
 ) -> None:
-    """Classify or segment every slice and volume of a folder (or of a cases.csv); bad files become rows with a code."""
+    """Classify or segment every slice and volume of a folder; a file that cannot be read becomes a row with a code."""
     existing(folder, "give the folder that holds the scans")
     from monai_brain.inference.apply import predict_folder
+    from monai_brain.inference.options import FolderRunOptions
     from monai_brain.inference.stream import folder_of_part
 
-    _check_device(device)
-    status = predict_folder(
-        folder,
-        output,
-        bundle=bundle,
-        device=device,
-        threshold=threshold,
-        smallest_area=smallest_area,
-        smallest_volume=smallest_volume,
-        force=force or None,
-        weights=str(weights) if weights else None,
-        explain=explain or None,
-        method=method,
-        masks=masks,
-        overlays=overlays or None,
-        review=review or None,
-        overwrite=overwrite,
-        resume=resume,
+    options = FolderRunOptions(
+        weights=weights,
         part=part,
         recursive=recursive,
         glob=glob,
-        follow_links=follow_links or None,
+        follow_links=follow_links,
+        explain=explain,
+        method=method,
+        review=review,
+        overwrite=overwrite,
+        resume=resume,
         slices=slices,
-        answer_anyway=answer_anyway or None,
+        answer_anyway=answer_anyway,
         coverage=coverage,
         calibration=calibration,
         patient_pattern=patient_pattern,
-        deidentify=deidentify or None,
-        batch_size=batch_size,
+        masks=masks,
+        overlays=overlays,
+        threshold=threshold,
+        smallest_area=smallest_area,
+        smallest_volume=smallest_volume,
+        force=force,
+        deidentify=deidentify,
         engine=engine,
         precision=precision,
+        device=device,
+        batch_size=batch_size,
         workers=workers,
     )
-    output = output / folder_of_part(part)
+    _check_device(device)
+    status = predict_folder(folder, output, options, bundle=bundle)
+    _print_outcome(status, folder, output / folder_of_part(part), as_json)
+    raise typer.Exit(status)
+
+
+def _print_outcome(status: int, folder: Path, output: Path, as_json: bool) -> None:
+    """What came out of a folder run, for people or for programs."""
     counts = json.loads((output / "run.json").read_text(encoding="utf-8"))["counts"]
     if as_json:
         places = {"table": str(output / "predictions.csv"), "page": str(output / "report.html")}
         typer.echo(json.dumps({"exit_code": status, **counts, **places}, indent=2))
     else:
         _print_counts(counts, output)
-    raise typer.Exit(status)
+    if status == EXIT_NOTHING:
+        skipped = sum(counts["status"].values())
+        found = f"no slice or volume ({skipped} file(s) skipped; the table says why)" if skipped else "no files"
+        errors.print(f"nothing to do: {folder} holds {found}; monai-brain info lists the formats", markup=False)
 
 
 def _check_device(device: str | None) -> None:
@@ -169,11 +330,11 @@ def _check_device(device: str | None) -> None:
         raise typer.BadParameter(f"{device}: there is no such device here; there are {', '.join(usable)}")
 
 
-@app.command()
+@app.command(rich_help_panel=PREDICT, epilog=example("merge OUT"))
 def merge(
     output: Annotated[Path, typer.Argument(help="Output folder of a run that was divided by --part.")],
 ) -> None:
-    """Put the parts of a divided run together: one table, one page."""
+    """Combine the parts of a divided run into one table and one page."""
     from monai_brain.inference.folder import has_findings
     from monai_brain.inference.merging import merge_parts
 
@@ -191,22 +352,45 @@ def _print_counts(counts: dict[str, Any], output: Path) -> None:
     console.print(f"Table: {output / 'predictions.csv'}\nPage:  {output / 'report.html'}", soft_wrap=True, markup=False)
 
 
-@app.command("app")
+@app.command("app", rich_help_panel=PREDICT, epilog=example("app", "app --weights runs/cnn --port 8080"))
 def serve_page(
     bundle: Annotated[
-        list[Path] | None, typer.Option(help="Bundle folder, several times; by default those that have weights.")
+        list[Path] | None,
+        typer.Option(
+            help="Bundle folder; can be repeated.", show_default="those that have weights", rich_help_panel=MODEL
+        ),
     ] = None,
     weights: Annotated[
-        list[Path] | None, typer.Option(help="A run's folder or a weight file, one for each bundle, in their order.")
+        list[Path] | None,
+        typer.Option(
+            help="A run's folder or a weight file; can be repeated, in the order of the bundles.",
+            show_default="the bundle's",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address; any but this computer's own wants a password.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 7860,
-    password_file: Annotated[Path | None, typer.Option(help="Its first line; or set MONAI_BRAIN_PASSWORD.")] = None,
+    precision: Annotated[
+        PagePrecision | None,
+        typer.Option(help="Precision of the network.", show_default="fp32", rich_help_panel=SPEED),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; other than this computer needs a password.", rich_help_panel=SERVER),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.", rich_help_panel=SERVER)] = 7860,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the password in its first line; or set MONAI_BRAIN_PASSWORD.", rich_help_panel=SERVER
+        ),
+    ] = None,
     public_name: Annotated[
-        str | None, typer.Option(help="Name under which a proxy serves the page to others; wants a password.")
+        str | None,
+        typer.Option(help="Name under which a proxy serves the page; needs a password.", rich_help_panel=SERVER),
     ] = None,
-    max_upload_mb: Annotated[int, typer.Option(min=1, help="Of one upload, all its files together.")] = 64,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16.")] = None,
+    max_upload_mb: Annotated[
+        int,
+        typer.Option(min=1, help="Largest upload in MB, all its files together.", rich_help_panel=SERVER),
+    ] = 64,
 ) -> None:
     """Serve the web page: drop a scan, see class or mask, and why."""
     from monai_brain.app.server import serve
@@ -223,43 +407,18 @@ def serve_page(
         password=password,
         public_name=public_name,
         max_upload_mb=max_upload_mb,
-        precision=precision,
+        precision=precision.value if precision else None,
         log=lambda address: typer.echo(f"Page: {address}  (Ctrl-C ends it)"),
     )
 
 
-@app.command()
-def agree(
-    reviews: Annotated[list[Path], typer.Argument(help="CSV files exported from a review page, one for each reader.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="CSV of the cases they differ in.")] = None,
-    overwrite: Overwrite = False,
+@app.command(rich_help_panel=OTHER, epilog=example("info"))
+def info(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print as JSON, for programs.", rich_help_panel=OUTPUT)
+    ] = False,
 ) -> None:
-    """Agreement and Cohen's kappa between readers and model, with 95 % intervals."""
-    from monai_brain.evaluation.agreement import agreements, read_review
-    from monai_brain.io.write import refuse_existing, write_csv
-
-    refuse_existing(output, overwrite=overwrite)
-    pairs = agreements([read_review(path) for path in reviews])
-    table = Table("first", "second", "cases", "of them blinded", "agreement", "Cohen's kappa")
-    for pair in pairs:
-        shown = "undefined"
-        if pair.kappa is not None and pair.kappa_interval is not None:
-            shown = f"{pair.kappa:.3f} ({pair.kappa_interval.low:.3f} to {pair.kappa_interval.high:.3f})"
-        low, high = pair.agreement_interval
-        share = f"{pair.agreement:.3f} ({low:.3f} to {high:.3f})"
-        table.add_row(pair.first, pair.second, str(pair.cases), str(pair.blinded), share, shown)
-    console.print(table)
-    console.print("Only blinded readings are independent of the model.")
-    if output is not None:
-        columns = ("first", "second", "path", "first_label", "second_label")
-        disputed = ((pair.first, pair.second, *case) for pair in pairs for case in pair.disputed)
-        write_csv(output, columns, (dict(zip(columns, row, strict=True)) for row in disputed))
-        console.print(f"Differences: {output}", soft_wrap=True, markup=False)
-
-
-@app.command()
-def info(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> None:
-    """What is here: bundles, engines, formats, versions."""
+    """List what is installed here: bundles, engines, formats, versions."""
     from monai_brain.inference.info import describe_installation
 
     found = describe_installation()

@@ -8,67 +8,74 @@ from typing import Annotated, Any
 
 import typer
 
-from monai_brain.cli.shared import app, console, existing
+from monai_brain.cli.shared import INPUT, MODEL, OUTPUT, TRAIN, Bundle, app, console, example, existing
 
-HELP = """Train a network on a folder of images.
-
-Examples:
-
-  monai-brain index IMAGES -o IMAGES/datalist.json
-
-  monai-brain train --network cnn --data IMAGES -o runs/cnn
-
-  monai-brain train --network cnn --data IMAGES -o runs/cnn --resume --epochs 40
-"""
-
-DATA, TRAINING, OUTPUT = "Data", "Training", "Output"
+TRAINING = "Training"
+"""Panel of options."""
 
 
-@app.command(help=HELP)
+@app.command(
+    rich_help_panel=TRAIN,
+    epilog=example(
+        "index IMAGES -o IMAGES/datalist.json",
+        "train --network cnn --data IMAGES -o runs/cnn",
+        "train --network cnn --data IMAGES -o runs/cnn --resume --epochs 40",
+    ),
+)
 def train(
     network: Annotated[
-        str, typer.Option(help="Overlay in the bundle's configs/networks, such as cnn.", rich_help_panel=TRAINING)
+        str, typer.Option(help="Network of the bundle's configs/networks, such as cnn.", rich_help_panel=MODEL)
     ],
     data: Annotated[
         Path,
         typer.Option(
             envvar="MONAI_BRAIN_DATA",
             help="Folder of the images, which the datalist's paths are relative to.",
-            rich_help_panel=DATA,
+            rich_help_panel=INPUT,
         ),
     ],
     datalist: Annotated[
         Path | None,
-        typer.Option(help="From index or index-pairs; by default datalist.json in the data.", rich_help_panel=DATA),
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(min=1, help="By default what the network's overlay says.", rich_help_panel=TRAINING)
+        typer.Option(
+            help="Datalist, as written by index or index-pairs.",
+            show_default="datalist.json in --data",
+            rich_help_panel=INPUT,
+        ),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="To start from: imagenet, none, a file, or a run's folder.", rich_help_panel=TRAINING),
+        typer.Option(
+            metavar="[imagenet|none|PATH]",
+            help="Weights to start from: a file, a run's folder, imagenet or none.",
+            show_default="the network's",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    bundle: Bundle = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of epochs.", show_default="the network's", rich_help_panel=TRAINING),
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="KEY=VALUE of any key of train.yaml, such as batch_size=16.", rich_help_panel=TRAINING
-        ),
-    ] = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(
-            help="Bundle: a folder or a name; by default the repository's classifier.", rich_help_panel=TRAINING
+            "--set",
+            metavar="KEY=VALUE",
+            help="Set any key of train.yaml, such as batch_size=16; can be repeated.",
+            rich_help_panel=TRAINING,
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="New folder; by default BUNDLE/runs/DATE_TIME.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "-o", "--output", help="New folder.", show_default="BUNDLE/runs/DATE_TIME", rich_help_panel=OUTPUT
+        ),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the training in this folder.", rich_help_panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Train a network."""
+    """Train a network on a folder of images."""
     existing(data, "give the folder of the images with --data")
     split = datalist or data / "datalist.json"
     existing(split, f"make one: monai-brain index {data} -o {split}")

@@ -6,37 +6,70 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from monai_brain.cli.shared import Bundle, Overwrite, app, console, errors
+from monai_brain.cli.shared import (
+    EVALUATE,
+    INPUT,
+    OUTPUT,
+    PATIENT_PATTERN,
+    Bundle,
+    Overwrite,
+    Weights,
+    app,
+    console,
+    errors,
+    example,
+    existing,
+    refuse_given,
+)
+
+SITE = "Cases of your own"
+"""Panel of options."""
 
 
-@app.command()
+@app.command(
+    rich_help_panel=EVALUATE,
+    epilog=example("calibrate POOLED --weights RUN", "calibrate --site MY_CASES -o my_calibration.json"),
+)
 def calibrate(
+    context: typer.Context,
     pooled: Annotated[
-        Path | None, typer.Argument(help="Folder of pooled folds, patients apart; see monai-brain pool.")
+        Path | None,
+        typer.Argument(help="Folder of pooled folds that share no patient, as written by monai-brain pool."),
     ] = None,
     bundle: Bundle = None,
-    weights: Annotated[Path | None, typer.Option(help="A run's folder or a weight file instead.")] = None,
+    weights: Weights = None,
     site: Annotated[
         Path | None,
-        typer.Option(help="Labelled cases of your own instead: a folder for each class, or predictions.csv."),
+        typer.Option(
+            help="Your own labelled cases instead of POOLED: a folder per class, or predictions.csv.",
+            rich_help_panel=SITE,
+        ),
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Of --site: a CSV with the columns path and label.")] = None,
-    patient_pattern: Annotated[
-        str | None,
-        typer.Option(help=r"Of --site: regular expression for the patient in a path, such as 'patient_(\d+)'."),
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV with the columns path and label.", rich_help_panel=SITE)
     ] = None,
+    patient_pattern: Annotated[str | None, typer.Option(help=PATIENT_PATTERN, rich_help_panel=SITE)] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="File to write; of folds by default beside the weights.")
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="File to write; required with --site.",
+            show_default="beside the weights",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fit temperature and class sets on labelled predictions, and measure them on patients that the fit did not see."""
+    """Fit temperature and class sets on labelled predictions, and measure them on patients not used in the fit."""
     from monai_brain.inference.apply import find_bundle
     from monai_brain.inference.calibrating import calibrate_by_folds, calibrate_site
     from monai_brain.io.write import refuse_existing
 
     if (pooled is None) == (site is None):
-        raise typer.BadParameter("give the folder of pooled folds, or --site with labelled cases: one of the two")
+        raise typer.BadParameter("give either the folder of pooled folds, or --site with labelled cases")
+    if site is None:
+        refuse_given(context, ["labels", "patient_pattern"], "has an effect with --site only")
     refuse_existing(output, overwrite=overwrite)
     if site is not None:
         if output is None:
@@ -47,24 +80,27 @@ def calibrate(
         console.print(_table_of_site(figures))
     else:
         assert pooled is not None  # one of the two was given
+        existing(pooled / "predictions.csv", "give a folder that monai-brain pool wrote")
         output, figures = calibrate_by_folds(pooled, weights or find_bundle(bundle), output)
     console.print(_table_of_calibration(figures["calibration"]))
     console.print(_table_of_sets(figures["sets_of_slices"]))
     console.print(f"Calibration: {output}", soft_wrap=True, markup=False)
 
 
-@app.command()
+@app.command(rich_help_panel=EVALUATE, epilog=example("stress SCANS -o STRESS --slices 200"))
 def stress(
-    folder: Annotated[Path, typer.Argument(help="Folder of scans; labels are not needed.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for figure, page and stress.json.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of scans; no labels are needed.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for figure, page and stress.json.", rich_help_panel=OUTPUT)
+    ],
     bundle: Bundle = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="A run's folder or a weight file; by default the bundle's.")
-    ] = None,
-    slices: Annotated[int, typer.Option(min=1, help="At most so many, from all over the folder.")] = 100,
+    weights: Weights = None,
+    slices: Annotated[
+        int, typer.Option(min=1, help="Largest number of slices, from all over the folder.", rich_help_panel=INPUT)
+    ] = 100,
     overwrite: Overwrite = False,
 ) -> None:
-    """Make slices worse (noise, bias field, gamma, blur, JPEG, rotation, crop, resolution); count changed answers."""
+    """Corrupt slices (noise, bias field, gamma, blur, JPEG, rotation, crop, resolution) and count changed answers."""
     from rich.progress import Progress
 
     from monai_brain.inference.stress import stress_folder

@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_brain.inference.options import FolderRunOptions, check_effect
 from monai_brain.io.write import refuse_existing
 from monai_brain.workflow import keep_overrides
 
 REPOSITORY_BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 DEFAULT_BUNDLE = "brain_tumor_classification"
+
+logger = logging.getLogger(__name__)
 
 
 class NoBundle(ValueError):
@@ -28,11 +31,17 @@ def find_bundle(place: Path | None) -> Path:
     for bundle in [REPOSITORY_BUNDLES / DEFAULT_BUNDLE] if place is None else [place, REPOSITORY_BUNDLES / place]:
         if (bundle / "configs" / "inference.yaml").is_file():
             return bundle
-    known = ", ".join(sorted(path.parents[1].name for path in REPOSITORY_BUNDLES.glob("*/configs/inference.yaml")))
+    known = ", ".join(repository_bundles())
     raise NoBundle(
         f"{place or DEFAULT_BUNDLE}: no bundle (configs/inference.yaml is missing); --bundle takes a folder"
         + (f", or one of {known}" if known else "")
     )
+
+
+def repository_bundles() -> dict[str, Path]:
+    """Folders of the repository's bundles by name."""
+    folders = sorted(path.parents[1] for path in REPOSITORY_BUNDLES.glob("*/configs/inference.yaml"))
+    return {folder.name: folder for folder in folders}
 
 
 def evaluate_run(
@@ -67,20 +76,34 @@ def evaluate_run(
     return output
 
 
-def predict_folder(folder: Path, output_dir: Path, *, bundle: Path | None = None, **overrides: Any) -> int:
+def predict_folder(
+    folder: Path,
+    output_dir: Path,
+    options: FolderRunOptions | None = None,
+    *,
+    bundle: Path | None = None,
+    **overrides: Any,
+) -> int:
     """Apply a bundle to a folder of scans.
 
     Args:
         folder: searched with everything below it.
         output_dir: see `inference.folder.FolderRun`.
+        options: of the run; None leaves all as the bundle says.
         bundle: its folder; by default the repository's classifier.
-        overrides: keys of the bundle's inference.yaml; None leaves a key as it is.
+        overrides: further keys of the bundle's inference.yaml; None leaves a key as it is.
 
     Returns:
         Exit status: 0 all good, 2 nothing to do, 3 some cases failed.
+
+    Raises:
+        NoEffect: the bundle has no such options.
     """
-    files = [find_bundle(bundle) / "configs" / "inference.yaml"]
-    workflow = start_workflow(files, "infer", input_dir=str(folder), output_dir=str(output_dir), **overrides)
+    place, options = find_bundle(bundle), options or FolderRunOptions()
+    for warning in check_effect(options, place, repository_bundles()):
+        logger.warning(warning)
+    settings = {"input_dir": str(folder), "output_dir": str(output_dir), **options.given(), **overrides}
+    workflow = start_workflow([place / "configs" / "inference.yaml"], "infer", **settings)
     try:
         workflow.run()
     except SystemExit as end:

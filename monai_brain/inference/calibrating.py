@@ -10,6 +10,7 @@ from monai_brain.evaluation.calibration_file import CALIBRATION, InvalidCalibrat
 from monai_brain.evaluation.cross_fitting import figures_by_folds, fitted_on
 from monai_brain.evaluation.site import site_figures
 from monai_brain.inference.apply import predict_folder
+from monai_brain.inference.folder import EXIT_NOTHING
 from monai_brain.inference.patients import Verdicts
 from monai_brain.inference.prediction import Prediction
 from monai_brain.inference.sets import NO_CALIBRATION
@@ -74,7 +75,9 @@ def calibrate_site(
         return _fit_site(labelled, output, known, patient_pattern)
     with tempfile.TemporaryDirectory(prefix="monai-brain-") as folder:
         out = Path(folder) / "predictions"
-        predict_folder(labelled, out, calibration=NO_CALIBRATION, answer_anyway=True, **options)
+        status = predict_folder(labelled, out, calibration=NO_CALIBRATION, answer_anyway=True, **options)
+        if status == EXIT_NOTHING:
+            raise InvalidCalibration(f"{labelled}: holds no slice or volume; give a folder with one folder per class")
         return _fit_site(out / TABLE, output, known, patient_pattern)
 
 
