@@ -21,7 +21,7 @@ from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
 from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.site import bounded_mean
 from monai_brain.evaluation.verdict import LEAST_TUMOR_SHARE, RULES
-from monai_brain.labels import index_of_no_tumor
+from monai_brain.labels import in_words, index_of_no_tumor
 from monai_brain.report.figures import draw_reliability
 from monai_brain.report.html import Table
 from monai_brain.report.labelled import read_labelled, read_pooled
@@ -107,7 +107,7 @@ def scaling_table(calibration: Mapping[str, Any]) -> Table:
 
 
 def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
-    names = list(rows[0]["by_class"])
+    names = [in_words(name) for name in rows[0]["by_class"]]
     caption = (
         f"Share of the sets that hold the true class, mean over groups with 95 % intervals; sets of {unit}. Single and "
         "empty are shares of all sets"
@@ -125,7 +125,7 @@ def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    names = list(rows[0]["by_class"])
+    names = [in_words(name) for name in rows[0]["by_class"]]
     cells = [
         [
             row["rule"],

@@ -21,6 +21,7 @@ import PIL.Image
 
 from monai_brain.inference.apply import predict_folder
 from monai_brain.inference.classification import VOLUME_RULE
+from monai_brain.labels import in_words
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "volumes.md"
 SEQUENCES = {"T1 with contrast (where it was not taken, the set has FLAIR in its place)": 2, "FLAIR": 1}
@@ -75,7 +76,7 @@ def section(name: str, rows: list[dict[str, str]]) -> list[str]:
     lines += ["| class | heads | share | slices that agree, median |", "|---|---|---|---|"]
     for label, count in counts.most_common():
         agreement = statistics.median(float(row["agreement"]) for row in good if row["label"] == label)
-        lines.append(f"| {label} | {count} | {count / len(good):.2f} | {agreement:.2f} |")
+        lines.append(f"| {in_words(label)} | {count} | {count / len(good):.2f} | {agreement:.2f} |")
     return [*lines, ""]
 
 
