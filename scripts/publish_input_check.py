@@ -136,8 +136,10 @@ def refusals(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray)
     rows = []
     for kind in KINDS:
         sources = sorted({one.source for one in pictures if one.kind == kind})
-        for source in [*sources, *(["all"] if len(sources) > 1 else [])]:
-            chosen = [i for i, one in enumerate(pictures) if one.kind == kind and source in (one.source, "all")]
+        total = "all with skull" if kind == KINDS[0] else "all"  # the classifier was not trained on others
+        for source in [*sources, total]:
+            asked = [own for own in sources if source in (own, "all") or (source == total and own != "skull_stripped")]
+            chosen = [i for i, one in enumerate(pictures) if one.kind == kind and one.source in asked]
             groups = [f"{pictures[i].source} {pictures[i].group}" for i in chosen]
             if kind == "not_a_head":
                 groups = [str(i) for i in chosen]
