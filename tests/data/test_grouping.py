@@ -126,8 +126,8 @@ def test_split_keeps_a_known_patients_fold_in_one_part(public_folder, tmp_path):
     [
         (["--fold", "2"], "need a folds file"),
         (["--folds", "4", "--provenance"], "knows 5 patient folds"),
-        (["--provenance", "--patient-pattern", "x"], "give one of the two"),
-        (["--folds", "5", "--keep-split"], "give --folds or --keep-split"),
+        (["--provenance", "--patient-pattern", "x"], "give either --patient-pattern or"),
+        (["--folds", "5", "--keep-split"], "give either --folds or --keep-split"),
         (["--folds", "5", "--split", "x.json"], "leave out"),
     ],
 )
