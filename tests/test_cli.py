@@ -80,6 +80,15 @@ def test_defaults_in_the_help_are_those_of_the_bundles(bundle):
     assert config["recursive"] is True
 
 
+def test_completion_script_is_that_of_the_shell_asked_for():
+    marks = {"bash": "complete -o default -F", "zsh": "#compdef monai-brain", "fish": "complete --command monai-brain"}
+    for shell, mark in marks.items():
+        result = CliRunner().invoke(app, ["--show-completion", shell])
+        assert result.exit_code == 0, result.output
+        assert mark in result.output
+        assert "_MONAI_BRAIN_COMPLETE" in result.output
+
+
 def test_names_are_completed_in_the_shell():
     typed = {
         "_MONAI_BRAIN_COMPLETE": "complete_bash",

@@ -5,9 +5,10 @@ import getpass
 import os
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
+from typer import completion
 
 from monai_brain import __version__
 from monai_brain.cli import training  # noqa: F401  (adds its command, which is to be the first in its panel)
@@ -19,6 +20,7 @@ from monai_brain.workflow import EXIT_ENVIRONMENT, EXIT_WRONG_USE, NO_SPACE, mes
 
 __all__ = ["app", "main"]
 
+completion.completion_init()  # Typer does it for its own options only, which cannot be told the name of a shell
 app.registered_commands.sort(key=lambda command: COMMAND_PANELS.index(str(command.rich_help_panel)))
 
 USED_UP = (*NO_SPACE, errno.EMFILE, errno.ENFILE)
@@ -47,9 +49,20 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _options(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    show_completion: Annotated[
+        Literal["bash", "zsh", "fish", "powershell"] | None,
+        typer.Option(help="Print the script that adds completion to this shell."),
+    ] = None,
+) -> None:
     if version:
         console.print(__version__)
+        raise typer.Exit
+    if show_completion is not None:
+        variable = "_MONAI_BRAIN_COMPLETE"
+        script = completion.get_completion_script(prog_name="monai-brain", complete_var=variable, shell=show_completion)
+        typer.echo(script)
         raise typer.Exit
 
 

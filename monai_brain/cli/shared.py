@@ -17,6 +17,7 @@ INPUT, MODEL, OUTPUT, SPEED = "Input", "Model", "Output", "Speed"
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     help="Brain tumors on MR images: classify, outline, explain, and measure honestly. Research use only.",
     epilog="Example: monai-brain predict SCANS -o OUT",
