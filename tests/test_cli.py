@@ -107,6 +107,7 @@ def test_unknown_engine_is_refused_with_those_that_there_are(tmp_path):
 
 WITHOUT_EFFECT = {
     "masks of a classifier": ("predict IN -o OUT --masks --threshold 0.5", "--masks, --threshold: brain_tumor_class"),
+    "no masks of a classifier": ("predict IN -o OUT --no-masks", "--no-masks: brain_tumor_classification has no such"),
     "overlays of a classifier": ("predict IN -o OUT --overlays", "did you mean --bundle brain_tumor_segmentation?"),
     "force with a classifier": ("predict IN -o OUT --force", "--force: brain_tumor_classification has no such option"),
     "slices of a segmenter": (

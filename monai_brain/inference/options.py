@@ -113,14 +113,16 @@ def check_effect(options: FolderRunOptions, bundle: Path, others: Mapping[str, P
         NoEffect: the bundle has no such options.
     """
     knobs = Knobs(bundle)
-    missing = [name for name in options.given() if not knobs.has(name)]
+    given = options.given()
+    missing = {name: value for name, value in given.items() if not knobs.has(name)}
     if missing:
         known = [name for name, place in others.items() if all(Knobs(place).has(own) for own in missing)]
         hint = f"; did you mean --bundle {known[0]}?" if known else ""
         raise NoEffect(f"{_flags(missing)}: {bundle.name} has no such option{hint}")
-    idle = [name for name in options.given() if not knobs.uses(name)]
+    idle = {name: value for name, value in given.items() if not knobs.uses(name)}
     return [f"warning: {_flags(idle)}: has no effect with {bundle.name}"] if idle else []
 
 
-def _flags(names: list[str]) -> str:
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
+def _flags(given: Mapping[str, Any]) -> str:
+    """The options as they were typed."""
+    return ", ".join(f"--{'no-' if value is False else ''}{name.replace('_', '-')}" for name, value in given.items())
