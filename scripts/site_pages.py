@@ -21,6 +21,7 @@ PYTHON = """# Python
 ::: monai_brain.data.splits.load_datalist
 ::: monai_brain.data.pairs.find_pairs
 ::: monai_brain.inference.apply.predict_folder
+::: monai_brain.inference.options.FolderRunOptions
 ::: monai_brain.networks.vgg.VGG
 ::: monai_brain.networks.refinement.RefinedVGG
 ::: monai_brain.networks.mobilenet.MobileNetV2

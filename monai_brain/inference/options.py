@@ -26,35 +26,61 @@ class FolderRunOptions:
     """A run's folder or a weight file."""
     # what is searched
     part: str | None = None
+    """Do one part, such as `2/4`; `monai-brain merge` combines the parts."""
     recursive: bool | None = None
+    """Search subfolders too."""
     glob: str | None = None
+    """Take only files whose path ends like this, such as `*.png` or `flair/*.nii`."""
     follow_links: bool | None = None
+    """Follow symbolic links that lead out of the folder."""
     # what is done
     explain: bool | None = None
+    """Write a picture per case that shows where the evidence was."""
     method: str | None = None
+    """Method of `explain`, of `explain.methods.METHODS`."""
     review: bool | None = None
+    """Write a page on which a reader answers too."""
     overwrite: bool | None = None
+    """Replace earlier results in the output folder."""
     resume: bool | None = None
+    """True: also extend a finished run; False: never continue; None: continue an interrupted run."""
     # of a classifier
     slices: str | None = None
+    """Slices of a volume to classify: a range such as `40:60` (40 to 59, counted from 0), or `all`."""
     answer_anyway: bool | None = None
+    """Give a class even where there is a reason not to; the reason becomes a warning."""
     coverage: float | None = None
+    """How often the set of classes should contain the true one, 0.5 to 0.99; needs a calibration."""
     calibration: str | None = None
+    """Calibration file, or `none` for uncalibrated probabilities."""
     patient_pattern: str | None = None
+    """Regular expression for the patient in a path; each patient gets a class too."""
     # of a segmenter
     masks: bool | None = None
+    """Write a mask per case."""
     overlays: bool | None = None
+    """Write a picture per case with a tumor."""
     threshold: float | None = None
+    """Probability above which a pixel is tumor."""
     smallest_area: float | None = None
+    """Smallest component of a slice to keep, in mm2, or in pixels where the spacing is unknown."""
     smallest_volume: float | None = None
+    """Smallest component of a volume to keep, in mm3, or in voxels where the spacing is unknown."""
     force: bool | None = None
+    """Outline even sequences that the weights were not trained on."""
     deidentify: bool | None = None
+    """Replace patient and UIDs in DICOM masks; the key is written beside the output folder."""
     # what computes
     engine: str | None = None
+    """Software that runs the network, of `inference.engines.ENGINES`, or `auto`."""
     precision: str | None = None
+    """One that the engine has: `fp32`, `bf16` or `int8`; with the engine `auto` also `auto`."""
     device: str | None = None
+    """Device of the torch engine, such as `cpu` or `cuda:1`."""
     batch_size: int | None = None
+    """Slices per batch."""
     workers: int | None = None
+    """Processes that open the files; 0 means none but this one."""
 
     def __post_init__(self) -> None:
         if self.method is not None and not self.explain:
