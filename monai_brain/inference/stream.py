@@ -23,6 +23,9 @@ from monai_brain.transforms.load import slices_with_signal, to_network_channels
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 """Multiples of it, without their whole part, lie evenly over 0 to 1, however many there are."""
 
+SLICES_OF_A_VOLUME = 20
+"""That a volume is taken to have before its file is opened; most have more."""
+
 
 @dataclass
 class OpenCase:
@@ -132,6 +135,11 @@ class CaseStream(IterableDataset):
         self.pool: WorkerPool | None = None
         self.keeps_pool = False
         self.is_left = False
+
+    @property
+    def fewest_slices(self) -> int:
+        """How many slices the whole folder has at least, by the names of its files, for all parts."""
+        return sum(1 if one.kind == "slice" else max(SLICES_OF_A_VOLUME, len(one.files)) for one in self.all_cases)
 
     def fitting(self, batch_size: int) -> int:
         """A batch size that is not larger than the whole folder needs, the same for all of its parts."""
