@@ -21,7 +21,7 @@ from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
 from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.site import bounded_mean
 from monai_brain.evaluation.verdict import LEAST_TUMOR_SHARE, RULES
-from monai_brain.labels import index_of_no_tumor
+from monai_brain.labels import in_words, index_of_no_tumor
 from monai_brain.report.figures import draw_reliability
 from monai_brain.report.html import Table
 from monai_brain.report.labelled import read_labelled, read_pooled
@@ -30,25 +30,26 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, FIGURE = DOCS / "calibration.md", DOCS / "images" / "reliability.png"
 
 INTRODUCTION = f"""\
-# Calibration, sets of classes, verdicts on patients
+# Calibration, prediction sets and per-patient results
 
-How well the classifier's probabilities are calibrated, with patients apart. Every figure here is of slices
-whose patient neither the network nor the fit of the calibration saw: each fold is scored by a network trained without
-it, and calibrated with the temperature and the thresholds of the other folds. What ships is fitted on all folds.
+How well the classifier's probabilities are calibrated on unseen patients. All results are for slices whose patient was
+used neither to train the network nor to fit the calibration: each fold is scored by a network trained without it, and
+calibrated with the temperature and thresholds of the other folds. The shipped calibration is fitted on all folds.
 
-- **Calibration error** (ECE): predictions are put into {BINS} bins of equal width by their highest probability; the gap
-  between mean probability and accuracy of a bin, averaged over bins by their number of predictions. It is never
-  negative, so that even perfect probabilities do not reach 0.
-- **Brier score**: squared error of all probabilities, summed over classes, from 0 to 2.
-- **Sets**: by class, a class belongs to the set from that probability on which gives the coverage asked for (split
-  conformal prediction by class). Groups count once each, however many slices they have, as slices of a patient are
-  alike. For a slice drawn from a new patient of a class, the set then holds the class with at least the probability
-  asked for, if the patient is drawn as those of the folds were. Nothing is said of all slices of one patient together,
-  nor of other scanners, sequences and clinics: for those there is `monai-brain calibrate --site`.
-- The networks of the folds learned from a part of the data each. The weights that ship are of the same recipe
-  and learned from all of it, so their own calibration cannot be measured on it; it is taken to be that of the folds.
+- **Calibration error** (ECE): predictions are put into {BINS} bins of equal width by their highest probability; ECE is
+  the gap between the mean probability and the accuracy of a bin, averaged over bins weighted by their number of
+  predictions. It is never negative, so even perfect probabilities do not reach 0.
+- **Brier score**: squared error of the probabilities, summed over classes; from 0 to 2.
+- **Sets**: a class is in the set if its probability reaches the threshold that gives this class the requested coverage
+  (class-conditional split conformal prediction). Each group counts once, however many slices it has, because slices of
+  a patient are alike. For a slice from a new patient of a class, the set then contains that class with at least the
+  requested probability, provided that the patient comes from the same population as the folds. This does not cover all
+  slices of a patient jointly, nor other scanners, sequences and clinics: for those, use `monai-brain calibrate --site`.
+- Each fold's network was trained on part of the data. The shipped weights use the same recipe but were trained on all
+  of it, so their own calibration cannot be measured on this data; it is assumed to be that of the folds.
 
-Groups are stacks of the Cheng set and look-alikes of the other images ([patients apart](patients_apart.md)).
+Groups are slice stacks in the Cheng set and clusters of look-alikes among the other images
+([patients apart](patients_apart.md)).
 """
 
 COMMANDS = """\
@@ -77,27 +78,27 @@ def main() -> None:
         "![Accuracy by highest probability, before and after scaling](images/reliability.png)\n",
         table_section("Sets for slices", coverage_table(figures["sets_of_slices"], "slices")),
         table_section("Sets for groups", coverage_table(figures["sets_of_patients"], "groups")),
-        table_section("Verdicts on groups of several slices", verdict_table(figures["verdicts"])),
-        f"`predict` goes by: {rule_in_use()}.\n",
+        table_section("Results for groups of several slices", verdict_table(figures["verdicts"])),
+        f"`predict` uses: {rule_in_use()}.\n",
     ]
     if options.heads:
         temperature = fit_temperature(found.probabilities, found.labels)
         on_heads = heads_table(read_labelled(options.heads), temperature)
-        sections.append(table_section("Verdicts on whole heads", on_heads))
+        sections.append(table_section("Results for whole heads", on_heads))
     PAGE.write_text("\n".join([INTRODUCTION, *sections, COMMANDS]), encoding="utf-8")
 
 
 def rule_in_use() -> str:
     name = next(name for name, rule in RULES.items() if rule is VERDICT_RULE)
-    return f"{name}, where these are at least {LEAST_TUMOR_SHARE:.0%} of all" if "called a tumor" in name else name
+    return f"{name}, if these are at least {LEAST_TUMOR_SHARE:.0%} of all" if "called a tumor" in name else name
 
 
 def scaling_table(calibration: Mapping[str, Any]) -> Table:
     temperatures = ", ".join(f"{own:.2f}" for own in calibration["temperatures"])
     number = len(calibration["temperatures"])
     caption = (
-        f"{calibration['slices']} slices of {calibration['groups']} groups in {number} folds; temperatures that the "
-        f"folds were scaled by: {temperatures}"
+        f"{calibration['slices']} slices of {calibration['groups']} groups in {number} folds; temperatures applied to "
+        f"the folds: {temperatures}"
     )
     rows = [
         [name, *(f"{calibration[name][key]:.4f}" for key in ("calibration_error", "brier_score"))]
@@ -107,9 +108,9 @@ def scaling_table(calibration: Mapping[str, Any]) -> Table:
 
 
 def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
-    names = list(rows[0]["by_class"])
+    names = [in_words(name) for name in rows[0]["by_class"]]
     caption = (
-        f"Share of the sets that hold the true class, mean over groups with 95 % intervals; sets of {unit}. Single and "
+        f"Share of sets that contain the true class, mean over groups with 95 % intervals; sets for {unit}. Single and "
         "empty are shares of all sets"
     )
     cells = [
@@ -121,11 +122,11 @@ def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
         for row in rows
     ]
     counts = [f"{name} ({own['groups']} groups)" for name, own in zip(names, rows[0]["by_class"].values(), strict=True)]
-    return Table(caption, ["asked for", *counts, "mean size", "single", "empty"], cells)
+    return Table(caption, ["requested", *counts, "mean size", "single", "empty"], cells)
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    names = list(rows[0]["by_class"])
+    names = [in_words(name) for name in rows[0]["by_class"]]
     cells = [
         [
             row["rule"],
@@ -134,7 +135,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    caption = "Accuracy of the class given to a group, for groups of more than one slice, and by class"
+    caption = "Accuracy of the class of a group, overall and by class; groups with more than one slice only"
     return Table(caption, ["rule", "accuracy", *names], cells)
 
 
@@ -153,11 +154,11 @@ def heads_table(found: Labelled, temperature: float) -> Table:
         rows.append([name, *("{:.3f} ({:.3f} to {:.3f})".format(*bounded_mean(own)) for own in shares)])
     shown = int(np.sum(found.labels != no_tumor))
     caption = (
-        f"{len(set(found.groups))} heads with a tumor that no training saw; {shown} of {len(found.labels)} slices show "
-        "it. With 95 % intervals. No heads without a tumor were available: the last column has verdicts on the slices "
-        "above and below the tumors alone, which are harder than those of healthy heads"
+        f"{len(set(found.groups))} held-out heads with a tumor; {shown} of {len(found.labels)} slices show it. With "
+        "95 % intervals. No heads without a tumor were available; the last column uses only the slices above and below "
+        "the tumors, which are harder than slices of healthy heads"
     )
-    columns = ["rule", "right class", "called a tumor", "called a tumor without the slices that show it"]
+    columns = ["rule", "right class", "called a tumor", "called a tumor from tumor-free slices"]
     return Table(caption, columns, rows)
 
 

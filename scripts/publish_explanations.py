@@ -23,19 +23,19 @@ from monai_brain.report.localization import localization_table
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "explanations.md"
 INTRODUCTION = """# How far explanations can be trusted
 
-The source of most tumor slices in the public set has a hand-drawn outline of every tumor. Here each slice was explained
-by a network that saw no slice of its patient, for the class that it gave. What is measured:
+Most tumor slices in the public set come from a source with hand-drawn outlines of every tumor. Here, each slice was
+explained for its predicted class, by a network that saw no slice of its patient. The metrics are:
 
-- **mass inside the outline**: share of the map's mass; a map that covered the head evenly would have the outline's
-  share of the head (chance).
+- **mass inside the outline**: share of the map's mass. For a map spread evenly over the head, this would be the
+  outline's share of the head (chance).
 - **hottest pixel inside**: the pointing game (J. Zhang et al., IJCV 2018).
-- **IoU at matched area**: overlap of the outline with as many of the hottest pixels.
-- **drop**: how much the probability falls when the hottest tenth of the pixels is blackened; near 0, the map does not
-  show what the network relied on.
-- **outside the head**: slices classified right whose map has less than half of its mass inside the head, which
-  `predict` and the page warn of (`evidence_outside_head`). The warning is about the picture, not about the class.
+- **IoU at matched area**: IoU of the outline and an equal number of the hottest pixels.
+- **drop**: how far the probability drops when the hottest tenth of the pixels is blackened. If it is near 0, the map
+  does not show what the network relied on.
+- **outside the head**: correctly classified slices whose map has less than half of its mass inside the head; `predict`
+  and the page then warn (`evidence_outside_head`). The warning concerns the map, not the class.
 
-Made by
+Made with
 ```
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o VALIDATION --part validation --per-class 15 \\
   --methods gradcam gradcam++ --layers features.18 features.17.conv.0 features.14.conv.0
@@ -43,7 +43,8 @@ python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST --
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST_5 --per-class 5 --methods occlusion
 python scripts/publish_explanations.py --chosen VALIDATION --tested TEST TEST_5 --note NOTE
 ```
-RUN is one fold of the study in [patients apart](patients_apart.md). Slices are drawn at random, so many of each class.
+RUN is one fold of the study in [patients apart](patients_apart.md). Slices are drawn at random, a fixed number per
+class.
 """
 COLUMNS = ["slices", "mass inside", "chance", "hottest pixel inside", "IoU at matched area", "drop", "outside the head"]
 
@@ -62,7 +63,7 @@ def main() -> None:
     for path in options.tested:
         found = read(path)
         methods = ", ".join(dict.fromkeys(METHOD_NAMES[row["method"]] for row in found["rows"]))
-        heading = f"Patients that {found['network']} did not see, by class: {methods}"
+        heading = f"Patients unseen by {found['network']}, by class: {methods}"
         text += table_section(heading, class_table(found))
     for folder in options.folder:
         is_located = (folder / "localization.json").is_file()
@@ -100,7 +101,7 @@ def by_map(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str | None], li
 
 def about(found: Mapping[str, Any]) -> str:
     """What was explained, in words."""
-    return f"{found['run']}, {found['slices']} slices, at most {found['per_class']} of a class; no tumor has no outline"
+    return f"{found['run']}, {found['slices']} slices, at most {found['per_class']} per class; no tumor has no outline"
 
 
 def figures(rows: Sequence[Mapping[str, Any]], intervals: bool = False) -> list[str]:

@@ -34,6 +34,7 @@ from monai_brain.io import Case, UnreadableCase, find_cases, read_case
 from monai_brain.io.read import read_image
 from monai_brain.io.sequences import named_sequence
 from monai_brain.io.weights import find_weights
+from monai_brain.labels import in_words
 from monai_brain.report.html import Table
 from monai_brain.transforms.load import as_8_bits, to_network_channels
 
@@ -135,8 +136,10 @@ def refusals(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray)
     rows = []
     for kind in KINDS:
         sources = sorted({one.source for one in pictures if one.kind == kind})
-        for source in [*sources, *(["all"] if len(sources) > 1 else [])]:
-            chosen = [i for i, one in enumerate(pictures) if one.kind == kind and source in (one.source, "all")]
+        total = "all with skull" if kind == KINDS[0] else "all"  # the classifier was not trained on others
+        for source in [*sources, total]:
+            asked = [own for own in sources if source in (own, "all") or (source == total and own != "skull_stripped")]
+            chosen = [i for i, one in enumerate(pictures) if one.kind == kind and one.source in asked]
             groups = [f"{pictures[i].source} {pictures[i].group}" for i in chosen]
             if kind == "not_a_head":
                 groups = [str(i) for i in chosen]
@@ -169,9 +172,9 @@ def by_class(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray)
         own = [reason for one, reason in zip(pictures, reasons, strict=True) if one.label == label]
         seen = Counter(reason.sequence if reason.code == "other_sequence" else reason.code or "class" for reason in own)
         words = ", ".join(f"{name} {number}" for name, number in seen.most_common())
-        rows.append((label, str(len(own)), f"{1 - seen['class'] / len(own):.3f}", words))
+        rows.append((in_words(label), str(len(own)), f"{1 - seen['class'] / len(own):.3f}", words))
     caption = (
-        "Fold 5 of the public set. Its class `notumor` holds T2, FLAIR, plain T1 and CT beside T1 with contrast, so "
+        'Fold 5 of the public set. Its class "no tumor" holds T2, FLAIR, plain T1 and CT beside T1 with contrast, so '
         "many of it are rightly refused; the last column says what the check sees"
     )
     return Table(caption, ("class", "slices", "refused", "outcome"), rows)
@@ -244,7 +247,7 @@ def flair_section(check: InputCheck, lgg: Sequence[Picture], weights: Path) -> s
     answered = [row for row in rows if row["status"] == "ok"]
     labels = Counter(row["label"] for row in answered)
     silent = [row for row in answered if row["label"] == "notumor" and PATIENT_REFUSED not in row["warnings"].split()]
-    said = ", ".join(f"{name} {number}" for name, number in labels.items()) or "none"
+    said = ", ".join(f"{in_words(name)} {number}" for name, number in labels.items()) or "none"
     return (
         f"\n## Gliomas in FLAIR\nOf {len(patients)} held-out LGG patients ({len(flair)} slices in FLAIR with at least "
         f"{LEAST_TISSUE:.0%} tissue), {len({row['patient'] for row in answered})} have a slice that gets a class "

@@ -22,11 +22,11 @@ PAGE, FIGURE = DOCS / "patients_apart.md", DOCS / "images" / "optimism.png"
 INTRODUCTION = """\
 # Patients apart
 
-In the most used public set of brain tumor slices, patients are on both sides of every published split
-([audit](audit.md)). Here every test image was scored once by a network that saw no slice of its patient: five folds of
-the split `classification_v2`, in which the slices of the Cheng set keep their author's patient folds and the other
-images stay together with their look-alikes in eight orientations. Each distinct slice counts once. The first row has
-the same recipe on a split that does not keep patients apart.
+In the most widely used public set of brain tumor slices, every published split has the same patients in training and
+test ([audit](audit.md)). Here, every test image was scored once by a network that saw no slice of its patient, in five
+folds of the split `classification_v2`: slices of the Cheng set keep their author's patient folds, and the other images
+stay with their look-alikes in any of eight orientations. Each distinct slice counts once. The first row shows the same
+recipe on a split that does not separate patients.
 """
 
 COMMANDS = """\

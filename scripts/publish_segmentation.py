@@ -3,9 +3,9 @@
 python scripts/publish_segmentation.py SCORED [--engine SCORED...] [--note FILE] [--evidence FILE]
 python scripts/publish_segmentation.py --evidence FILE    # replaces this section only
 
-SCORED is what `monai-brain evaluate OUT --datalist D -o SCORED` made of masks that `monai-brain predict` wrote, with
---against for the comparison with other weights; --engine names masks by other engines, on the same patients or fewer;
---evidence what scripts/benchmarks/mask_evidence.py measured.
+SCORED is the output of `monai-brain evaluate OUT --datalist D -o SCORED` for masks written by `monai-brain predict`,
+with --against for the comparison with other weights; --engine adds masks from other engines, for the same patients or a
+subset; --evidence is the output of scripts/benchmarks/mask_evidence.py.
 """
 
 import argparse
@@ -31,17 +31,18 @@ SHOWN = 2
 
 INTRODUCTION = """# Segmentation
 
-How good the masks are that `monai-brain predict --bundle bundles/brain_tumor_segmentation` writes with the weights that
-come with the bundle. Every one of the 31 patients that the split `segmentation_v2` of the public LGG set holds out was
-segmented once, and its masks are scored in the reference's own size. No training has seen these patients, and none any
-patient of the institutions FG and EZ. Dice is of all slices of a patient together, so that one large tumor does not
-count by its number of slices. The data and the split are not part of the repository; with others the figures differ.
+Quality of the masks that `monai-brain predict --bundle bundles/brain_tumor_segmentation` writes with the bundled
+weights. Each of the 31 patients held out by the split `segmentation_v2` of the public LGG set was segmented once, and
+the masks were scored at the reference's own resolution. No training used these patients, nor any patient of the
+institutions FG and EZ. Dice is computed over all slices of a patient together, so a large tumor does not count more
+because it spans more slices. The data and the split are not part of the repository; with other data, results will
+differ.
 """
 GALLERY = """
 ## Pictures
-The best, the middle and the worst patients; of each, the slice with the most tumor. Reference orange, prediction blue.
+The best, middle and worst patients, each with the slice that shows the most tumor. Reference orange, prediction blue.
 Images: LGG Segmentation Dataset (M. Buda and others, 2019; The Cancer Genome Atlas Low Grade Glioma collection),
-CC BY-NC-SA 4.0; so is this picture.
+CC BY-NC-SA 4.0; this picture has the same license.
 
 ![Slices with the outlines of reference and prediction](images/segmentation_gallery.jpg)
 """
@@ -65,8 +66,8 @@ monai-brain evaluate OUT --dataset-dir SLICES --datalist held_out.json -o SCORED
 monai-brain predict SCANS -o OUT_INT8 --bundle bundles/brain_tumor_segmentation --engine openvino --precision int8
 python scripts/publish_segmentation.py SCORED --engine SCORED_INT8 --note NOTE
 ```
-SCANS holds the slices of the held-out patients without their masks, under the same paths as in SLICES. BEFORE is what
-`evaluate` made of masks by other weights.
+SCANS contains the slices of the held-out patients without their masks, under the same paths as in SLICES. BEFORE is the
+output of `evaluate` for masks from other weights.
 """
 
 
@@ -124,11 +125,11 @@ def evidence_section(evidence: Path) -> str:
     patients = len({row["group"] for row in found["rows"]})
     drawn = len({row["image"] for row in found["rows"]})
     caption = (
-        f"{drawn} slices with tumor, drawn at random from the {patients} held-out patients; {missed} in which no tumor "
-        f"is found have no explanation. Layer `{found['layer']}`. Means (95 % bootstrap intervals over patients)"
+        f"{drawn} slices with tumor, drawn at random from the {patients} held-out patients; no explanation for the "
+        f"{missed} in which no tumor is found. Layer `{found['layer']}`. Means (95 % bootstrap intervals over patients)"
     )
     columns = ["method", "explained", "empty maps", "mass in the reference", "the reference's share of the head"]
-    columns += ["hottest pixel in the reference", "mass in the mask found", "mass in the head", "outside the head"]
+    columns += ["hottest pixel in the reference", "mass in the predicted mask", "mass in the head", "outside the head"]
     return table_section(EVIDENCE, Table(caption, columns, rows)) + EVIDENCE_COMMANDS
 
 
@@ -149,7 +150,7 @@ def size_table(metrics: dict[str, Any]) -> Table:
         ]
         for name, own in metrics["by_size"].items()
     ]
-    caption = "Thirds of the patients by the pixels of their reference, all slices together"
+    caption = "Thirds of the patients by reference pixels, all slices together"
     return Table(caption, ["tumor", "patients", "pixels", "mean Dice", "bias of size"], rows)
 
 
@@ -169,7 +170,7 @@ def engine_table(scored: list[Path]) -> Table:
         options = read(folder / "run.json")["options"]
         dice = np.array([own[patient] for patient in shared])
         rows.append([f"{options['engine']} {options['precision']}", f"{dice.mean():.4f}", f"{np.median(dice):.4f}"])
-    caption = f"Dice of the {len(shared)} patients that each of them segmented"
+    caption = f"Dice of the {len(shared)} patients that every engine segmented"
     return Table(caption, ["engine", "mean", "median"], rows)
 
 
@@ -183,7 +184,7 @@ def paired_table(metrics: dict[str, Any]) -> Table:
         with_interval(own["mean"], own["interval"], "+"),
         str(own["better"]),
     ]
-    return Table(caption, ["patients", "mean Dice", "of the others", "difference", "patients who gain"], [row])
+    return Table(caption, ["patients", "mean Dice", "other weights", "difference", "patients who improve"], [row])
 
 
 def write_gallery(path: Path, scored: Path) -> None:

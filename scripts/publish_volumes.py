@@ -1,9 +1,9 @@
-"""Write docs/volumes.md: what the classifier, which learned from slices, says of whole heads.
+"""Write docs/volumes.md: results of the slice classifier on whole heads.
 
 python scripts/publish_volumes.py LGG [--weights RUN]
 
 LGG is the folder `kaggle_3m` of the LGG segmentation data: low-grade gliomas, so every head should be called glioma.
-Each head is put together from its slices as one NIfTI volume per sequence.
+The slices of each head are stacked into one NIfTI volume per sequence.
 """
 
 import argparse
@@ -21,9 +21,10 @@ import PIL.Image
 
 from monai_brain.inference.apply import predict_folder
 from monai_brain.inference.classification import VOLUME_RULE
+from monai_brain.labels import in_words
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "volumes.md"
-SEQUENCES = {"T1 with contrast (where it was not taken, the set has FLAIR in its place)": 2, "FLAIR": 1}
+SEQUENCES = {"Post-contrast T1 (where it was not acquired, the set has FLAIR in its place)": 2, "FLAIR": 1}
 """Of the channels of a slice: before contrast, FLAIR, after contrast."""
 
 AS_SHOWN = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -33,14 +34,14 @@ AS_SHOWN = np.diag([-1.0, -1.0, 1.0, 1.0])
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", type=Path, help="run folder; by default what comes with the bundle")
+    parser.add_argument("--weights", type=Path, help="run folder; default: the bundled weights")
     options = parser.parse_args()
     lines = [
         "# Whole heads",
         "",
-        f"The classifier learned from single slices. A volume gets the {VOLUME_RULE}.",
-        "No labelled volumes were there to train or choose by, so this is experimental. Below is what it says of heads",
-        "with a low-grade glioma, from other hospitals than the training slices: all of them should be `glioma`.",
+        f"The classifier was trained on single slices. A volume gets the {VOLUME_RULE}.",
+        "No labeled volumes were available for training or tuning, so this is experimental. Below are its results on",
+        "heads with a low-grade glioma from other hospitals than the training slices: all of them should be `glioma`.",
         "",
         "Made by `python scripts/publish_volumes.py LGG`.",
         "",
@@ -72,10 +73,10 @@ def section(name: str, rows: list[dict[str, str]]) -> list[str]:
     good = [row for row in rows if row["status"] == "ok"]
     counts = collections.Counter(row["label"] for row in good)
     lines = [f"## {name}", f"{len(rows)} heads, {len(good)} with a result.", ""]
-    lines += ["| class | heads | share | slices that agree, median |", "|---|---|---|---|"]
+    lines += ["| class | heads | share | agreeing slices, median |", "|---|---|---|---|"]
     for label, count in counts.most_common():
         agreement = statistics.median(float(row["agreement"]) for row in good if row["label"] == label)
-        lines.append(f"| {label} | {count} | {count / len(good):.2f} | {agreement:.2f} |")
+        lines.append(f"| {in_words(label)} | {count} | {count / len(good):.2f} | {agreement:.2f} |")
     return [*lines, ""]
 
 

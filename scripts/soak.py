@@ -16,7 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from soaks.faults import soak_faults
+from soaks.fault_runs import soak_faults
+from soaks.faults import FAULTS
 from soaks.folder import soak_folder
 from soaks.fuzz import soak_fuzz
 from soaks.page import soak_page
@@ -38,7 +39,7 @@ def main() -> int:
         if options.what == "training":
             return soak_training(folder, 50 if options.kills is None else options.kills, draw)
         if options.what == "faults":
-            return soak_faults(folder)
+            return soak_faults(folder, FAULTS)
         if options.what == "page":
             return soak_page(folder)
         if options.what == "fuzz":

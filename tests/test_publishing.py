@@ -46,7 +46,7 @@ def scored(folder, engine, dice):
 def test_engines_are_compared_on_the_patients_that_all_of_them_segmented(script, tmp_path):
     folders = [scored(tmp_path / "a", "torch", [0.9, 0.7, 0.1]), scored(tmp_path / "b", "onnx", [0.9, 0.8])]
     text = script("publish_segmentation").page(folders[0], folders[1:])
-    assert "Dice of the 2 patients that each of them segmented" in text
+    assert "Dice of the 2 patients that every engine segmented" in text
     assert "| torch fp32 | 0.8000 | 0.8000 |" in text and "| onnx fp32 | 0.8500 | 0.8500 |" in text
     assert "| 2 | 0.750 | 0.700 | +0.050 (+0.010 to +0.090) | 2 |" in text
     assert "| small | 1 | 5 to 9 | 0.700 (0.600 to 0.800) | -0.100 |" in text
@@ -190,6 +190,6 @@ def test_evidence_of_the_segmenter_replaces_its_own_section_only(script, tmp_pat
     once = page.read_text()
     module.replace_evidence(page, tmp_path / "evidence.json")
     assert page.read_text() == once
-    assert "2 slices with tumor" in once and "1 in which no tumor is found" in once
+    assert "2 slices with tumor" in once and "no explanation for the 1 in which no tumor is found" in once
     assert "| Grad-CAM | 1 | 0 | 0.500" in once
     assert once.startswith("# Segmentation\n\n## Before\nx\n") and once.endswith("\n## Pictures\ny\n")

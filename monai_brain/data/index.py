@@ -100,24 +100,12 @@ def index_folder(
     """
     names = check_class_names(class_names or CLASS_NAMES)
     part_of = part_folders(folder, keep_split, dissolve=folds is not None)
-    labels_of: dict[Path, int] = {}
-    refused: dict[str, str] = {}
-    for place in part_of or [folder]:
-        found, others = class_folders(place, names, leave_out=class_names is not None)
-        labels_of |= found
-        refused |= {f"{path.relative_to(folder).as_posix()}/": OTHER_CLASS for path in others}
+    labels_of, refused = _classes_of(folder, list(part_of) or [folder], names, leave_out=class_names is not None)
     if folds is not None:
         part_of = {}
     _refuse_missing(labels_of, names, folder, part_of)
-    cases, labels, skipped = _cases_by_class(folder, labels_of)
-    refused |= skipped
-    prints = fingerprints(cases, workers)
-    for case, own in zip(cases, prints, strict=True):
-        if own.refusal:
-            refused[case.id] = own.refusal.code
-    readable = [i for i, own in enumerate(prints) if own.refusal is None]
-    cases, labels = [cases[i] for i in readable], [labels[i] for i in readable]
-    prints = [prints[i] for i in readable]
+    cases, labels, prints, unreadable = _readable(folder, labels_of, workers)
+    refused |= unreadable
     parts = [part_of.get(folder / PurePosixPath(case.id).parts[0], "training") for case in cases]
     _refuse_empty(labels, parts, names, folder)
     facts = find_provenance(prints) if provenance else None
@@ -147,6 +135,32 @@ def index_folder(
         known = facts.facts(number) if facts else {}
         datalist[parts[number]].append({**items[number], "group": groups[number], **known})
     return Index(datalist, refused, count_duplicates(prints, labels), divided, facts)
+
+
+def _classes_of(
+    folder: Path, places: Sequence[Path], names: Sequence[str], leave_out: bool
+) -> tuple[dict[Path, int], dict[str, str]]:
+    """Class of each class folder in these places; and what is left out, with its code."""
+    labels_of: dict[Path, int] = {}
+    refused: dict[str, str] = {}
+    for place in places:
+        found, others = class_folders(place, names, leave_out=leave_out)
+        labels_of |= found
+        refused |= {f"{path.relative_to(folder).as_posix()}/": OTHER_CLASS for path in others}
+    return labels_of, refused
+
+
+def _readable(
+    folder: Path, labels_of: Mapping[Path, int], workers: int
+) -> tuple[list[Case], list[int], list[Fingerprint], dict[str, str]]:
+    """Images that can be read, their classes and fingerprints; and the codes of all other files."""
+    cases, labels, refused = _cases_by_class(folder, labels_of)
+    prints = fingerprints(cases, workers)
+    for case, own in zip(cases, prints, strict=True):
+        if own.refusal:
+            refused[case.id] = own.refusal.code
+    places = [i for i, own in enumerate(prints) if own.refusal is None]
+    return [cases[i] for i in places], [labels[i] for i in places], [prints[i] for i in places], refused
 
 
 def _items_of_folds(

@@ -89,16 +89,28 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
     refuse_unpaired(folder, images, masks, refused)
     with ThreadPoolExecutor(READ_THREADS) as pool:
         checked = list(pool.map(lambda place: _check(folder, images[place], masks[place]), sorted(images)))
+    found = [(images[place], masks[place], own) for place, own in zip(sorted(images), checked, strict=True)]
+    pairs, left_out = _distinct(found, patient_of)
+    refused |= left_out
+    if not pairs:
+        raise InvalidPairs(f"{folder}: no slice with a mask; {_why_none(refused)}")
+    return Pairs(pairs, refused)
+
+
+def _distinct(
+    found: Iterable[tuple[str, str, Checked]], patient_of: Callable[[str], str]
+) -> tuple[list[Pair], dict[str, str]]:
+    """Pairs of slice and mask that can be used, each picture once; and the codes of the others."""
+    refused: dict[str, str] = {}
     pairs: list[Pair] = []
     first_of: dict[bytes, Pair] = {}
-    for place, own in zip(sorted(images), checked, strict=True):
-        image = images[place]
+    for image, mask, own in found:
         if own.code:
             refused[image] = own.code
             continue
         patient = patient_of(image)
-        found = TCGA.match(PurePosixPath(patient).name)
-        pair = Pair(image, masks[place], patient, found[1] if found else "", own.tumor_pixels)
+        known = TCGA.match(PurePosixPath(patient).name)
+        pair = Pair(image, mask, patient, known[1] if known else "", own.tumor_pixels)
         first = first_of.setdefault(own.content, pair)
         if first.patient != patient:
             raise InvalidPairs(
@@ -109,9 +121,7 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
             refused[image] = SAME_CONTENT
             continue
         pairs.append(pair)
-    if not pairs:
-        raise InvalidPairs(f"{folder}: no slice with a mask; {_why_none(refused)}")
-    return Pairs(pairs, refused)
+    return pairs, refused
 
 
 def fold_of_patients(pairs: Iterable[Pair], folds: int, seed: int = 0) -> dict[str, int]:

@@ -33,7 +33,7 @@ MARGIN = 0.04
 WHITE_QUANTILE, LEAST_WHITE = 0.99, 0.05
 """What becomes 1 before the network, and its least value: a picture that is nearly empty stays dark."""
 
-LEAST_STRIPPED = 0.5
+LEAST_STRIPPED = 0.9
 """Probability from which a head counts as one without skull."""
 
 

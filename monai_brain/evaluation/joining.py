@@ -106,16 +106,8 @@ def join(predictions: Table, references: Table, names: Names = USUAL_NAMES, clas
     predicted, why = _predicted(predictions, rows, own, class_names, probabilities)
     grouped_by, groups = _groups(predictions, references, rows, labelled, names.group)
     identity = need_column(references, ID_COLUMNS, "the case", "--id-column", names.case)
-    flow = {
-        "rows in the labels": len(references.rows),
-        "left out: no reference class": len(references.rows) - len(labelled),
-        "labelled cases": len(labelled),
-        **why,
-        "answered and analyzed": int((predicted >= 0).sum()),
-        "rows in the predictions": len(predictions.rows),
-        "left out: predictions without a label": len(predictions.rows) - len([row for row in rows if row is not None]),
-        f"matched by {rule}": len([row for row in rows if row is not None]),
-    }
+    counts = {"labelled cases": len(labelled), **why, "answered and analyzed": int((predicted >= 0).sum())}
+    flow = _flow(predictions, references, rows, counts, rule)
     every = {
         column: [_cell(predictions, references, column, row, place) for row, place in zip(rows, labelled, strict=True)]
         for column in dict.fromkeys([*references.columns, *predictions.columns])
@@ -132,6 +124,21 @@ def join(predictions: Table, references: Table, names: Names = USUAL_NAMES, clas
         every,
         flow,
     )
+
+
+def _flow(
+    predictions: Table, references: Table, rows: Sequence[int | None], counts: Mapping[str, int], rule: str
+) -> dict[str, int]:
+    """What became of every row of both tables."""
+    matched = len([row for row in rows if row is not None])
+    return {
+        "rows in the labels": len(references.rows),
+        "left out: no reference class": len(references.rows) - counts["labelled cases"],
+        **counts,
+        "rows in the predictions": len(predictions.rows),
+        "left out: predictions without a label": len(predictions.rows) - matched,
+        f"matched by {rule}": matched,
+    }
 
 
 def match_cases(predictions: Table, references: Table, asked: str | None = None) -> tuple[dict[int, int], str]:

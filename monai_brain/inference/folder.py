@@ -19,7 +19,6 @@ from torch import nn
 
 from monai_brain.inference.engines import AutoEngine
 from monai_brain.inference.engines import Engine as InferenceEngine
-from monai_brain.inference.engines.auto import suggestion
 from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
 from monai_brain.inference.patients import PATIENTS_TABLE, with_doubt
@@ -176,15 +175,14 @@ class FolderRun:
             UnknownMethod, NoSuchLayer: the network cannot be explained as was asked.
         """
         earlier = None if self.overwrite else self._earlier()
-        engine.log = self._say
-        engine.remember(earlier["options"] if earlier else {})
-        engine.expect(self.stream.fewest_slices)
+        if earlier:
+            engine.remember(earlier["options"])
+        elif said := engine.expect(self.stream.count_slices(), divided=bool(self.stream.part_folder)):
+            self.progress.console.print(said, markup=False)
         if engine.wanted_slices and self.stream.all_cases:
             slices = self.stream.sample(engine.wanted_slices)
             engine.build(network.eval(), sha256_of(find_weights(Path(weights))), slices)
         self.engine = engine
-        if earlier is None and (words := suggestion(engine, network, self.stream.fewest_slices)):
-            self._say(words)
         self.task.ready(network)  # afterwards: its hooks would be exported too
 
     @releases_lock_on_error
@@ -209,8 +207,7 @@ class FolderRun:
         self.manifest = {**manifest(KIND, options), **identity, **task}
         sets = self.task.verdicts.sets if self.task.verdicts else None
         self.manifest |= {"calibration": sets.calibration.content()} if sets else {}
-        if isinstance(self.engine, AutoEngine):
-            self.manifest |= {"engine_trial": self.engine.trial, "engine_reason": self.engine.reason}
+        self.manifest |= {"engine_trial": self.engine.trial} if isinstance(self.engine, AutoEngine) else {}
         write_json(self.output / MANIFEST, self.manifest)
         remove_unfinished(self.output)
         for row in self.journal.begin(keep=earlier is not None):
@@ -220,7 +217,7 @@ class FolderRun:
         self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
         self.progress.advance(self.bar, len(self.journal.places))
         for note in self.task.notes:
-            self._say(note)
+            self.progress.console.print(note, markup=False, soft_wrap=True)
         self.stream.wait_until_ready()  # the first slice would wait too: it is nobody's time but the start's
         self.began = self.ticked = time.monotonic()
 
@@ -329,9 +326,6 @@ class FolderRun:
             index, why = self.stream.refused.popitem()
             refused.append(Prediction(self.stream.cases[index].id, "error", why.code))
         return refused
-
-    def _say(self, line: str) -> None:
-        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _write(self, rows: list[Prediction]) -> None:
         if rows:

@@ -100,7 +100,7 @@ class Session:
     Args:
         bundle: its folder; None: the repository's classifier.
         weights: a run's folder or a weight file; None: the bundle's own.
-        overrides: keys of the bundle's inference.yaml, such as `precision`; None leaves a key as it is.
+        overrides: keys of the bundle's inference.yaml, such as `precision`; by default one worker, and torch.
 
     Attributes:
         name: of the bundle's folder.
@@ -124,7 +124,7 @@ class Session:
             handlers=[],
             batch_size=1,
             weights=str(weights) if weights else None,
-            **{"workers": 1, **overrides},
+            **{"workers": 1, "engine": "torch", **overrides},
         )
         self.workflow.run()
         parsed = self.workflow.parser.get_parsed_content

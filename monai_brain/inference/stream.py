@@ -20,11 +20,11 @@ from monai_brain.inference.preparation import Chooser, Prepared, Preparer, Worke
 from monai_brain.io import Case, Image, Skipped, UnreadableCase, find_cases
 from monai_brain.transforms.load import slices_with_signal, to_network_channels
 
+SLICES_IN_VOLUME = 40
+"""Assumed before volumes are read."""
+
 GOLDEN_RATIO = (1 + 5**0.5) / 2
 """Multiples of it, without their whole part, lie evenly over 0 to 1, however many there are."""
-
-SLICES_OF_A_VOLUME = 20
-"""That a volume is taken to have before its file is opened; most have more."""
 
 
 @dataclass
@@ -136,15 +136,14 @@ class CaseStream(IterableDataset):
         self.keeps_pool = False
         self.is_left = False
 
-    @property
-    def fewest_slices(self) -> int:
-        """How many slices the whole folder has at least, by the names of its files, for all parts."""
-        return sum(1 if one.kind == "slice" else max(SLICES_OF_A_VOLUME, len(one.files)) for one in self.all_cases)
-
     def fitting(self, batch_size: int) -> int:
         """A batch size that is not larger than the whole folder needs, the same for all of its parts."""
-        slices = sum(1 if case.kind == "slice" else batch_size for case in self.all_cases)  # a volume has many
+        slices = self.count_slices(in_volume=batch_size)
         return min(batch_size, 1 << max(0, slices - 1).bit_length())
+
+    def count_slices(self, in_volume: int = SLICES_IN_VOLUME) -> int:
+        """About how many slices the whole folder has: volumes are not opened, and count as `in_volume`."""
+        return sum(1 if case.kind == "slice" else in_volume for case in self.all_cases)
 
     def start(self) -> None:
         """Start the workers, so that they load their libraries while the network is loaded."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from monai_brain.io.archive import unpack
-from monai_brain.io.dicom import read_header
+from monai_brain.io.dicom_header import read_header
 from monai_brain.io.formats import usual_suffixes
 from monai_brain.io.paired_files import joined
 from monai_brain.io.record import Case, Skipped, UnreadableCase

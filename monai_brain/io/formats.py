@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from monai_brain.extensions import Registry
 from monai_brain.io import images
-from monai_brain.io.dicom import is_dicom, read_dicom
+from monai_brain.io.dicom import read_dicom
+from monai_brain.io.dicom_header import is_dicom
 from monai_brain.io.itk_volumes import is_meta, is_nrrd, read_itk
 from monai_brain.io.mgh import is_mgh, read_mgh
 from monai_brain.io.nifti import is_nifti, is_pair_header, read_nifti, read_pair

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from monai_brain.io.archive import check_archive
-from monai_brain.io.dicom import NO_FILE_META, is_bare, read_dicom
+from monai_brain.io.dicom import read_dicom
+from monai_brain.io.dicom_header import NO_FILE_META, is_bare
 from monai_brain.io.formats import FORMATS, Format, format_of, titles
 from monai_brain.io.nifti import GZIP
 from monai_brain.io.paired_files import part_of

@@ -80,22 +80,7 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
     read = [read_run(path) for path in runs]
     if not read:
         raise RunsDiffer("no run was named")
-    for run, path in zip(read, runs, strict=True):
-        if run.datalist_sha256 != read[0].datalist_sha256 or [Path(p).name for p in run.paths] != [
-            Path(p).name for p in read[0].paths
-        ]:
-            raise RunsDiffer(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
-    for other, run in itertools.combinations(read, 2):
-        both = run.recipe.keys() & other.recipe.keys()  # older runs recorded fewer
-        odd = sorted(key for key in both if run.recipe[key] != other.recipe[key])
-        if odd and run.name == other.name:
-            raise RunsDiffer(
-                f"{label(run)} and {label(other)} have one name and another {odd[0]}; --name gives a recipe its own"
-            )
-    names = [label(run) for run in read]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise RunsDiffer(f"{twice} is there twice; seeds are compared, so give each recipe a name of its own (--name)")
+    _refuse_different(read, runs)
     folder.mkdir(parents=True, exist_ok=True)
     rows = [run.row for run in read]
     write_csv(folder / "comparison.csv", list(COLUMNS), rows)
@@ -121,6 +106,26 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
     write_page(folder / "comparison.html", "Comparison of classifiers", [*tables, *figures])
     with atomic(folder / "comparison.md") as file:
         file.write("\n".join(itertools.chain.from_iterable(_markdown(table) for table in tables)))
+
+
+def _refuse_different(read: Sequence[Run], runs: Sequence[Path]) -> None:
+    """Refuse runs on several splits, two recipes of one name, and one run twice."""
+    for run, path in zip(read, runs, strict=True):
+        if run.datalist_sha256 != read[0].datalist_sha256 or [Path(p).name for p in run.paths] != [
+            Path(p).name for p in read[0].paths
+        ]:
+            raise RunsDiffer(f"{path}: was evaluated on another datalist than {runs[0]}; compare runs of one split")
+    for other, run in itertools.combinations(read, 2):
+        both = run.recipe.keys() & other.recipe.keys()  # older runs recorded fewer
+        odd = sorted(key for key in both if run.recipe[key] != other.recipe[key])
+        if odd and run.name == other.name:
+            raise RunsDiffer(
+                f"{label(run)} and {label(other)} have one name and another {odd[0]}; --name gives a recipe its own"
+            )
+    names = [label(run) for run in read]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise RunsDiffer(f"{twice} is there twice; seeds are compared, so give each recipe a name of its own (--name)")
 
 
 def read_run(path: Path) -> Run:

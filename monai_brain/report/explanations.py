@@ -9,8 +9,8 @@ from monai_brain.explain.methods import METHODS
 from monai_brain.explain.trust import LEAST_INSIDE
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES, in_words
-from monai_brain.report.figures import ExplainedSlice, draw_explanations
 from monai_brain.report.html import Figure, Table, write_page
+from monai_brain.report.slice_figures import ExplainedSlice, draw_explanations
 
 FIGURES = {
     "inside_head": "of the mass inside the head",

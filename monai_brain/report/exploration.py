@@ -14,8 +14,9 @@ from monai.transforms.transform import Transform
 from monai_brain.data.splits import PARTS, InvalidDatalist, load_datalist, read_class_names, read_datalist
 from monai_brain.io.read import read_image
 from monai_brain.labels import in_words
-from monai_brain.report.figures import draw_class_counts, draw_histograms, draw_picture_grid
+from monai_brain.report.figures import draw_class_counts, draw_histograms
 from monai_brain.report.html import Block, Figure, Table, write_page
+from monai_brain.report.slice_figures import draw_picture_grid
 from monai_brain.transforms.load import to_8_bits, to_channels
 
 EXAMPLES = 6

@@ -4,25 +4,19 @@ import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import roc_curve
 
-from monai_brain.evaluation.areas import AreaAgreement
 from monai_brain.io.write import atomic
 from monai_brain.labels import MORE_COLORS, colors_of, in_words
-from monai_brain.report.overlays import MASK_COLOR, overlay
 
 DOTS_PER_INCH = 150
-LETTERS_PER_INCH = 12
-"""Of a title in 10 points, at least."""
 
 NAME_CHARACTERS = 32
 """After which a name goes on in a second line."""
@@ -41,9 +35,6 @@ LINE_CHARACTERS, INCHES_PER_COLUMN = 50, 3.4
 
 LINE_STYLES = ("-", "--", ":", "-.")
 
-FIGURE_OPACITY = 0.7
-"""Of maps in figures that are printed: more than on the screen, where the plain slice is as large beside it."""
-
 LINE_COLORS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7")
 """Of lines that are told apart. Source: M. Okabe, K. Ito, Color Universal Design, 2008, without its yellow."""
 
@@ -58,7 +49,7 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, key: str
         path: PNG file.
         key: the metric that chooses the best epoch.
     """
-    figure = _figure(9, 3.6)
+    figure = new_figure(9, 3.6)
     losses, scores = figure.subplots(1, 2)
     marker = "o" if len(rows) < 2 else None
     trained = [row["train_loss"] for row in rows]
@@ -82,7 +73,7 @@ def draw_learning_curves(rows: Sequence[Mapping[str, Any]], path: Path, key: str
         if axes.lines:
             axes.legend(edgecolor="none", framealpha=1)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _readable(metric: str) -> str:
@@ -99,11 +90,11 @@ def draw_confusion_matrix(matrix: Sequence[Sequence[int]], class_names: Sequence
         title: above it.
     """
     more = _more(class_names)
-    figure = _figure(5.2 + more, 4.6 + more)
+    figure = new_figure(5.2 + more, 4.6 + more)
     axes = figure.subplots()
     shades = _matrix(axes, matrix, class_names, title)
     figure.colorbar(shades, ax=axes, label="share of the reference class", shrink=0.85)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_confusion_matrices(
@@ -119,13 +110,13 @@ def draw_confusion_matrices(
     columns = min(3, len(matrices))
     rows = -(-len(matrices) // columns)
     more = _more(class_names)
-    figure = _figure((4.2 + more) * columns, (4 + more) * rows)
+    figure = new_figure((4.2 + more) * columns, (4 + more) * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (title, matrix) in zip(grid, matrices, strict=False):
         _matrix(axes, matrix, class_names, textwrap.fill(title, NAME_CHARACTERS))
     for axes in grid[len(matrices) :]:
         axes.remove()
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_score_bars(
@@ -138,7 +129,7 @@ def draw_score_bars(
         baselines: names and values of the lines, at least one.
         path: PNG file.
     """
-    figure = _figure(8, 1.8 + 0.36 * len(scores))
+    figure = new_figure(8, 1.8 + 0.36 * len(scores))
     axes = figure.subplots()
     names = [textwrap.fill(name, NAME_CHARACTERS) for name, _, _ in scores]
     values = np.array([value for _, value, _ in scores])
@@ -157,7 +148,7 @@ def draw_score_bars(
     axes.invert_yaxis()
     figure.suptitle("Test macro-F1 with 95 % intervals")
     figure.legend(frameon=False, loc="outside lower center")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_optimism(bars: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: Path) -> None:
@@ -167,7 +158,7 @@ def draw_optimism(bars: Mapping[str, tuple[Sequence[float], Sequence[float]]], p
         bars: by protocol, the accuracy of each with the ends of its interval.
         path: PNG file.
     """
-    figure = _figure(7, 1.2 + 0.7 * len(bars))
+    figure = new_figure(7, 1.2 + 0.7 * len(bars))
     axes = figure.subplots()
     for place, (name, color) in enumerate((("network", "#0072B2"), ("1-nearest-neighbor", "#E69F00"))):
         values = [own[place] for own in bars.values()]
@@ -180,7 +171,7 @@ def draw_optimism(bars: Mapping[str, tuple[Sequence[float], Sequence[float]]], p
     axes.invert_yaxis()
     axes.set(xlabel="accuracy", xlim=(0, 1.12))
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_validation_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], path: Path) -> None:
@@ -190,7 +181,7 @@ def draw_validation_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]
         runs: name and rows of `metrics.csv`.
         path: PNG file.
     """
-    figure = _figure(8, 4.4)
+    figure = new_figure(8, 4.4)
     axes = figure.subplots()
     for number, (name, rows) in enumerate(runs):
         validated = [row for row in rows if row.get("val_macro_f1")]
@@ -205,7 +196,7 @@ def draw_validation_curves(runs: Sequence[tuple[str, Sequence[Mapping[str, Any]]
     axes.set(xlabel="epoch", ylabel="validation macro-F1", title="Validation macro-F1 by epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[str, float | None], path: Path) -> None:
@@ -217,7 +208,7 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
         auc: area per class name, in the classes' order, None where it is undefined.
         path: PNG file.
     """
-    figure = _figure(5.2 + _beside(len(auc)), 4.6)
+    figure = new_figure(5.2 + _beside(len(auc)), 4.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
     colors = colors_of(list(auc))
@@ -239,7 +230,7 @@ def draw_roc_curves(labels: np.ndarray, probabilities: np.ndarray, auc: Mapping[
         aspect="equal",
     )
     _name_lines(axes, len(auc), loc="lower right")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_class_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str], path: Path) -> None:
@@ -250,7 +241,7 @@ def draw_class_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence
         class_names: K names.
         path: PNG file.
     """
-    figure = _figure(6.4 + _more(class_names), 3.6 + _of_names(class_names))
+    figure = new_figure(6.4 + _more(class_names), 3.6 + _of_names(class_names))
     axes = figure.subplots()
     width = 0.8 / len(counts)
     for number, (part, values) in enumerate(counts.items()):
@@ -260,7 +251,7 @@ def draw_class_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence
     _name_classes(axes.xaxis, class_names)
     axes.set(ylabel="images")
     axes.legend(frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.15))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Path) -> None:
@@ -271,7 +262,7 @@ def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Pat
         label: of the horizontal axis.
         path: PNG file.
     """
-    figure = _figure(6.4 + _beside(len(values)), 3.4)
+    figure = new_figure(6.4 + _beside(len(values)), 3.4)
     axes = figure.subplots()
     everything = np.concatenate([np.asarray(own, float) for own in values.values()])
     bins = np.histogram_bin_edges(everything, bins=40).tolist()
@@ -287,119 +278,7 @@ def draw_histograms(values: Mapping[str, Sequence[float]], label: str, path: Pat
         )
     axes.set(xlabel=label, ylabel="images")
     _name_lines(axes, len(values))
-    _save(figure, path)
-
-
-def draw_bland_altman(
-    predicted: Sequence[float], reference: Sequence[float], agreement: AreaAgreement, path: Path
-) -> None:
-    """Difference of areas against their mean, with bias and limits of agreement.
-
-    Args:
-        predicted: areas of slices, pixels.
-        reference: likewise.
-        agreement: of these.
-        path: PNG file.
-    """
-    figure = _figure(6, 4)
-    axes = figure.subplots()
-    first, second = np.asarray(predicted, float), np.asarray(reference, float)
-    axes.scatter((first + second) / 2, first - second, s=8, alpha=0.5, color=TRAINING_COLOR, edgecolors="none")
-    for value, style, words in (
-        (agreement.bias, "-", f"bias {agreement.bias:.0f}"),
-        (agreement.low, "--", f"limits of agreement {agreement.low:.0f}, {agreement.high:.0f}"),
-        (agreement.high, "--", None),
-    ):
-        axes.axhline(value, color=VALIDATION_COLOR, linestyle=style, linewidth=1, label=words)
-    axes.set(
-        title="Areas of slices with tumor", xlabel="mean of both, pixels", ylabel="predicted minus reference, pixels"
-    )
-    axes.legend(edgecolor="none", framealpha=1)
-    _save(figure, path)
-
-
-def draw_picture_grid(rows: Sequence[Sequence[tuple[str, np.ndarray]]], path: Path) -> None:
-    """Slices in rows, each under its caption.
-
-    Args:
-        rows: captions and uint8 (H, W) images.
-        path: PNG file.
-    """
-    columns = max(len(row) for row in rows)
-    figure = _figure(1.7 * columns, 1.9 * len(rows))
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes in grid.ravel():
-        axes.axis("off")
-    for line, row in zip(grid, rows, strict=True):
-        for axes, (caption, image) in zip(line, row, strict=False):
-            axes.imshow(image, cmap="gray", vmin=0, vmax=255)
-            axes.set_title(caption, fontsize=8)
-    _save(figure, path)
-
-
-class ExplainedSlice(NamedTuple):
-    """A slice and what explains a network's answer for it."""
-
-    gray: np.ndarray
-    """uint8 (H, W)."""
-    heat: np.ndarray
-    """(h, w) in [0, 1], 1 being the strongest evidence of this slice."""
-    attention: np.ndarray | None = None
-    """(h, w) in [0, 1], where the network makes such a map."""
-    mask: np.ndarray | None = None
-    """bool (H, W), tumor, where that is known."""
-
-
-def draw_explanations(
-    slices: Sequence[ExplainedSlice], captions: Sequence[str], path: Path, *, title: str, method: str
-) -> None:
-    """Slices in rows: as it is, its map, the attention map and the tumor's outline; for the screen and for print.
-
-    Args:
-        slices: N of them, at least one.
-        captions: of each, some short lines.
-        path: PNG file; the same as SVG is written beside it.
-        title: above all.
-        method: name of the maps.
-    """
-    columns = ["slice", method]
-    columns += ["attention map"] if any(own.attention is not None for own in slices) else []
-    columns += ["tumor mask"] if any(own.mask is not None for own in slices) else []
-    width = 1.4 + 1.45 * len(columns)
-    figure = _figure(width, 1.1 + 1.47 * len(slices))
-    figure.suptitle(textwrap.fill(title, int(LETTERS_PER_INCH * width)), fontsize=10)
-    heights = [1.0] * len(slices) + [0.05]  # the last for color bars
-    grid = figure.subplots(len(heights), len(columns), squeeze=False, height_ratios=heights)
-    for line, own, caption in zip(grid[:-1], slices, captions, strict=True):
-        plain = np.repeat(own.gray[..., None], 3, axis=2)
-        pictures = {
-            "slice": plain,
-            method: overlay(own.gray, own.heat, FIGURE_OPACITY),
-            "attention map": None if own.attention is None else overlay(own.gray, own.attention, FIGURE_OPACITY),
-            "tumor mask": None if own.mask is None else plain,
-        }
-        for axes, name in zip(line, columns, strict=True):
-            axes.set(xticks=[], yticks=[])
-            axes.spines[:].set_visible(False)
-            if (picture := pictures[name]) is not None:
-                axes.imshow(picture)
-            if own.mask is not None and name in (method, "tumor mask"):
-                axes.contour(own.mask, levels=[0.5], colors=[np.divide(MASK_COLOR, 255)], linewidths=1.2)
-        line[0].set_ylabel(caption, rotation=0, ha="right", va="center", fontsize=8)
-    for axes, name in zip(grid[0], columns, strict=True):
-        axes.set_title(name, fontsize=9)
-    ramp = overlay(np.full((1, 256), 128, np.uint8), np.linspace(0, 1, 256)[None], FIGURE_OPACITY)[0]
-    colors = ScalarMappable(cmap=ListedColormap(ramp / 255))  # as they are seen over middle gray
-    labels = {method: "share of the slice's\nmaximum", "attention map": "weight"}
-    for axes, name in zip(grid[-1], columns, strict=True):
-        if name not in labels:
-            axes.axis("off")
-            continue
-        bar = figure.colorbar(colors, cax=axes, orientation="horizontal", ticks=[0, 0.5, 1])
-        bar.set_label(labels[name], fontsize=8)
-        axes.tick_params(labelsize=8)
-    for suffix in (".png", ".svg"):
-        _save(figure, path.with_suffix(suffix))
+    save_figure(figure, path)
 
 
 def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
@@ -410,7 +289,7 @@ def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], path: 
             and `accuracy`.
         path: PNG file.
     """
-    figure = _figure(4.4 * len(curves), 5)
+    figure = new_figure(4.4 * len(curves), 5)
     grid = figure.subplots(2, len(curves), height_ratios=(3, 1), sharex=True, squeeze=False)
     for (title, bins), (upper, lower) in zip(curves.items(), grid.T, strict=True):
         centers = [(own["low"] + own["high"]) / 2 for own in bins]
@@ -425,7 +304,7 @@ def draw_reliability(curves: Mapping[str, Sequence[Mapping[str, float]]], path: 
     grid[0, 0].set(ylabel="accuracy")
     grid[1, 0].set(ylabel="predictions")
     grid[0, 0].legend(frameon=False, loc="upper left", fontsize=8)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_stress(corruptions: Sequence[Mapping[str, Any]], measure: str, path: Path) -> None:
@@ -437,7 +316,7 @@ def draw_stress(corruptions: Sequence[Mapping[str, Any]], measure: str, path: Pa
         path: PNG file.
     """
     columns = 4
-    figure = _figure(2.6 * columns, 2.7 * -(-len(corruptions) // columns))
+    figure = new_figure(2.6 * columns, 2.7 * -(-len(corruptions) // columns))
     grid = figure.subplots(-(-len(corruptions) // columns), columns, squeeze=False, sharey=True)
     for axes, own in zip(grid.ravel(), corruptions, strict=False):
         levels = [level for level in own["levels"] if level["mean"] is not None]
@@ -451,7 +330,7 @@ def draw_stress(corruptions: Sequence[Mapping[str, Any]], measure: str, path: Pa
         axes.remove()
     for row in grid:
         row[0].set_ylabel(measure)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _more(class_names: Sequence[str]) -> float:
@@ -504,17 +383,19 @@ def _matrix(axes: Any, matrix: Sequence[Sequence[int]], class_names: Sequence[st
     return shades
 
 
-def _figure(width_inches: float, height_inches: float) -> Figure:
+def new_figure(width_inches: float, height_inches: float) -> Figure:
+    """An empty figure, of no window."""
     figure = Figure(figsize=(width_inches, height_inches), dpi=DOTS_PER_INCH, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG or SVG, by the path's suffix; the same figure has the same bytes."""
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
     kind = path.suffix.removeprefix(".")
-    # neither versions nor dates nor random names: the same figure has the same bytes
+    # neither versions nor dates nor random names
     metadata = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}[kind]
     with atomic(path, "wb") as file, matplotlib.rc_context({"svg.hashsalt": "monai-brain"}):
         figure.savefig(file, format=kind, metadata=metadata)

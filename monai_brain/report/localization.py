@@ -10,8 +10,8 @@ from monai_brain.evaluation.intervals import DRAWS, interval_over_groups
 from monai_brain.io.write import manifest, write_csv, write_json
 from monai_brain.labels import CLASS_NAMES, in_words, index_of_no_tumor
 from monai_brain.report.explanations import draw_examples
-from monai_brain.report.figures import ExplainedSlice
 from monai_brain.report.html import Table, write_page
+from monai_brain.report.slice_figures import ExplainedSlice
 
 COLUMNS = ("path", "patient", "predicted", "probability", "inside_head", "inside_mask", "peak_in_mask", "mask_of_head")
 

@@ -18,10 +18,9 @@ from monai_brain.evaluation.subgroups import subgroups
 from monai_brain.io.read import read_any_mask
 from monai_brain.io.tables import InvalidTable, find_column, plain, read_table
 from monai_brain.io.write import manifest, write_csv, write_json, write_png
-from monai_brain.report.figures import draw_bland_altman
 from monai_brain.report.html import Block, Figure, Gallery, Table, write_page
 from monai_brain.report.overlays import mask_panel
-from monai_brain.report.score_figures import draw_dice
+from monai_brain.report.score_figures import draw_bland_altman, draw_dice
 
 SHARES = ("dice", "iou", "sensitivity", "precision")
 """Between 0 and 1."""

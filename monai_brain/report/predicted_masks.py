@@ -14,7 +14,7 @@ from monai_brain.evaluation.areas import SIZES, area_agreement, paired_differenc
 from monai_brain.evaluation.intervals import interval_over_groups
 from monai_brain.io.read import read_mask
 from monai_brain.io.write import sha256_of, write_json
-from monai_brain.report.figures import draw_bland_altman
+from monai_brain.report.score_figures import draw_bland_altman
 from monai_brain.report.segmentation import read_patients, write_segmentation_evaluation
 
 logger = logging.getLogger(__name__)

@@ -129,17 +129,23 @@ def _metrics(joined: Joined, by: Sequence[str]) -> dict[str, Any]:
         "bootstrap": INTERVALS,
     }
     if probabilities is not None:
-        confidence = probabilities.max(axis=1)
-        metrics["calibration"] = {
+        metrics |= _certainty(probabilities, labels, predicted, groups)
+    return metrics
+
+
+def _certainty(
+    probabilities: np.ndarray, labels: np.ndarray, predicted: np.ndarray, groups: Sequence[str]
+) -> dict[str, Any]:
+    """How well probabilities (N, K) fit, and the accuracy of the surest cases."""
+    points = coverage_points(probabilities.max(axis=1), predicted == labels, groups)
+    return {
+        "calibration": {
             "ece": calibration_error(probabilities, labels),
             "brier": brier_score(probabilities, labels),
             "bins": [one._asdict() for one in reliability(probabilities, labels)],
-        }
-        metrics["coverage"] = [
-            one._asdict() | {"accuracy": _as_dict(one.accuracy)}
-            for one in coverage_points(confidence, predicted == labels, groups)
-        ]
-    return metrics
+        },
+        "coverage": [one._asdict() | {"accuracy": _as_dict(one.accuracy)} for one in points],
+    }
 
 
 def _complete(joined: Joined, own: np.ndarray) -> np.ndarray | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from monai_brain.explain.methods import make_explainer
 from monai_brain.explain.trust import Trust, agreement, head_mask, moved, removal_drop, share_inside, to_gray, trust_of
 from monai_brain.io.read import read_image, read_mask
-from monai_brain.report.figures import ExplainedSlice
+from monai_brain.report.slice_figures import ExplainedSlice
 from monai_brain.transforms.load import to_8_bits, to_channels
 from monai_brain.transforms.spatial import Size, to_size_before
 

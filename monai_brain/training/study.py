@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -109,22 +109,34 @@ def read_study(path: Path, bundle: Path) -> Study:
     if not isinstance(plan["networks"], list):
         raise InvalidStudy(f"{path}: networks is no list; write one overlay a line, each after a dash")
     trainings: list[Training] = []
-    for entry in plan["networks"]:
+    for name, own in _networks(plan["networks"], known, path, bundle):
+        _check_options(shared, own, path)
+        options = {**shown, **shared, **own}
+        trainings += [Training(name, seed, options, fold) for fold in datalists or [None] for seed in seeds]
+    return Study(bundle, dataset_dir, trainings, datalists)
+
+
+def _networks(entries: Sequence[Any], known: set[str], path: Path, bundle: Path) -> Iterator[tuple[str, Any]]:
+    """Overlays' names with their own options, each once."""
+    seen: set[str] = set()
+    for entry in entries:
         if not isinstance(entry, str | dict) or (isinstance(entry, dict) and len(entry) != 1):
             raise InvalidStudy(f"{path}: networks has {entry!r}; expected a name, or one name with its options")
         name, own = (entry, {}) if isinstance(entry, str) else next(iter(entry.items()))
         if name not in known:
             raise InvalidStudy(f"{path}: no overlay {name!r} in {bundle}; it has {', '.join(sorted(known))}")
-        if name in {training.overlay for training in trainings}:
+        if name in seen:
             raise InvalidStudy(f"{path}: {name} is there twice; a study of its options needs an overlay for each")
-        if not isinstance(shared, dict) or not isinstance(own or {}, dict):
-            raise InvalidStudy(f"{path}: options are no keys with values; write them as max_epochs: 8")
-        reserved = sorted({"seed", "dataset_dir", "datalist", "output_dir"} & {*shared, *(own or {})})
-        if reserved:
-            raise InvalidStudy(f"{path}: {reserved[0]} is no option of a network here; the study itself sets it")
-        options = {**shown, **shared, **(own or {})}
-        trainings += [Training(name, seed, options, fold) for fold in datalists or [None] for seed in seeds]
-    return Study(bundle, dataset_dir, trainings, datalists)
+        seen.add(name)
+        yield name, own or {}
+
+
+def _check_options(shared: Any, own: Any, path: Path) -> None:
+    if not isinstance(shared, dict) or not isinstance(own, dict):
+        raise InvalidStudy(f"{path}: options are no keys with values; write them as max_epochs: 8")
+    reserved = sorted({"seed", "dataset_dir", "datalist", "output_dir"} & {*shared, *own})
+    if reserved:
+        raise InvalidStudy(f"{path}: {reserved[0]} is no option of a network here; the study itself sets it")
 
 
 def _datalists_of_folds(plan: Mapping[str, Any], path: Path, dataset_dir: Path) -> dict[int, dict[str, Any]]:

@@ -17,11 +17,11 @@ from monai_brain.report.comparison import write_comparison
 from monai_brain.report.evaluation import write_evaluation
 from monai_brain.report.explanations import FIGURES, write_explanations
 from monai_brain.report.exploration import write_exploration
-from monai_brain.report.figures import ExplainedSlice
 from monai_brain.report.localization import write_localization
 from monai_brain.report.overlays import explanation_panel
 from monai_brain.report.predictions import score_predictions_of_classes
 from monai_brain.report.segmentation import write_segmentation_evaluation
+from monai_brain.report.slice_figures import ExplainedSlice
 from monai_brain.report.stress import write_stress_page
 from monai_brain.report.worklist import Case, Patient, write_review, write_worklist
 from monai_brain.transforms.corruptions import CORRUPTIONS

@@ -1,15 +1,9 @@
 """The page in a real browser, served as users serve it."""
 
 import concurrent.futures
-import contextlib
-import http.client
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import cv2
 import nibabel as nib
@@ -17,73 +11,27 @@ import numpy as np
 import pytest
 
 from monai_brain.app.analysis import EXAMPLE_SEED
-from monai_brain.app.http import COOKIE
 from monai_brain.data.demo import write_demo_slices
-from monai_brain.io.weights import write_weights
-from tests.browser.conftest import DESKTOP, PHONE
-from tests.bundles.test_masks import BUNDLE as SEGMENTER
-from tests.bundles.test_masks import Bright, head, save
-from tests.conftest import BUNDLE, REPOSITORY, draw_phantom
+from tests.browser.conftest import BEYOND, DESKTOP, MAX_UPLOAD_MB, PHONE, TORN, WIDE, watched
+from tests.bundles.test_masks import head, save
+from tests.conftest import REPOSITORY, draw_phantom
 from tests.io.dicoms import CANARY, save_series
 
 pytestmark = pytest.mark.slow
 
 MEGABYTE = 1024**2
-MAX_UPLOAD_MB = 6
 MOST_GROWTH = 300 * MEGABYTE
 """Of the server while fifty uploads of five megabytes come at once."""
 
 
-class Server:
-    def __init__(self, address, process):
-        self.address, self.process = address, process
-        self.port = int(address.rpartition(":")[2])
-
-    def ask(self, method, path, body=b"", **headers):
-        """Status, headers and body; a header's name has `_` for `-`."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, {name.replace("_", "-"): v for name, v in headers.items()})
-            reply = connection.getresponse()
-            return reply.status, reply.headers, reply.read()
-
-    def cookie(self):
-        return re.search(rf"{COOKIE}=[\w-]+", self.ask("GET", "/")[1]["set-cookie"])[0]
-
-    def peak_bytes(self):
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) * 1024
-
-
-@pytest.fixture(scope="module")
-def temporary(tmp_path_factory):
-    return tmp_path_factory.mktemp("temporary")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, temporary):
-    weights = tmp_path_factory.mktemp("weights") / "bright.safetensors"
-    write_weights(Bright(), weights)
-    command = [sys.executable, "-m", "monai_brain", "app", "--port", "0", "--max-upload-mb", str(MAX_UPLOAD_MB)]
-    command += ["--bundle", str(BUNDLE), "--bundle", str(SEGMENTER)]
-    command += ["--weights", str(BUNDLE), "--weights", str(weights)]
-    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY, env=environment)
-    for line in process.stdout:
-        if line.startswith("Page: "):
-            break
-    yield Server(line.split()[1], process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 128 + signal.SIGTERM
-    assert list(temporary.iterdir()) == []
-
-
 @pytest.fixture
-def opened(page, server):
-    page.goto(server.address)
-    page.wait_for_selector("#mb-files", state="attached")
-    page.wait_for_selector("text=not a medical device")
-    return page
+def opened(visitor, server):
+    with watched(visitor) as page:
+        page.set_viewport_size(DESKTOP)
+        page.goto(server.address)
+        page.wait_for_selector("#mb-files", state="attached")
+        page.wait_for_selector("text=not a medical device")
+        yield page
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +98,7 @@ def test_dicom_series_is_a_volume_with_a_slider_and_names_no_patient(opened, tmp
     give(opened, *sorted((tmp_path / "series").iterdir()))
     slider = opened.locator("#mb-slice input[type=range]")
     slider.wait_for()
+    assert "Series of 4 files" in opened.inner_text(".mb-kind")
     before = opened.inner_text(".mb-pictures figcaption >> nth=0")
     slider.focus()
     opened.keyboard.press("ArrowLeft" if slider.input_value() != "0" else "ArrowRight")
@@ -197,11 +146,45 @@ def test_file_above_the_limit_says_so(opened, tmp_path):
     assert f"More than {MAX_UPLOAD_MB} MB" in opened.inner_text("#mb-status")
 
 
-def test_phone_shows_everything_without_scrolling_sideways(opened, slice_file):
-    opened.set_viewport_size(PHONE)
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["desk", "phone"])
+def test_class_and_probability_are_in_view_and_nothing_is_torn_apart(opened, slice_file, viewport):
+    opened.set_viewport_size(viewport)
     give(opened, slice_file)
     opened.wait_for_selector(".mb-layer")
-    assert opened.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert opened.evaluate(BEYOND) <= 0
+    assert opened.evaluate(TORN) == []
+    for name in ("h2", ".mb-figure"):
+        box = opened.locator(f".mb-answer {name}").bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= viewport["width"]
+
+
+def test_result_stands_above_the_examples_on_a_phone(opened):
+    def places():
+        return [opened.locator(name).bounding_box() for name in ("#mb-answer", "#mb-examples")]
+
+    answer, examples = places()
+    assert answer["x"] > examples["x"] + examples["width"]
+    opened.set_viewport_size(PHONE)
+    answer, examples = places()
+    assert answer["y"] + answer["height"] <= examples["y"]
+
+
+def test_example_says_that_it_is_synthetic_and_what_was_rendered_where_its_answer_stands(opened):
+    for words in ("Glioma", "Meningioma", "No tumor", "Pituitary tumor"):
+        opened.locator("[data-example]", has_text=words).click()
+        opened.locator(".mb-synthetic", has_text=f"not a patient. Rendered as: {words}.").wait_for()
+
+
+def test_long_volume_shows_its_progress_and_is_cancelled_by_the_visitor(opened, tmp_path):
+    opened.get_by_label("Tumor outline").check()
+    path = save(np.tile(head(), (1, 1, 20)), tmp_path / "long.nii.gz")
+    opened.set_input_files("#mb-files", str(path))
+    opened.get_by_text(re.compile(r"Slice \d+ of 1\d\d")).wait_for()
+    opened.get_by_role("button", name="Cancel").click()
+    opened.get_by_text("Cancelled.").wait_for(timeout=10_000)
+    assert opened.locator(".mb-working, .mb-answer").count() == 0
+    give(opened, save(head(), tmp_path / "short.nii.gz"))  # the next one is not held up
+    assert "short.nii.gz" in opened.inner_text(".mb-name")
 
 
 def test_keyboard_alone_reaches_the_files(opened):

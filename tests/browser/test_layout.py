@@ -7,29 +7,8 @@ import pytest
 from monai_brain.evaluation import intervals
 from monai_brain.report import figures
 from monai_brain.report.overlays import HEIGHT
-from tests.browser.conftest import PHONE, WIDE
+from tests.browser.conftest import BEYOND, PHONE, TORN, WIDE
 from tests.browser.every_kind import KINDS, LONG, write_every_kind
-
-TORN = r"""() => {
-  const torn = [];
-  const places = "td, th, dt, dd, summary, figcaption, h1, h2, p, label, button";
-  const words = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  for (let text = words.nextNode(); text; text = words.nextNode()) {
-    if (!text.parentElement.closest(places)) continue;
-    for (const word of text.data.matchAll(/[\p{L}\p{N}]+(?:[.,]\d+)*/gu)) {
-      const range = document.createRange();
-      range.setStart(text, word.index);
-      range.setEnd(text, word.index + word[0].length);
-      const lines = new Set(Array.from(range.getClientRects(), (box) => Math.round(box.top)));
-      if (lines.size > 1) torn.push(word[0]);
-    }
-  }
-  return torn;
-}"""
-"""Words and numbers that stand in two lines."""
-
-BEYOND = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
-"""Pixels that the whole page could be scrolled sideways."""
 
 
 @pytest.fixture(scope="session")

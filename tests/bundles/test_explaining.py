@@ -12,8 +12,8 @@ from torch import nn
 from monai_brain.data.pairs import find_pairs, segmentation_datalist
 from monai_brain.io.write import sha256_of, write_json
 from monai_brain.labels import CLASS_NAMES
-from monai_brain.report.figures import ExplainedSlice
 from monai_brain.report.localization import write_localization
+from monai_brain.report.slice_figures import ExplainedSlice
 from monai_brain.training.explaining import CollectExplanations, CollectLocalization
 from monai_brain.transforms.spatial import PadToSquared, ResizeSliced
 from tests.bundles.running import cause, workflow

@@ -68,6 +68,8 @@ def trained(request, data, tmp_path_factory):
         options["weights"] = str(folder / "start.safetensors")
     if name.endswith("_scratch"):  # its rate is for thousands of slices and not for twenty steps
         options["phases"] = [{"layers": {"*": 5.0e-5}}]
+    if name == "resnet50_scratch":  # so few steps in bfloat16 do not always lower its loss
+        options["precision"] = "fp32"
     if name == "mobilenet_v2_t1c":
         options["train::sampler::slices_per_epoch"] = 320
     run = folder / "run"

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, auto, make_engine
+from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
 from monai_brain.inference.engines.auto import FEWEST_SLICES, NoUsableEngine
 from monai_brain.inference.engines.base import InvalidCache, cache_folder
 from monai_brain.inference.engines.openvino_engine import CONVOLUTION, DEPTHWISE, FIRST_LAYERS, _quantized
@@ -162,7 +162,6 @@ def test_unknown_engines_and_precisions_are_refused_with_what_there_is():
 def test_auto_takes_the_quickest_and_is_bound_by_what_was_recorded():
     network, images = classifier(), slices()
     engine = make_engine("auto", "fp32")
-    engine.expect(10**9)
     engine.build(network, "e" * 64, images)
     rates = dict(engine.trial)
     assert set(rates) == {"torch fp32", "onnx fp32", "openvino fp32"}
@@ -172,43 +171,9 @@ def test_auto_takes_the_quickest_and_is_bound_by_what_was_recorded():
     for recorded in rates:
         again = make_engine("auto", "auto")
         again.remember({"chosen_engine": recorded})
-        again.expect(1)
         again.build(network, "e" * 64, images)
         assert again.chosen == {"chosen_engine": recorded}
         assert again.trial == {}
-
-
-def test_auto_takes_torch_at_once_where_there_is_little_to_do(cache):
-    said = []
-    engine = make_engine("auto", "auto")
-    engine.log = said.append
-    engine.expect(FEWEST_SLICES - 1)
-    assert engine.wanted_slices == 0  # nothing is read, built or timed
-    assert engine.chosen == {"chosen_engine": "torch fp32"}
-    assert said == [f"engine: torch fp32, because {FEWEST_SLICES - 1} slices are fewer than {FEWEST_SLICES}"]
-    eight_bits = make_engine("auto", "int8")
-    eight_bits.expect(1)
-    assert eight_bits.chosen == {}  # torch has no such precision
-
-
-def test_auto_is_suggested_for_large_jobs_of_torch_only():
-    network = classifier()
-    assert "--engine auto" in auto.suggestion(make_engine("torch"), network, FEWEST_SLICES)
-    assert auto.suggestion(make_engine("torch"), network, FEWEST_SLICES - 1) is None
-    assert auto.suggestion(make_engine("openvino"), network, FEWEST_SLICES) is None
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(40, "torch fp32"), (60, "openvino fp32"), (200, "openvino fp32")])
-def test_auto_builds_an_engine_only_where_the_work_is_worth_it(monkeypatch, seconds, expected):
-    rates = {"torch": 10.0, "onnx": 11.0, "openvino": 12.0}
-    monkeypatch.setattr(auto, "_rate", lambda engine, *_: rates[engine.name])
-    engine = make_engine("auto", "fp32")
-    engine.expect(max(FEWEST_SLICES, 10 * seconds))
-    monkeypatch.setattr(engine, "slices", 10 * seconds)
-    engine.build(classifier(), "e" * 64, slices())
-    assert engine.chosen == {"chosen_engine": expected}
-    tried = {name for name, result in engine.trial.items() if isinstance(result, float)}
-    assert tried == set(("torch fp32", "openvino fp32", "onnx fp32")[: 1 + (seconds > 50) + (seconds > 150)])
 
 
 def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkeypatch):
@@ -217,7 +182,6 @@ def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkey
 
     monkeypatch.setattr("monai_brain.inference.engines.base.Engine.check", refuse)
     engine = make_engine("auto")
-    engine.expect(10**9)
     engine.build(classifier(), "f" * 64, slices())
     assert engine.chosen == {"chosen_engine": "torch fp32"}
     assert engine.trial["onnx fp32"] == "onnx fp32 differs"
@@ -225,6 +189,22 @@ def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkey
         make_engine("auto", "int8").build(classifier(), "f" * 64, slices())
     with pytest.raises(UnknownEngine, match="no engine has precision 'fp8'"):
         make_engine("auto", "fp8")
+
+
+@pytest.mark.parametrize(("slices_to_do", "divided"), [(FEWEST_SLICES - 1, False), (FEWEST_SLICES, True)])
+def test_auto_takes_torch_at_once_for_few_slices_and_parts(slices_to_do, divided):
+    engine = make_engine("auto", "fp32")
+    said = engine.expect(slices_to_do, divided=divided)
+    assert said.startswith("Engine: torch fp32 (")
+    assert engine.wanted_slices == 0
+    assert engine.chosen == {"chosen_engine": "torch fp32"}
+
+
+@pytest.mark.parametrize(("precision", "slices_to_do"), [("fp32", FEWEST_SLICES), ("int8", 1)])
+def test_auto_tries_where_it_pays_or_torch_has_no_such_precision(precision, slices_to_do):
+    engine = make_engine("auto", precision)
+    assert engine.expect(slices_to_do, divided=False) == ""
+    assert engine.wanted_slices > 0
 
 
 SIGNALED = """

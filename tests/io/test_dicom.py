@@ -11,7 +11,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import JPEG2000, JPEG2000MC, MPEG2MPML, DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from monai_brain.io import Limits, Skipped, UnreadableCase, find_cases, read_case
-from monai_brain.io.dicom import read_header
+from monai_brain.io.dicom_header import read_header
 from monai_brain.io.nifti import write_mask
 from monai_brain.transforms.load import as_8_bits, to_8_bits
 from tests.io.dicoms import CANARY, instance, picture, save, save_series

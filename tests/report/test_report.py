@@ -8,16 +8,15 @@ import pytest
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.explanations import draw_examples
 from monai_brain.report.figures import (
-    ExplainedSlice,
     draw_class_counts,
     draw_confusion_matrix,
-    draw_explanations,
     draw_histograms,
     draw_learning_curves,
     draw_roc_curves,
 )
 from monai_brain.report.html import Gallery, Table, write_page
 from monai_brain.report.overlays import MASK_COLOR, explanation_panel, overlay
+from monai_brain.report.slice_figures import ExplainedSlice, draw_explanations
 from monai_brain.report.worklist import Case, write_review
 
 

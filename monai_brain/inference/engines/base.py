@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,13 +52,11 @@ class Engine(Inferer):
         precisions: that it offers, the default first.
         packages: that it needs, by the names they are installed by; their versions decide whether a built form can
             be used again.
-        log: told what takes time, and what was chosen.
     """
 
     name: str
     precisions: Sequence[str] = ("fp32",)
     packages: Sequence[str] = ()
-    log: Callable[[str], None] = staticmethod(lambda line: None)
 
     def __init__(self, precision: str = "fp32") -> None:
         self.precision = precision
@@ -90,13 +88,17 @@ class Engine(Inferer):
     def remember(self, options: Mapping[str, Any]) -> None:
         """Take the choice that was made when a run began, from its recorded options."""
 
-    def expect(self, slices: int) -> None:
-        """Take note of how many slices there are to do, before `build`."""
+    def expect(self, slices: int, *, divided: bool) -> str:
+        """Prepare for a new run.
 
-    @property
-    def is_built(self) -> bool:
-        """Whether it needs a form of the network of its own, which takes time to build."""
-        return self.wanted_slices > 0
+        Args:
+            slices: about how many there are.
+            divided: the run is a part of one, and the other parts must give the same digits.
+
+        Returns:
+            What the engine decided, as a sentence; empty: nothing.
+        """
+        return ""
 
     @property
     def chosen(self) -> dict[str, Any]:
