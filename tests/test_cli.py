@@ -106,7 +106,6 @@ WITHOUT_EFFECT = {
     ),
     "method alone": ("predict IN -o OUT --method occlusion", "--method: has no effect without --explain"),
     "resume and overwrite": ("predict IN -o OUT --resume --overwrite", "--resume cannot be combined with --overwrite"),
-    "auto in parts": ("predict IN -o OUT --part 1/2 --engine auto", "name the engine"),
     "slices of volumes": ("demo-data OUT --layout nifti --slices 3", "--slices: applies to --layout classes only"),
     "folds of a file": ("index-pairs IN -o OUT --split IN --folds 5", "--folds: has no effect with --split"),
     "fold and institution": ("index-pairs IN -o OUT --leave-out CS --fold 1", "--fold: has no effect with"),

@@ -61,11 +61,6 @@ class FolderRunOptions:
             raise NoEffect("--method: has no effect without --explain")
         if self.resume and self.overwrite:
             raise NoEffect("--resume cannot be combined with --overwrite: it keeps what the other replaces")
-        if self.engine == "auto" and self.part is not None:
-            raise NoEffect(
-                "--engine auto cannot be combined with --part: parts that chose different engines cannot be merged; "
-                "name the engine"
-            )
 
     def given(self) -> dict[str, Any]:
         """The options that were given, as values for a config."""
