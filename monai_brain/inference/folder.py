@@ -15,7 +15,7 @@ import cv2
 from ignite.engine import Engine, Events
 from rich.console import Console
 from rich.progress import Progress
-from torch import nn
+from torch import Tensor, nn
 
 from monai_brain.inference.engines import AutoEngine
 from monai_brain.inference.engines import Engine as InferenceEngine
@@ -23,7 +23,7 @@ from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
 from monai_brain.inference.patients import PATIENTS_TABLE, with_doubt
 from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, summary
-from monai_brain.inference.stream import CaseStream, thread_beside
+from monai_brain.inference.stream import CaseStream, NothingReadable, thread_beside
 from monai_brain.inference.task import Task, completed_cases
 from monai_brain.inference.thumbnails import THUMBNAILS, Thumbnails
 from monai_brain.io import Skipped
@@ -175,12 +175,12 @@ class FolderRun:
             UnknownMethod, NoSuchLayer: the network cannot be explained as was asked.
         """
         earlier = None if self.overwrite else self._earlier()
+        engine.log = self._say
         if earlier:
             engine.remember(earlier["options"])
-        elif said := engine.expect(self.stream.count_slices(), divided=bool(self.stream.part_folder)):
-            self.progress.console.print(said, markup=False)
-        if engine.wanted_slices and self.stream.all_cases:
-            slices = self.stream.sample(engine.wanted_slices)
+        else:
+            engine.expect(self.stream.count_slices(), divided=bool(self.stream.part_folder))
+        if engine.wanted_slices and self.stream.all_cases and (slices := self._sample_for(engine)) is not None:
             engine.build(network.eval(), sha256_of(find_weights(Path(weights))), slices)
         self.engine = engine
         self.task.ready(network)  # afterwards: its hooks would be exported too
@@ -217,7 +217,7 @@ class FolderRun:
         self.stream.cases = [case for case in self.stream.cases if case.id not in self.journal.places]
         self.progress.advance(self.bar, len(self.journal.places))
         for note in self.task.notes:
-            self.progress.console.print(note, markup=False, soft_wrap=True)
+            self._say(note)
         self.stream.wait_until_ready()  # the first slice would wait too: it is nobody's time but the start's
         self.began = self.ticked = time.monotonic()
 
@@ -326,6 +326,19 @@ class FolderRun:
             index, why = self.stream.refused.popitem()
             refused.append(Prediction(self.stream.cases[index].id, "error", why.code))
         return refused
+
+    def _sample_for(self, engine: InferenceEngine) -> Tensor | None:
+        """Slices to compare engines on; None where nothing can be read, and the engine does without."""
+        try:
+            return self.stream.sample(engine.wanted_slices)
+        except NothingReadable:
+            engine.expect(0, divided=False)
+            if engine.wanted_slices:
+                raise
+            return None
+
+    def _say(self, line: str) -> None:
+        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def _write(self, rows: list[Prediction]) -> None:
         if rows:

@@ -305,6 +305,7 @@ def test_engines_give_the_table_of_torch(whole, many, trained, tmp_path, monkeyp
 def test_auto_engine_is_chosen_once_and_recorded(many, trained, tmp_path, monkeypatch):
     monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("monai_brain.inference.engines.auto.FEWEST_SLICES", 1)
+    monkeypatch.setattr("monai_brain.inference.engines.auto.TIMES_WORTH_BUILDING", 0)
     rate = "monai_brain.inference.engines.auto._rate"
     options = {"weights": str(trained), "engine": "auto", "output_dir": tmp_path / "out"}
     monkeypatch.setattr(rate, lambda engine, network, slices: {"torch": 1.0, "onnx": 3.0, "openvino": 2.0}[engine.name])
@@ -319,6 +320,37 @@ def test_auto_engine_is_chosen_once_and_recorded(many, trained, tmp_path, monkey
     assert predict_folder(many, **options, resume=True) == 3
     assert read(tmp_path / "out" / "run.json")["options"]["chosen_engine"] == "onnx fp32"
     assert table(tmp_path / "out") == expected
+
+
+def test_auto_engine_gives_the_table_of_torch_where_there_is_little_to_do(many, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
+    for engine in (None, "torch"):
+        assert predict_folder(many, tmp_path / str(engine), weights=str(trained), engine=engine) == 3
+    assert table(tmp_path / "None") == table(tmp_path / "torch")
+    assert read(tmp_path / "None" / "run.json")["options"]["chosen_engine"] == "torch fp32"
+    assert not (tmp_path / "cache").exists()
+
+
+def test_auto_engine_gives_the_labels_of_torch_in_large_folders(many, trained, tmp_path, monkeypatch):
+    monkeypatch.setenv("MONAI_BRAIN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("monai_brain.inference.engines.auto.FEWEST_SLICES", 1)
+    monkeypatch.setattr("monai_brain.inference.engines.auto.TIMES_WORTH_BUILDING", 0)
+    rates = {"torch": 1.0, "onnx": 2.0, "openvino": 3.0}
+    monkeypatch.setattr("monai_brain.inference.engines.auto._rate", lambda engine, *_: rates[engine.name])
+    for engine in (None, "torch"):
+        assert predict_folder(many, tmp_path / str(engine), weights=str(trained), engine=engine) == 3
+    assert read(tmp_path / "None" / "run.json")["options"]["chosen_engine"] == "openvino fp32"
+    found, expected = table(tmp_path / "None"), table(tmp_path / "torch")
+    assert {path: row["label"] for path, row in found.items()} == {path: row["label"] for path, row in expected.items()}
+
+
+def test_large_folder_without_a_readable_file_gets_its_rows(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr("monai_brain.inference.engines.auto.FEWEST_SLICES", 1)
+    (tmp_path / "scans").mkdir()
+    for number in range(3):
+        (tmp_path / "scans" / f"{number}.png").write_bytes(b"no image")
+    assert predict_folder(tmp_path / "scans", tmp_path / "out", weights=str(trained)) == 3
+    assert [row["status"] for row in table(tmp_path / "out").values()] == ["error"] * 3
 
 
 def test_pages_show_failures_and_the_least_certain_with_pictures(many, trained, tmp_path):

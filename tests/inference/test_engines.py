@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, make_engine
+from monai_brain.inference.engines import ENGINES, EngineDisagrees, UnknownEngine, auto, make_engine
 from monai_brain.inference.engines.auto import FEWEST_SLICES, NoUsableEngine
 from monai_brain.inference.engines.base import InvalidCache, cache_folder
 from monai_brain.inference.engines.openvino_engine import CONVOLUTION, DEPTHWISE, FIRST_LAYERS, _quantized
@@ -193,9 +193,10 @@ def test_auto_leaves_out_what_disagrees_and_says_why_when_nothing_is_left(monkey
 
 @pytest.mark.parametrize(("slices_to_do", "divided"), [(FEWEST_SLICES - 1, False), (FEWEST_SLICES, True)])
 def test_auto_takes_torch_at_once_for_few_slices_and_parts(slices_to_do, divided):
-    engine = make_engine("auto", "fp32")
-    said = engine.expect(slices_to_do, divided=divided)
-    assert said.startswith("Engine: torch fp32 (")
+    engine, said = make_engine("auto", "fp32"), []
+    engine.log = said.append
+    engine.expect(slices_to_do, divided=divided)
+    assert said[0].startswith("Engine: torch fp32, because ")
     assert engine.wanted_slices == 0
     assert engine.chosen == {"chosen_engine": "torch fp32"}
 
@@ -203,8 +204,22 @@ def test_auto_takes_torch_at_once_for_few_slices_and_parts(slices_to_do, divided
 @pytest.mark.parametrize(("precision", "slices_to_do"), [("fp32", FEWEST_SLICES), ("int8", 1)])
 def test_auto_tries_where_it_pays_or_torch_has_no_such_precision(precision, slices_to_do):
     engine = make_engine("auto", precision)
-    assert engine.expect(slices_to_do, divided=False) == ""
+    engine.expect(slices_to_do, divided=False)
+    assert engine.chosen == {}
     assert engine.wanted_slices > 0
+
+
+@pytest.mark.parametrize(("rate", "built"), [(2000.0, 0), (40.0, 1), (10.0, 2)])
+def test_auto_builds_an_engine_only_where_the_folder_takes_long_without_it(monkeypatch, rate, built):
+    """2,000 slices take 1, 50 or 200 seconds with torch, such as on a GPU, and a little less with the others."""
+    rates = {"torch": rate, "openvino": 1.1 * rate, "onnx": 1.2 * rate}
+    monkeypatch.setattr(auto, "_rate", lambda engine, *_: rates[engine.name])
+    engine = make_engine("auto", "fp32")
+    engine.expect(2000, divided=False)
+    engine.build(classifier(), "e" * 64, slices())
+    timed = [name for name, result in engine.trial.items() if isinstance(result, float)]
+    assert timed == ["torch fp32", "openvino fp32", "onnx fp32"][: 1 + built]
+    assert engine.chosen == {"chosen_engine": timed[-1]}
 
 
 SIGNALED = """

@@ -1,5 +1,6 @@
 """The engine that is the fastest on this machine in a short trial; torch where there is little to do."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,14 +19,23 @@ classifier, as much as they save on 700 slices (17 slices a second with torch, 1
 segmenter (1.5 and 2.2)."""
 
 
+SECONDS_TO_BUILD = {"torch": 0.0, "openvino": 15.0, "onnx": 40.0}
+SECONDS_TO_QUANTIZE = 180.0
+"""Measured on two cores with the bundles' weights; any other engine is taken to need as long as `onnx`."""
+
+TIMES_WORTH_BUILDING = 3
+"""An engine is built if the fastest so far needs at least so many times as long for the whole folder."""
+
+
 class NoUsableEngine(ValueError):
     """None of the engines that were tried can be used."""
 
 
 class AutoEngine(Engine):
-    """Builds every engine that has a precision, times it on slices of the folder, and keeps the fastest.
+    """Builds engines that have a precision, times them on slices of the folder, and keeps the fastest.
 
-    For fewer than `FEWEST_SLICES` slices, and for a part of a divided run, it uses torch and builds nothing.
+    Those that build quickly come first; one that takes long to build is left out where there is little left to gain,
+    as on a GPU. For fewer than `FEWEST_SLICES` slices, and for a part of a divided run, it uses torch.
 
     The choice is made once for a run: a resumed run takes what its manifest names.
 
@@ -44,20 +54,23 @@ class AutoEngine(Engine):
         self.candidates = list(candidates)
         self.engine: Engine | None = None
         self.trial: dict[str, float | str] = {}
+        self.slices = math.inf
 
     def remember(self, options: Mapping[str, Any]) -> None:
         """See `Engine`."""
         own = [engine for engine in self.candidates if engine.label == options.get("chosen_engine")]
         self.candidates = own or self.candidates
 
-    def expect(self, slices: int, *, divided: bool) -> str:
+    def expect(self, slices: int, *, divided: bool) -> None:
         """See `Engine`."""
+        self.slices = slices
         torch_engine = next((engine for engine in self.candidates if engine.name == "torch"), None)
         if torch_engine is None or (slices >= FEWEST_SLICES and not divided):
-            return ""
+            return
         self.engine, self.candidates = torch_engine, [torch_engine]
-        reason = "the parts of a run need the same one" if divided else f"fewer than {FEWEST_SLICES} slices"
-        return f"Engine: {torch_engine.label} ({reason}); --engine names another."
+        few = f"{slices} slices are fewer than {FEWEST_SLICES}"
+        reason = "the parts of a run need the same one" if divided else few
+        self.log(f"Engine: {torch_engine.label}, because {reason}; --engine names another.")
 
     def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
         """See `Engine`.
@@ -65,20 +78,20 @@ class AutoEngine(Engine):
         Raises:
             NoUsableEngine: saying why each was left out.
         """
-        rates: dict[str, float] = {}
-        for engine in self.candidates:
-            try:
-                engine.build(network, weights_sha256, slices)
-            except (MissingDependency, EngineDisagrees) as reason:
-                self.trial[engine.label] = str(reason)
-                continue
-            rates[engine.label] = 0.0 if len(self.candidates) == 1 else _rate(engine, network, slices)
+        rates: dict[Engine, float] = {}
+        for engine in sorted(self.candidates, key=_seconds_to_build):
+            seconds = self.slices / max(rates.values()) if rates else math.inf
+            if seconds < TIMES_WORTH_BUILDING * _seconds_to_build(engine):
+                self.trial[engine.label] = f"not built: the whole folder takes {seconds:.0f} s without it"
+            elif (rate := self._tried(engine, network, weights_sha256, slices)) is not None:
+                rates[engine] = rate
         if not rates:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in self.trial.items())
             raise NoUsableEngine(f"no engine can be used: {reasons}")
-        self.engine = next(engine for engine in self.candidates if engine.label == max(rates, key=rates.__getitem__))
-        self.trial |= {name: round(rate, 1) for name, rate in rates.items() if rate}
+        self.engine = max(rates, key=rates.__getitem__)
         self.candidates = [self.engine]  # the others' memory is given back
+        found = ", ".join(f"{engine.label} {rate:.1f}" for engine, rate in rates.items())
+        self.log(f"Engine: {self.engine.label}" + (f" (slices a second: {found})." if len(rates) > 1 else "."))
 
     def __call__(self, inputs: Tensor, network: Any, *args: Any, **kwargs: Any) -> Tensor:
         """See `Engine`."""
@@ -94,6 +107,26 @@ class AutoEngine(Engine):
     def chosen(self) -> dict[str, Any]:
         """See `Engine`."""
         return {"chosen_engine": self.engine.label} if self.engine is not None else {}
+
+    def _tried(self, engine: Engine, network: nn.Module, weights_sha256: str, slices: Tensor) -> float | None:
+        """Slices a second; None of an engine that cannot be used."""
+        self.log(f"Engine: trying {engine.label} ...")
+        try:
+            engine.build(network, weights_sha256, slices)
+        except (MissingDependency, EngineDisagrees) as reason:
+            self.trial[engine.label] = str(reason)
+            return None
+        if len(self.candidates) == 1:
+            return math.inf
+        rate = _rate(engine, network, slices)
+        self.trial[engine.label] = round(rate, 1)
+        return rate
+
+
+def _seconds_to_build(engine: Engine) -> float:
+    if engine.precision == "int8":
+        return SECONDS_TO_QUANTIZE
+    return SECONDS_TO_BUILD.get(engine.name, SECONDS_TO_BUILD["onnx"])
 
 
 def _rate(engine: Engine, network: nn.Module, slices: Tensor) -> float:

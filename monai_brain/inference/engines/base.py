@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,13 @@ class Engine(Inferer):
         precisions: that it offers, the default first.
         packages: that it needs, by the names they are installed by; their versions decide whether a built form can
             be used again.
+        log: is told of what takes time, and of what was chosen.
     """
 
     name: str
     precisions: Sequence[str] = ("fp32",)
     packages: Sequence[str] = ()
+    log: Callable[[str], None] = staticmethod(lambda line: None)
 
     def __init__(self, precision: str = "fp32") -> None:
         self.precision = precision
@@ -88,17 +90,13 @@ class Engine(Inferer):
     def remember(self, options: Mapping[str, Any]) -> None:
         """Take the choice that was made when a run began, from its recorded options."""
 
-    def expect(self, slices: int, *, divided: bool) -> str:
+    def expect(self, slices: int, *, divided: bool) -> None:
         """Prepare for a new run.
 
         Args:
             slices: about how many there are.
             divided: the run is a part of one, and the other parts must give the same digits.
-
-        Returns:
-            What the engine decided, as a sentence; empty: nothing.
         """
-        return ""
 
     @property
     def chosen(self) -> dict[str, Any]:
