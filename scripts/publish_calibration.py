@@ -34,7 +34,8 @@ INTRODUCTION = f"""\
 
 How well the classifier's probabilities are calibrated on unseen patients. All results are for slices whose patient was
 used neither to train the network nor to fit the calibration: each fold is scored by a network trained without it, and
-calibrated with the temperature and thresholds of the other folds. The shipped calibration is fitted on all folds.
+calibrated with the temperature and thresholds of the other folds. The shipped calibration is fitted on all of these
+folds together.
 
 - **Calibration error** (ECE): predictions are put into {BINS} bins of equal width by their highest probability; ECE is
   the gap between the mean probability and the accuracy of a bin, averaged over bins weighted by their number of

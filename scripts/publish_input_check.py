@@ -44,7 +44,7 @@ TIMED = 100
 GOOD_REFUSED = (0.005, 0.01, 0.02, 0.05, 0.10)
 """Shares at which the curve is read."""
 
-TEXT = """# What it does not answer
+TEXT = """# What the classifier refuses to answer
 
 Before a class is shown, the input check looks at every slice. Is it an MR slice of a head? Which sequence and plane
 does it show? Was the skull removed? Is it like the slices that the classifier was trained on? If something speaks
@@ -60,8 +60,8 @@ folds 4 and 5), on axial heads whose skull was removed by simulation, and on pho
 limits come from validation slices. It saw none of the pictures below. A slice of 512x512 takes {milliseconds:.1f} ms of
 one core. Intervals are 95 %, over patients or pictures.
 
-The targets: refuse at least 0.95 of other things and 0.90 of FLAIR, T2 and plain T1, and at most 0.02 of T1 with
-contrast.
+The targets: refuse at least 0.95 of pictures that show no head, at least 0.90 of FLAIR, T2 and plain T1, and at most
+0.02 of T1 with contrast and skull.
 """
 
 
@@ -146,9 +146,9 @@ def refusals(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray)
             share = with_interval(refused[chosen], groups)
             rows.append((kind, source, str(len(chosen)), str(len(set(groups))), share))
     caption = (
-        "Share of slices that get no class. `cheng` and `lgg` are held-out patients, `other` slices of the public set "
-        "known by eye, `with_skull` and `skull_stripped` heads of other data sets; `files` are pictures of other "
-        "things, the rest is rendered"
+        "Share of slices that get no class. `cheng` and `lgg` are held-out patients of the Cheng and LGG sets; `other` "
+        "are slices of the public set whose sequence was labeled by eye; `with_skull` and `skull_stripped` are heads "
+        "from other data sets; `files` are pictures of other things; the rest are computer-generated"
     )
     return Table(caption, ("shows", "source", "slices", "patients or pictures", "refused"), rows)
 
@@ -175,7 +175,8 @@ def by_class(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray)
         rows.append((in_words(label), str(len(own)), f"{1 - seen['class'] / len(own):.3f}", words))
     caption = (
         'Fold 5 of the public set. Its class "no tumor" holds T2, FLAIR, plain T1 and CT beside T1 with contrast, so '
-        "many of it are rightly refused; the last column says what the check sees"
+        "many of its slices are rightly refused. The last column says what the check sees; `class` means that it finds "
+        "no objection and the slice gets a class"
     )
     return Table(caption, ("class", "slices", "refused", "outcome"), rows)
 
@@ -192,7 +193,9 @@ def volumes(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray) 
     for (kind, source, _), own in groupby(named, key=lambda pair: pair[0]):
         outcome.setdefault((kind, source), []).append(is_refused(check, np.stack([scores for _, scores in own])))
     rows = [(kind, source, str(len(own)), str(sum(own))) for (kind, source), own in outcome.items()]
-    return Table("Slices of a volume count together", ("shows", "source", "volumes", "refused"), rows)
+    return Table(
+        "The check decides on all slices of a volume together", ("shows", "source", "volumes", "refused"), rows
+    )
 
 
 def plane_and_skull(pictures: Sequence[Picture], scores: np.ndarray) -> Table:
@@ -209,7 +212,7 @@ def plane_and_skull(pictures: Sequence[Picture], scores: np.ndarray) -> Table:
         right = is_stripped[chosen] == (skull == "skull removed")
         rows.append((skull, *counted_right(right, [pictures[index] for index in chosen])))
     caption = "Planes of Cheng's slices were labelled by eye; the other heads with a known plane are axial"
-    return Table(caption, ("shows", "slices", "patients or pictures", "seen right"), rows)
+    return Table(caption, ("shows", "slices", "patients or pictures", "recognized correctly"), rows)
 
 
 def counted_right(right: np.ndarray, pictures: Sequence[Picture]) -> tuple[str, str, str]:
@@ -229,7 +232,10 @@ def curve(pictures: Sequence[Picture], scores: np.ndarray) -> Table:
         rows.append((f"{share:.3f}", f"{limit:.3f}", *refused))
     columns = (f"refused of {KINDS[0]}", "limit", *KINDS[1:])
     return Table(
-        "Shares refused when the limit of the probability is moved; all sources but skull-stripped heads", columns, rows
+        "Share of slices refused at different limits (thresholds) of the check's probability; skull-stripped heads are "
+        "left out",
+        columns,
+        rows,
     )
 
 
@@ -252,10 +258,11 @@ def flair_section(check: InputCheck, lgg: Sequence[Picture], weights: Path) -> s
         f"\n## Gliomas in FLAIR\nOf {len(patients)} held-out LGG patients ({len(flair)} slices in FLAIR with at least "
         f"{LEAST_TISSUE:.0%} tissue), {len({row['patient'] for row in answered})} have a slice that gets a class "
         f"({len(answered)} slices: {said}). If patients are named (`--patient-pattern`), "
-        f"{sum(bool(row['label']) for row in patients)} of them get a class in `patients.csv`, where more slices were "
-        "refused than answered none is given, and the remaining slices of such a patient carry the warning "
+        f"{sum(bool(row['label']) for row in patients)} of them get a class in `patients.csv`, because a patient gets "
+        "none if more slices were "
+        "refused than answered. The remaining slices of such a patient carry the warning "
         f"`{PATIENT_REFUSED}`: {len(silent)} slices of {len({row['patient'] for row in silent})} patients are called "
-        "no tumor without it.\n"
+        "no tumor without this warning.\n"
     )
 
 

@@ -22,11 +22,11 @@ PAGE, FIGURE = DOCS / "patients_apart.md", DOCS / "images" / "optimism.png"
 INTRODUCTION = """\
 # Patients apart
 
-In the most widely used public set of brain tumor slices, every published split has the same patients in training and
-test ([audit](audit.md)). Here, every test image was scored once by a network that saw no slice of its patient, in five
-folds of the split `classification_v2`: slices of the Cheng set keep their author's patient folds, and the other images
-stay with their look-alikes in any of eight orientations. Each distinct slice counts once. The first row shows the same
-recipe on a split that does not separate patients.
+In the most widely used public set of brain tumor slices (the Nickparvar set), every published split has the same
+patients in training and test ([audit](audit.md)). Here, every test image was scored once by a network that saw no
+slice of its patient, in five folds of the split `classification_v2`: slices of the Cheng set keep their author's
+patient folds, and the other images stay with their look-alikes in any of eight orientations. Each distinct slice
+counts once. The first row shows the same recipe on a split that does not separate patients.
 """
 
 COMMANDS = """\
@@ -75,7 +75,7 @@ def main() -> None:
     for block in evaluation_blocks(apart)[1:]:
         lines += [f"{block.caption}.", "", *table(block), ""] if isinstance(block, Table) else []
     if held_out:
-        lines += ["## No tumor means no tumor", "", *table(on_heads(held_out)), ""]
+        lines += ['## Does "no tumor" mean no tumor?', "", *table(on_heads(held_out)), ""]
     PAGE.write_text("\n".join([*lines, COMMANDS]), encoding="utf-8")
 
 

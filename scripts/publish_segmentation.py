@@ -176,7 +176,10 @@ def engine_table(scored: list[Path]) -> Table:
 
 def paired_table(metrics: dict[str, Any]) -> Table:
     own = metrics["paired"]
-    caption = "Paired over patients; 95 % bootstrap interval of the mean difference of Dice"
+    caption = (
+        "The bundled weights compared with those shipped previously, paired by patient; 95 % bootstrap interval of the "
+        "mean difference in Dice"
+    )
     row = [
         str(own["patients"]),
         f"{own['mean_dice']:.3f}",

@@ -320,7 +320,7 @@ def audit(
     split_to: Annotated[
         Path | None,
         typer.Option(
-            help="Write a datalist without copies that keeps look-alikes and known patients in one part.",
+            help="Write a datalist without copies that keeps look-alikes, and slices of a known patient, in one part.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,

@@ -259,7 +259,7 @@ def report(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a printable page about a run, with a journal's checklist filled in as far as software can."""
+    """Write a printable page about a run, with a reporting checklist filled in as far as software can."""
     existing(run, "give the folder of a training")
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.checklist_page import write_checklist

@@ -19,7 +19,7 @@ def pool(
     ],
     overwrite: Overwrite = False,
 ) -> None:
-    """Combine the folds of a cross-validation, with each image (of a segmenter: each patient) tested once."""
+    """Combine the folds of a cross-validation, so that each image (for a segmenter, each patient) is tested once."""
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.comparison import is_classifier
     from monai_brain.report.evaluation import write_pooled_classes

@@ -189,14 +189,14 @@ def predict(
     force: Annotated[
         bool | None,
         typer.Option(
-            "--force", help="Outline even sequences that the weights were not trained on.", rich_help_panel=MASKS
+            "--force", help="Also outline sequences that the weights were not trained on.", rich_help_panel=MASKS
         ),
     ] = None,
     deidentify: Annotated[
         bool | None,
         typer.Option(
             "--deidentify",
-            help="Replace patient and UIDs in DICOM masks; the key is written beside the output folder.",
+            help="Replace patient data and UIDs in DICOM masks; the key is written beside the output folder.",
             rich_help_panel=MASKS,
         ),
     ] = None,
@@ -215,7 +215,9 @@ def predict(
     ] = None,
     review: Annotated[
         bool | None,
-        typer.Option("--review", help="Write a page on which a reader answers too; see agree.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--review", help="Also write a page where a reader records answers; see agree.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the summary as JSON, for programs.", rich_help_panel=OUTPUT)
@@ -260,7 +262,7 @@ def predict(
         typer.Option(
             min=0,
             help="Processes that open the files; 0: none but this one.",
-            show_default="one for four cores",
+            show_default="one per four cores",
             rich_help_panel=SPEED,
         ),
     ] = None,
@@ -374,7 +376,9 @@ def serve_page(
     ] = None,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; other than this computer needs a password.", rich_help_panel=SERVER),
+        typer.Option(
+            help="Address to listen on; any but this computer's own needs a password.", rich_help_panel=SERVER
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.", rich_help_panel=SERVER)] = 7860,
     password_file: Annotated[

@@ -31,7 +31,7 @@ Overwrite = Annotated[
 Bundle = Annotated[
     Path | None,
     typer.Option(
-        help="Bundle: a folder, or the name of one of the repository's.",
+        help="Bundle: a folder, or the name of one in the repository.",
         show_default="brain_tumor_classification",
         rich_help_panel=MODEL,
     ),
@@ -46,9 +46,7 @@ Seed = Annotated[int, typer.Option(help="Random seed; output is reproducible.", 
 
 Workers = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Number of processes that read images.", show_default="one per core", rich_help_panel=SPEED
-    ),
+    typer.Option(min=1, help="Number of worker processes.", show_default="one per core", rich_help_panel=SPEED),
 ]
 
 PATIENT_PATTERN = r"Regular expression for the patient in a path, such as 'patient_(\d+)'."

@@ -46,7 +46,11 @@ def calibrate(
         ),
     ] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="CSV with the columns path and label.", rich_help_panel=SITE)
+        Path | None,
+        typer.Option(
+            help="Your labels, if --site is predictions.csv: a CSV with the columns path and label.",
+            rich_help_panel=SITE,
+        ),
     ] = None,
     patient_pattern: Annotated[str | None, typer.Option(help=PATIENT_PATTERN, rich_help_panel=SITE)] = None,
     output: Annotated[
@@ -61,7 +65,7 @@ def calibrate(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Fit temperature and class sets on labelled predictions, and measure them on patients not used in the fit."""
+    """Calibrate probabilities and class sets on labeled predictions, and test them on patients not used for it."""
     from monai_brain.inference.apply import find_bundle
     from monai_brain.inference.calibrating import calibrate_by_folds, calibrate_site
     from monai_brain.io.write import refuse_existing
@@ -96,7 +100,7 @@ def stress(
     bundle: Bundle = None,
     weights: Weights = None,
     slices: Annotated[
-        int, typer.Option(min=1, help="Largest number of slices, from all over the folder.", rich_help_panel=INPUT)
+        int, typer.Option(min=1, help="Maximum number of slices, sampled from the whole folder.", rich_help_panel=INPUT)
     ] = 100,
     overwrite: Overwrite = False,
 ) -> None:

@@ -200,7 +200,7 @@ def evaluation_blocks(metrics: Mapping[str, Any], figures: str = "") -> list[Tab
             ["", "accuracy", "macro-F1", "macro-AUC"],
             summary,
         ),
-        Table("The model, class by class", *_per_class_table(model)),
+        Table("Results for each class", *_per_class_table(model)),
         *_source_tables(metrics),
         Figure("Confusion matrix", f"{figures}confusion_matrix.png"),
         Figure("ROC curves", f"{figures}roc.png"),
@@ -242,7 +242,12 @@ def _source_tables(metrics: Mapping[str, Any]) -> list[Table]:
         ]
         columns = ["source", "sequence", "reference", "images", "right class", "called a tumor"]
         tables.append(
-            Table("By source: a model that tells sources apart instead of tumors shows here", columns, sources)
+            Table(
+                "Results by source of the images. A model that has learned to recognize the source instead of the "
+                "tumor would show up here",
+                columns,
+                sources,
+            )
         )
     return tables
 

@@ -86,15 +86,15 @@ def main() -> None:
         shown = [f"{found[name]:.3f}" if name in found else "no interval" for name in columns]
         rows.append(f"| {patients} | {accuracy:.2f} | {' | '.join(shown)} |")
         print(rows[-1], file=sys.stderr, flush=True)
-    header = f"| patients | accuracy | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 2)}"
+    header = f"| patients | simulated accuracy | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 2)}"
     table = "\n".join([header, *rows])
     print(table)
     if options.write:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- table -->")
         after = rest.partition("<!-- end of table -->")[2]
         PAGE.write_text(
-            f"{before}<!-- table -->\n{table}\n\nOf {options.repetitions} repetitions each, "
-            f"95 % would be 0.950 +- {1.96 * (0.95 * 0.05 / options.repetitions) ** 0.5:.3f}.\n"
+            f"{before}<!-- table -->\n{table}\n\nEach value is from {options.repetitions} repetitions; "
+            f"an ideal 95 % interval would give 0.950 +- {1.96 * (0.95 * 0.05 / options.repetitions) ** 0.5:.3f}.\n"
             f"<!-- end of table -->{after}",
             encoding="utf-8",
         )
