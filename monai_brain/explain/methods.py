@@ -72,7 +72,7 @@ def make_explainer(method: str, network: nn.Module, layer: str | None = None, *,
         NoSuchLayer: see `explain.cam`.
     """
     if method not in METHODS:
-        raise UnknownMethod(f"method {method!r} is none of {', '.join(METHODS)}")
+        raise UnknownMethod(f"method {method!r} is not one of {', '.join(METHODS)}")
     if segmenter and method not in MASK_METHODS:
         raise UnknownMethod(f"{method} explains classes only; of a segmenter's mask try {' or '.join(MASK_METHODS)}")
     if method == "occlusion":

@@ -32,7 +32,7 @@ class AutocastInferer(SimpleInferer):
     def __init__(self, precision: str = "fp32") -> None:
         super().__init__()
         if precision not in PRECISIONS:
-            raise UnknownPrecision(f"precision {precision!r} is none of {', '.join(PRECISIONS)}")
+            raise UnknownPrecision(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         self.dtype = PRECISIONS[precision]
 
     def __call__(self, inputs: torch.Tensor, network: Any, *args: Any, **kwargs: Any) -> torch.Tensor:

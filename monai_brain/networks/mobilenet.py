@@ -54,7 +54,7 @@ class MobileNetV2(nn.Module):
     ) -> None:
         super().__init__()
         if padding not in PADDINGS:
-            raise ValueError(f"padding {padding!r} is none of {', '.join(PADDINGS)}")
+            raise ValueError(f"padding {padding!r} is not one of {', '.join(PADDINGS)}")
         options: dict[str, Any] = {"eps": batch_norm_eps, "same": padding == "same"}
         layers: list[nn.Module] = [_convolution(3, FIRST, kernel=3, stride=2, **options)]
         channels = FIRST

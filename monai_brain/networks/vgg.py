@@ -79,9 +79,9 @@ class VGG(nn.Module):
     def __init__(self, depth: int, num_classes: int, head: str = "torchvision", batch_norm: bool = False) -> None:
         super().__init__()
         if depth not in CONFIGURATIONS:
-            raise ValueError(f"depth {depth} is none of {', '.join(map(str, CONFIGURATIONS))}")
+            raise ValueError(f"depth {depth} is not one of {', '.join(map(str, CONFIGURATIONS))}")
         if head not in HEADS:
-            raise ValueError(f"head {head!r} is none of {', '.join(HEADS)}")
+            raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
         self.imagenet_url = IMAGENET_URLS[depth, batch_norm]
         self.features = _features(depth, batch_norm)
         self.avgpool = nn.AdaptiveAvgPool2d(1 if head == "pooled" else POOLED_SIZE)

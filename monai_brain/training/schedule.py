@@ -71,7 +71,7 @@ class Schedule:
         self._phase: int | None = None
         self._hooks: list[Any] = []
         if annealing not in ANNEALINGS:
-            raise InvalidSchedule(f"annealing {annealing!r} is none of {', '.join(ANNEALINGS)}")
+            raise InvalidSchedule(f"annealing {annealing!r} is not one of {', '.join(ANNEALINGS)}")
         if annealing != "none" and plateau is not None:
             raise InvalidSchedule(
                 "annealing and lr_scheduler would both set the learning rate; set --annealing none, or --lr_scheduler "
