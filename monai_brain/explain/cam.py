@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 class NoSuchLayer(ValueError):
-    """The network has no layer of this name; the message names some that it has."""
+    """The network has no layer of this name; the message suggests others."""
 
 
 class MaskMismatch(ValueError):
@@ -32,7 +32,7 @@ class HiResCAM(GradCAM):
 
 
 class GradCAMExplainer:
-    """Maps of where a network found the evidence for a class, or for a mask; a context manager that leaves no hook.
+    """Map the evidence for a class or a mask; a context manager that removes its hooks.
 
     Args:
         network: classifier or segmenter; put into eval mode while it explains.
@@ -97,7 +97,7 @@ class GradCAMExplainer:
         self.close()
 
     def close(self) -> None:
-        """Take the hooks off the network."""
+        """Remove the hooks from the network."""
         self._start.remove()
         for hooks, before in zip(
             (self._module._forward_hooks, self._module._backward_hooks), self._before, strict=True

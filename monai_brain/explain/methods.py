@@ -1,4 +1,4 @@
-"""Every way to explain a network, under one verb: images and what is asked of them in, maps out."""
+"""Explanation methods behind one interface: images and targets in, maps out."""
 
 from abc import ABC, abstractmethod
 from types import TracebackType
@@ -15,7 +15,7 @@ from monai_brain.explain.cam import GradCAMExplainer, HiResCAM, scaled_to_own_ma
 METHODS = ("gradcam", "gradcam++", "hirescam", "occlusion", "attention")
 
 MASK_METHODS = ("gradcam", "gradcam++", "hirescam")
-"""Those that explain a segmenter's mask too."""
+"""Methods that can also explain a segmenter's mask."""
 
 VARIANTS = {"gradcam": GradCAM, "gradcam++": GradCAMpp, "hirescam": HiResCAM}
 
@@ -27,7 +27,7 @@ OVERLAP = 0.5
 
 
 class UnknownMethod(ValueError):
-    """A method that is not offered, or that the network cannot be explained by."""
+    """An unknown method, or one that cannot explain this network."""
 
 
 class Explainer(ABC):
@@ -47,7 +47,7 @@ class Explainer(ABC):
         """
 
     def close(self) -> None:  # noqa: B027
-        """Take everything off the network that was put on it."""
+        """Remove all hooks from the network."""
 
     def __enter__(self) -> Self:
         return self
@@ -64,7 +64,7 @@ def make_explainer(method: str, network: nn.Module, layer: str | None = None, *,
     Args:
         method: of `METHODS`, of a segmenter of `MASK_METHODS`.
         network: of 2D slices.
-        layer: that all but occlusion and attention look at.
+        layer: to explain at, for all methods but occlusion and attention.
         segmenter: masks are explained, not classes.
 
     Raises:
@@ -80,7 +80,7 @@ def make_explainer(method: str, network: nn.Module, layer: str | None = None, *,
     if method == "attention":
         return AttentionMap(network)
     if layer is None:
-        raise UnknownMethod(f"{method} needs a convolution to look at, and none is named; try occlusion")
+        raise UnknownMethod(f"{method} needs a convolutional layer, and none is named; try occlusion")
     return CAM(network, layer, VARIANTS[method], segmenter=segmenter)
 
 
@@ -128,7 +128,7 @@ class Occlusion(Explainer):
 
 
 class AttentionMap(Explainer):
-    """What a network with spatial refinement multiplied its features by; the same for every class."""
+    """The attention map of a network with spatial refinement; the same for every class."""
 
     def __init__(self, network: nn.Module) -> None:
         if not hasattr(network, "with_attention"):

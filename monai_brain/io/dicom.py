@@ -1,7 +1,7 @@
 """DICOM: headers for gathering series, slices and volumes with their geometry, and coded refusals.
 
-No value of a header stands in a message or a warning. What names a patient leaves this module only in `Image.dicom`,
-for segmentations that refer to their source (`io.dicom_seg`).
+Messages and warnings never contain header values. Patient identifiers leave this module only in `Image.dicom`, for
+segmentations that reference their source (`io.dicom_seg`).
 """
 
 import contextlib
@@ -65,7 +65,7 @@ NO_PICTURE = {
     "RWV": "value map",
     "FID": "fiducials",
 }
-"""Modalities of objects that hold no image."""
+"""Modalities of objects that contain no image."""
 
 POSITION_TOLERANCE = 0.1
 """Of the distance between slices: how uneven it may be before a slice is taken to be missing."""
@@ -87,17 +87,17 @@ with warnings.catch_warnings():
     from nibabel.nicom import csareader
 
 warnings.filterwarnings("ignore", module=r"pydicom\..*")
-"""pydicom's words about odd values; they can hold what must not be shown. What matters becomes a code."""
+"""pydicom's warnings about odd values can contain header values, so they are hidden; what matters becomes a code."""
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
 class Header(NamedTuple):
-    """What tells which files belong together."""
+    """Header fields that determine which files belong together."""
 
     series: str
     """Series UID; empty where there is none."""
     has_picture: bool
-    """Whether it should hold an image."""
+    """Whether it should contain an image."""
 
 
 class Frame(NamedTuple):
@@ -159,7 +159,7 @@ def read_header(path: Path) -> Header | None:
 
 
 def _has_picture(header: Any, beyond: int) -> bool:
-    """Whether a file should hold an image.
+    """Whether a file should contain an image.
 
     Args:
         header: without the pixels.
@@ -248,7 +248,7 @@ def _check_kind(data: Any) -> None:
 
 
 def _check_mosaic(data: Any, notes: list[str]) -> None:
-    """Refuse a sheet of tiles. The word in ImageType proves none: Siemens' enhanced objects carry it too."""
+    """Refuse a mosaic. ImageType alone does not prove one: Siemens' enhanced objects have the same value."""
     if str(data.get("SOPClassUID", "")) in MULTI_FRAME_CLASSES:
         return
     tiles = _tiles(data)
@@ -261,7 +261,7 @@ def _check_mosaic(data: Any, notes: list[str]) -> None:
 
 
 def _tiles(data: Any) -> int:
-    """How many slices a Siemens file says that its sheet holds; 0 where it does not say."""
+    """Number of slices in a Siemens mosaic, according to the file; 0 if it gives none."""
     found: Any = None
     with contextlib.suppress(KeyError):
         found = data.private_block(0x0019, "SIEMENS MR HEADER")[0x0A].value
@@ -321,7 +321,7 @@ def _frames(data: Any, notes: list[str]) -> list[Frame]:
 
 
 def _is_padding(data: Any, stored: np.ndarray) -> np.ndarray:
-    """Where a frame's stored values (H, W) fill what is no image (PS3.3, C.7.5.1.1.2)."""
+    """Where a frame's stored values (H, W) are padding (PS3.3, C.7.5.1.1.2)."""
     if stored.dtype.kind not in "iu" or "PixelPaddingValue" not in data:
         return np.zeros(stored.shape, bool)
     found = [_numbers(data, name, 1) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
@@ -377,7 +377,7 @@ def _group(data: Any, index: int, name: str) -> Any:
 
 
 def _numbers(source: Any, name: str, count: int) -> np.ndarray | None:
-    """Finite numbers of an element, None where there are none.
+    """Finite numbers of an element, or None.
 
     Raises:
         UnreadableCase: `decimal_comma`.
@@ -407,7 +407,7 @@ def _rescale(data: Any, index: int) -> tuple[float, float]:
 
 
 def _window(data: Any) -> tuple[float, float] | None:
-    """Center and width that the file asks to be shown with, if it does and they are usable."""
+    """The file's display window, center and width, if usable."""
     source = _group(data, 0, "FrameVOILUTSequence")
     center, width = source.get("WindowCenter"), source.get("WindowWidth")
     try:
@@ -436,7 +436,7 @@ def _placed(data: Any, index: int, pixels: np.ndarray) -> Frame:
 def _source(
     identity: dict[str, str], frame: Frame, instances: Sequence[Instance], thickness_mm: float | None
 ) -> DicomSource:
-    """What a segmentation repeats; a place in space only where all of it is known."""
+    """Data that a segmentation copies; its position in space only if fully known."""
     positions = [own.position_mm for own in instances if own.position_mm is not None]
     if thickness_mm is None and len(positions) == len(instances) > 1:
         thickness_mm = float(np.linalg.norm(np.subtract(positions[-1], positions[0])) / (len(positions) - 1))

@@ -88,7 +88,7 @@ class VGG(nn.Module):
         self.classifier = HEADS[head](num_classes)
 
     def stages(self) -> list[nn.Module]:
-        """Layers that work one after the other on a single tensor; `forward` can begin after any of them."""
+        """Sequential layers on a single tensor; `forward` can start after any of them."""
         return list(self.features)
 
     def forward(self, image: Tensor, first: int = 0) -> Tensor:
@@ -96,7 +96,7 @@ class VGG(nn.Module):
 
         Args:
             image: MR slices, shape (N, 3, H, W), float32, ImageNet-normalized; H and W at least 32.
-            first: the first of `stages` that is to run; `image` is then what the one before it left.
+            first: the first of `stages` to run; `image` is then the output of the stage before it.
 
         Returns:
             Logits, shape (N, K).
