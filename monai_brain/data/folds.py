@@ -1,4 +1,4 @@
-"""Cross-validation: a file that says which fold each image is in, and the datalist of one of them."""
+"""Cross-validation: read folds files, and make the datalist of one fold."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from monai_brain.data.splits import InvalidDatalist, OtherClasses, class_names_o
 from monai_brain.labels import InvalidClasses
 
 KEPT = ("image", "label", "group", "fold", "sha256", "source", "sequence", "tumor", "mirrored", "cheng_index")
-"""What an item of a folds file hands on to a datalist, where it is there."""
+"""Keys of a folds file's items that are copied to a datalist, if present."""
 
 
 LARGEST_GAP = 3
@@ -17,16 +17,16 @@ LARGEST_GAP = 3
 
 
 class InvalidFolds(InvalidDatalist):
-    """A folds file that cannot be used, with the way out."""
+    """A folds file that cannot be used; the message says what to do."""
 
 
 def read_folds(path: str | Path) -> dict[str, Any]:
     """A folds file: JSON with `class_names` and `items`, each with `image`, `label`, `group` and `fold`.
 
-    Folds count from 1. Items with `copy_of`, copies or mirror images of another item, may be among them.
+    Folds are numbered from 1. Items may have `copy_of`: copies or mirror images of another item.
 
     Raises:
-        InvalidFolds: it is missing, no such file, its classes cannot be, or a group is in two folds.
+        InvalidFolds: the file is missing or malformed, its classes are invalid, or a group is in two folds.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,14 +47,14 @@ def read_folds(path: str | Path) -> dict[str, Any]:
 
 
 def fold_datalist(folds: Mapping[str, Any], test: int | None) -> dict[str, Any]:
-    """The datalist that tests one fold, validates on the next one and trains on the others.
+    """The datalist that tests on one fold, validates on the next one and trains on the others.
 
-    Each distinct slice is there once: items with `copy_of` are left out.
+    Each distinct slice appears once: items with `copy_of` are left out.
 
     Args:
         folds: as read.
-        test: number of the fold, from 1; None: nothing is tested, the first fold validates, for weights to hand out,
-            which train on both parts.
+        test: number of the fold, from 1; None: no test part, and the first fold validates, for final weights that are
+            trained on both parts.
 
     Raises:
         InvalidFolds: there is no such fold, or there are fewer than three.

@@ -1,4 +1,4 @@
-"""Which pictures may not be on both sides of a split, as far as fingerprints of public sets and likeness tell."""
+"""Groups of images that must stay in one part of a split, by fingerprints of public sets and by similarity."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -20,26 +20,26 @@ BY_PROVENANCE = (
 
 
 class Provenance(NamedTuple):
-    """What is known of N pictures from the fingerprints of public sets."""
+    """Provenance of N images, from the fingerprints of public sets."""
 
     known: Sequence[KnownSlice | None]
     """The Cheng slice that each picture shows."""
     folds: Sequence[int | None]
-    """Patient fold of the slice, from 1 to 5, or of the known slices that a picture looks like."""
+    """Patient fold of the slice, from 1 to 5, or of the known slices that the image resembles."""
     clusters: np.ndarray
     """(N,) cluster of look-alikes; each is the index of the cluster's first member."""
     copies: np.ndarray
     """(N,) index of the first picture that shows the same slice."""
 
     def facts(self, place: int) -> dict[str, Any]:
-        """What a datalist says of a picture."""
+        """The entries of an image in a datalist."""
         own = self.known[place]
         if own is None:
             return {"source": "other"}
         return {"source": "cheng", "cheng_index": own.number, "mirrored": own.mirrored}
 
     def distinct(self) -> list[int]:
-        """Indices of the pictures that are no copies of earlier ones."""
+        """Indices of images that are not copies of earlier ones."""
         return [place for place, first in enumerate(self.copies.tolist()) if place == first]
 
     def slice_groups(self) -> list[str]:
@@ -50,7 +50,7 @@ class Provenance(NamedTuple):
         ]
 
     def fold_groups(self, labels: Sequence[int]) -> list[str]:
-        """A group for each patient fold and class, and for each cluster of others: patients are apart in any split."""
+        """A group per patient fold and class, and per cluster of other images: no split can divide a patient."""
         return [
             f"cheng-fold-{fold}-{label}" if fold else f"like-{cluster}"
             for fold, label, cluster in zip(self.folds, labels, self.clusters.tolist(), strict=True)
@@ -75,7 +75,7 @@ def find_provenance(prints: Sequence[Fingerprint]) -> Provenance:
 
 
 def _folds(known: Sequence[KnownSlice | None], clusters: np.ndarray) -> list[int | None]:
-    """A picture that is not known, but looks like known slices, goes with most of them."""
+    """Put unknown images that resemble known slices in the fold of most of these."""
     of_cluster: dict[int, Counter[int]] = {}
     for own, cluster in zip(known, clusters.tolist(), strict=True):
         if own is not None:

@@ -1,4 +1,4 @@
-"""Index a folder of class folders: who belongs to which class, group and part."""
+"""Index a folder of class folders: the class, group and part of every image."""
 
 import re
 from collections import Counter
@@ -25,17 +25,17 @@ from monai_brain.io.cases import is_clutter
 from monai_brain.labels import CLASS_NAMES, FOLDER_NAMES, check_class_names, class_of_folder
 
 OTHER_CLASS = "other_class"
-"""Code of folders that are left out because their class is none of those that were asked for."""
+"""Code of folders that are left out because their class was not requested."""
 
 VALIDATION_SHARE = 0.15
-"""Of training, where a split that is kept has no validation part."""
+"""Share of training that becomes validation if a kept split has no validation part."""
 
 KNOWN_NAMES = "; ".join(f"{name}: {', '.join(known)}" for name, known in FOLDER_NAMES.items())
 WAYS_OUT = (
-    "Rename or move folders, or name your own classes, which are those of the folders, with --classes A,B,...; without "
-    f"it, known names are {KNOWN_NAMES}"
+    "Rename or move folders, or name your own classes (the folder names) with --classes A,B,...; without it, "
+    f"known names are {KNOWN_NAMES}"
 )
-"""Where folders do not fit the classes."""
+"""Ends the message if folders do not match the classes."""
 
 
 class InvalidFolder(ValueError):
@@ -48,16 +48,16 @@ class Index(NamedTuple):
     datalist: dict[str, Any]
     """MONAI's datalist, or a folds file, of the readable images; paths relative to the folder."""
     refused: dict[str, str]
-    """Relative path of each file that is in no part: its code."""
+    """Code of each file that is in no part, by relative path."""
     duplicates: "Duplicates"
     divided_groups: int = 0
-    """Groups that a split which was kept has in more than one part."""
+    """Groups that a kept split has in more than one part."""
     provenance: Provenance | None = None
-    """Of the readable images, where it was asked for."""
+    """Provenance of the readable images, if requested."""
 
 
 class Duplicates(NamedTuple):
-    """How much of a data set is there more than once."""
+    """Counts of duplicates in a data set."""
 
     exact: int
     """Images whose file exists elsewhere with the same content."""
@@ -171,7 +171,7 @@ def _items_of_folds(
     seed: int,
     class_names: Sequence[str],
 ) -> list[dict[str, Any]]:
-    """Every image with its fold; copies of others say so and go where those go."""
+    """Every image with its fold; copies name their original and join its fold."""
     fixed: dict[Any, int] = {}
     if facts is not None:
         groups = facts.slice_groups()
@@ -233,7 +233,7 @@ def class_folders(
 
     Args:
         folder: holds them.
-        class_names: classes that there are.
+        class_names: the known classes.
         leave_out: leave out folders of other classes, instead of refusing them.
 
     Raises:
@@ -269,7 +269,7 @@ def _draw_validation(
 
 
 def count_duplicates(prints: Sequence[Fingerprint], labels: Sequence[int]) -> Duplicates:
-    """Count images that are there more than once."""
+    """Count duplicated images."""
     copies = Counter(found.sha256 for found in prints)
     pairs = pairs_within(np.stack([found.bits for found in prints]), NEAR_DUPLICATE_BITS)
     contrary = [pair for pair in pairs if labels[pair[0]] != labels[pair[1]]]
@@ -320,7 +320,7 @@ def _cases_by_class(folder: Path, folders: Mapping[Path, int]) -> tuple[list[Cas
 def _refuse_missing(
     labels_of: Mapping[Path, int], class_names: Sequence[str], folder: Path, part_of: Mapping[Path, str]
 ) -> None:
-    """Refuse classes that no folder is there for, in training if there are parts."""
+    """Refuse classes without a folder, in training if there are parts."""
     there = {label for path, label in labels_of.items() if part_of.get(path.parent, "training") == "training"}
     missing = [name for index, name in enumerate(class_names) if index not in there]
     if missing:
@@ -348,11 +348,9 @@ def _groups(cases: Sequence[Case], prints: Sequence[Fingerprint], pattern: str |
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InvalidFolder(f"patient pattern {pattern!r} is no regular expression ({error})") from None
+        raise InvalidFolder(f"patient pattern {pattern!r} is not a regular expression ({error})") from None
     matches = [compiled.search(case.id) for case in cases]
     without = [case.id for case, match in zip(cases, matches, strict=True) if match is None]
     if without:
-        raise InvalidFolder(
-            f"{len(without)} path(s) have no patient by {pattern!r}, such as {without[0]}; widen the pattern"
-        )
+        raise InvalidFolder(f"{len(without)} path(s) do not match {pattern!r}, such as {without[0]}; widen the pattern")
     return [match[1] if match.re.groups else match[0] for match in matches if match], f"patient by {pattern!r}"

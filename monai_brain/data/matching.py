@@ -1,4 +1,4 @@
-"""Which image and which mask belong together, by where they lie and what they are called."""
+"""Match images and masks by folder and file name."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -10,11 +10,11 @@ IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image", "imgs"), ("masks", "mask", "la
 """Names of the two folders, in the other layout; compared in lower case."""
 
 SHOWN = 3
-"""Names in an error that concerns many files."""
+"""Most names listed in one error message."""
 
 
 class InvalidPairs(ValueError):
-    """Images and masks that do not belong together, or cannot be split, with the way out."""
+    """Images and masks that do not match or cannot be split; the message says what to do."""
 
 
 def is_mask(identity: str) -> bool:
@@ -49,7 +49,7 @@ def by_place(identities: Iterable[str]) -> dict[str, str]:
     for identity in identities:
         other = places.setdefault(place_of(identity), identity)
         if other != identity:
-            raise InvalidPairs(f"{other} and {identity} would be one; take one of them out")
+            raise InvalidPairs(f"{other} and {identity} would have the same key; remove one of them")
     return places
 
 
@@ -62,7 +62,7 @@ def refuse_unpaired(
         folder: for the message.
         images: by place.
         masks: by place.
-        skipped: what was not followed, where they may be; codes by path.
+        skipped: links and folders that were not followed, where they may be; codes by path.
 
     Raises:
         InvalidPairs: naming some of them.

@@ -20,7 +20,7 @@ TCGA = re.compile(r"TCGA_([A-Z0-9]{2})_\w+")
 """Patients of The Cancer Genome Atlas, whose name holds the institution."""
 
 HARMLESS = ("sidecar", "folder", "linked_folder")
-"""Codes of what is skipped and hides no slice."""
+"""Codes of skipped files that cannot hide a slice."""
 
 SAME_CONTENT = "same_content_as_before"
 
@@ -37,7 +37,7 @@ class Pair(NamedTuple):
     mask: str
     patient: str
     institution: str
-    """Empty where it is not known."""
+    """Empty if unknown."""
     tumor_pixels: int
 
 
@@ -79,7 +79,7 @@ def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
     volumes = [one.id for one in entries if isinstance(one, Case) and one.kind == "volume"]
     if volumes:
         raise InvalidPairs(
-            f"{folder}: holds volumes ({shown(volumes)}); take them apart into slices first: "
+            f"{folder}: holds volumes ({shown(volumes)}); split them into slices first: "
             f"monai-brain slices {folder} -o SLICES, then monai-brain index-pairs SLICES"
         )
     cases = {case.id: case.files[0] for case in entries if isinstance(case, Case)}
@@ -114,8 +114,8 @@ def _distinct(
         first = first_of.setdefault(own.content, pair)
         if first.patient != patient:
             raise InvalidPairs(
-                f"{first.image} and {image} are the same image, of the patients {first.patient} and {patient}; take "
-                "one of the copies out, or say with a pattern who is who"
+                f"{first.image} and {image} are the same image, of the patients {first.patient} and {patient}; "
+                "remove one of them, or give a pattern that identifies the patients"
             )
         if first is not pair:
             refused[image] = SAME_CONTENT
@@ -145,9 +145,9 @@ class Split(NamedTuple):
     """Patients as a file splits them."""
 
     folds: dict[str, int]
-    """The fold of every patient that choices may be made on."""
+    """The fold of every patient that may be used for model selection."""
     held_out: frozenset[str] = frozenset()
-    """Patients for one last look, in no fold."""
+    """Held-out patients, in no fold."""
 
 
 def read_split(path: Path) -> Split:
@@ -323,13 +323,13 @@ def _check(folder: Path, image: str, mask: str) -> Checked:
 
 
 def _patients(pattern: str | None) -> Callable[[str], str]:
-    """Whose an image is, by its relative path."""
+    """The patient of an image, by its relative path."""
     if pattern is None:
         return _patient_of_folder
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise InvalidPairs(f"the pattern {pattern!r} is no regular expression ({error})") from None
+        raise InvalidPairs(f"the pattern {pattern!r} is not a regular expression ({error})") from None
 
     def patient(image: str) -> str:
         found = expression.search(image)

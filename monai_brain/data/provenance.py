@@ -1,4 +1,4 @@
-"""Which pictures are known slices of public data sets, by hashes that travel with the package."""
+"""Recognize slices of public data sets by hashes shipped with the package."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -14,7 +14,7 @@ FREQUENCIES = 16
 """Along each axis: 256 bits."""
 
 SAME_SLICE_BITS = 12
-"""Hamming distance up to which a picture is the known slice. All copies in the public set lie within 10."""
+"""Largest Hamming distance of a match. All copies in the public set are within 10."""
 
 CHENG, OTHER = "Cheng", "Nickparvar, source not identified"
 """Sources: the figshare set of J. Cheng (2017), and those images of M. Nickparvar's set (2021) that are not from it."""
@@ -52,7 +52,7 @@ def appearance_hash(thumbnails: np.ndarray) -> np.ndarray:
 
 
 def identify(thumbnails: np.ndarray) -> Sequence[KnownSlice | None]:
-    """The known slice that each picture shows, as it is or mirrored; None where it is none.
+    """The known slice that each image shows, as it is or mirrored; None if there is none.
 
     Args:
         thumbnails: gray, (N, 32, 32).

@@ -1,4 +1,4 @@
-"""Pictures that show the same: thumbnails compared in all eight orientations."""
+"""Find images of the same slice by comparing thumbnails in all eight orientations."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -17,7 +17,7 @@ ORIENTATIONS = (
     "mirrored and upside down",
     "mirrored and turned right",
 )
-"""How the second picture of a pair is changed to look like the first: quarter turns, then a mirror left to right."""
+"""How to orient the second image of a pair like the first: quarter turns, then a left-right flip."""
 
 MIRRORED = 4
 """Orientations from here on are mirrored."""
@@ -29,10 +29,10 @@ COPY = 0.995
 copies lie above it and no two different slices do."""
 
 NEAR_COPY = 0.99
-"""From here on two pictures are likely one slice, changed a little: 0.05 % of such pairs are different slices."""
+"""From here on, two images are probably the same slice, slightly changed: 0.05 % of such pairs are different slices."""
 
 NEIGHBOR = 0.98
-"""From here on two pictures are one slice or neighbors in one head, as far as is known of the public set."""
+"""From here on, two images are the same slice or neighbors in one head, judging from the public set."""
 
 COARSE_SLACK = 0.005
 """What a pair may correlate less at half the size, where pairs are looked for first."""
@@ -87,7 +87,7 @@ def alike(thumbnails: np.ndarray, least: float = NEIGHBOR, against: np.ndarray |
 
 
 def clusters_of(number: int, *pairs: np.ndarray) -> np.ndarray:
-    """Single linkage: pictures that some chain of pairs joins are one cluster.
+    """Single linkage: images connected by a chain of pairs form one cluster.
 
     Args:
         number: of pictures.

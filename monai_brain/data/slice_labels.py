@@ -1,4 +1,4 @@
-"""Class labels for single slices of segmented heads: a tumor class where the mask says so, no tumor far from it."""
+"""Label single slices of segmented heads: tumor if the mask shows one, no tumor if it is far away."""
 
 import re
 from collections import Counter, defaultdict
@@ -86,7 +86,7 @@ def label_slices(
                 }
             )
     if not items:
-        raise InvalidPairs(f"{folder}: no slice whose class is certain; are these LGG slices with masks?")
+        raise InvalidPairs(f"{folder}: no slice can be labeled with certainty; are these LGG slices with masks?")
     common = {"class_names": list(CLASS_NAMES), "grouping": "patient"}
     in_folds = [item | {"fold": split.folds[p] + 1} for p, own in items.items() if p in split.folds for item in own]
     held_out = [item for p, own in items.items() if p in split.held_out for item in own]
@@ -130,5 +130,5 @@ def _is_copy(slices: Sequence[np.ndarray], one: int, other: int) -> bool:
 def _number(image: str) -> int:
     found = re.search(r"(\d+)$", PurePosixPath(image).stem)
     if not found:
-        raise InvalidPairs(f"{image}: no number at the end of its name, so its neighbors are not known")
+        raise InvalidPairs(f"{image}: its name does not end in a number, so its neighbors are unknown")
     return int(found[1])

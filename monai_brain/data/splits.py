@@ -26,10 +26,10 @@ LEAKY_SPLITS = {
     "classification_v1": "nearly every tumor slice of its test part has a neighbor of the same patient in training; "
     "use folds with patients apart for new figures"
 }
-"""Published splits that turned out to let patients into several parts, by name, and what to know of them."""
+"""Published splits that turned out to have patients in several parts: warning by name."""
 
 TCGA_PATIENT = re.compile(r"TCGA[-_]([A-Z0-9]{2})[-_]([A-Z0-9]{4})(?![A-Z0-9])")
-"""Institution and patient, however a date or a folder stands around them."""
+"""Institution and patient, regardless of a date or folder around them."""
 
 
 class InvalidDatalist(ValueError):
@@ -41,7 +41,7 @@ class OtherClasses(InvalidDatalist):
 
 
 class InvalidSplit(ValueError):
-    """The split that was asked for cannot be made."""
+    """The requested split cannot be made."""
 
 
 def split_groups(
@@ -135,12 +135,12 @@ def read_datalist(path: str | Path) -> dict[str, Any]:
         raise InvalidDatalist(f"{path}: {error}") from None
     labels = {item["label"] for part in PARTS for item in datalist.get(part, []) if isinstance(item.get("label"), int)}
     if unknown := labels - set(range(len(names))):
-        raise InvalidDatalist(f"{path}: label {min(unknown)} is no index of its classes, {', '.join(names)}")
+        raise InvalidDatalist(f"{path}: label {min(unknown)} is not an index of its classes, {', '.join(names)}")
     return datalist
 
 
 def class_names_of(datalist: Mapping[str, Any]) -> tuple[str, ...]:
-    """The classes of a datalist or folds file, in their order; the default ones where it does not say.
+    """The classes of a datalist or folds file, in their order; the default ones if it names none.
 
     Raises:
         InvalidClasses: they cannot be.
@@ -158,7 +158,7 @@ def read_class_names(path: str | Path) -> list[str]:
 
 
 def refuse_other_classes(class_names: Sequence[str], path: str | Path) -> None:
-    """Stop where a datalist has other classes than the weights that are applied to it.
+    """Raise if the classes of a datalist differ from those of the weights.
 
     Args:
         class_names: of the weights.
@@ -208,7 +208,7 @@ def _with_paths(item: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def identities(datalist: Mapping[str, Any], part: str) -> list[frozenset[str]]:
-    """What each slice of some parts can be known again by, wherever it lies: digests, as names are nobody's business.
+    """Digests that identify each slice of some parts independent of its location, without revealing names.
 
     The hash of its file, and its patient where that is one of The Cancer Genome Atlas; its path in the datalist where
     neither is known. A slice was seen if it shares any of them with one that was.
@@ -222,7 +222,7 @@ def identities(datalist: Mapping[str, Any], part: str) -> list[frozenset[str]]:
 
 
 def seen_by_weights(datalist: Mapping[str, Any], part: str) -> list[str]:
-    """What weights that are handed out say of the slices they learned from: of each slice the best of `identities`."""
+    """Digests of the training slices to publish with weights: the best of `identities` for each slice."""
     items = [item for name in part.split("+") for item in datalist.get(name, [])]
     return sorted({_digest(list(_words(item).values())[-1]) for item in items})
 
@@ -244,7 +244,7 @@ def _digest(word: str) -> str:
 
 
 def check_hashes(datalist: Mapping[str, Any], dataset_dir: Path) -> list[str]:
-    """What is wrong with the files of a datalist, one line each: missing, or not the ones that were split."""
+    """Problems with the files of a datalist, one line each: missing, or changed since the split was made."""
     problems = []
     for part in PARTS:
         for item in datalist.get(part, []):
@@ -252,12 +252,12 @@ def check_hashes(datalist: Mapping[str, Any], dataset_dir: Path) -> list[str]:
             if not path.is_file():
                 problems.append(f"{item['image']}: missing")
             elif "sha256" in item and sha256_of(path) != item["sha256"]:
-                problems.append(f"{item['image']}: another content than when the split was made")
+                problems.append(f"{item['image']}: content differs from when the split was made")
     return problems
 
 
 def class_weights(items: Sequence[Mapping[str, Any]], class_names: Sequence[str] = CLASS_NAMES) -> list[float]:
-    """Weights of the loss that make every class count the same: N / (classes x images of the class).
+    """Loss weights that make every class count equally: N / (classes x images of the class).
 
     Raises:
         InvalidDatalist: a class has no image.

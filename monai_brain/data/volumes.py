@@ -1,4 +1,4 @@
-"""Volumes with masks taken apart into slices with masks, just as a network is shown them, to train on."""
+"""Split volumes with masks into training slices with masks, exactly as a network sees them."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +21,7 @@ REFERENCE = "reference_mask"
 """Code of a mask in BraTS' names, which finding cases leaves out."""
 
 UNFOLLOWED = ("link_out", "link_loop", "dangling_link", "unreadable_folder", "special_file")
-"""Codes of what may hide a volume or a mask."""
+"""Codes of skipped entries that may hide a volume or a mask."""
 
 
 class VolumePair(NamedTuple):
@@ -62,8 +62,8 @@ def find_volume_pairs(place: Path) -> VolumePairs:
     flat = sorted(name for name, case in cases.items() if case.kind != "volume")
     if flat:
         raise InvalidPairs(
-            f"{place}: {listed(dict.fromkeys(flat, 'no volume by its name'))}; take them out, or give them a folder of "
-            "their own: slices with masks are ready for monai-brain index-pairs"
+            f"{place}: {listed(dict.fromkeys(flat, 'no volume by its name'))}; move them to a separate "
+            "folder: slices with masks can go straight to monai-brain index-pairs"
         )
     if place.is_file():
         return VolumePairs(_of_table(place, cases), skipped)
@@ -74,7 +74,7 @@ def find_volume_pairs(place: Path) -> VolumePairs:
     for name in images.values():
         other = heads.setdefault(_head(cases[name], masks), name)
         if other != name:
-            raise InvalidPairs(f"{other} and {name} would have one mask; take one of them out")
+            raise InvalidPairs(f"{other} and {name} would share one mask; remove one of them")
     refuse_unpaired(place, heads, masks, skipped)
     if not heads:
         raise InvalidPairs(f"{place}: no volume; expected BraTS' names, or NAME.nii.gz and NAME_mask.nii.gz")
@@ -118,7 +118,7 @@ def write_slices(
 
 
 def _write(pair: VolumePair, output: Path) -> str:
-    """Why it could not be done, or nothing."""
+    """The reason for a failure, or nothing."""
     try:
         image = as_8_bits(read_case(pair.case))
         mask = read_volume_mask(pair.mask, image)
@@ -148,6 +148,6 @@ def _head(case: Case, masks: Mapping[str, str]) -> str:
 
 
 def _target(head: str) -> str:
-    """The folder that a volume lies in is its patient; one that lies in none is a patient of its own."""
+    """The patient of a volume is its folder; a volume outside any folder is a patient by itself."""
     path = PurePosixPath(head)
     return head if len(path.parts) > 1 else f"{head}/{head}"

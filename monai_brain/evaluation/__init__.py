@@ -1,1 +1,1 @@
-"""What a model is worth, next to what needs no model."""
+"""Evaluate models against baselines that need no training."""

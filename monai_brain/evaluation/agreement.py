@@ -14,22 +14,22 @@ from monai_brain.evaluation.intervals import Interval, group_bootstrap
 MODEL = "model"
 
 COLUMNS = ("path", "model_label", "reader", "decision", "reader_label", "blinded")
-"""That a review must have; it may have more."""
+"""Columns that a review must have; it may have more."""
 
 DECISIONS = ("accept", "reject", "relabel")
 
 
 class InvalidReview(ValueError):
-    """A file that is no review, or reviews that do not fit together."""
+    """A file that is not a review, or reviews that do not belong together."""
 
 
 class Answer(NamedTuple):
-    """What a reader said of a case."""
+    """A reader's answer for a case."""
 
     label: str
-    """Empty where the model's was rejected without another."""
+    """Empty if the model's label was rejected without naming another."""
     blinded: bool
-    """Given before the model's answer was seen."""
+    """The answer was given before seeing the model's."""
 
 
 class Review(NamedTuple):
@@ -43,7 +43,7 @@ class Review(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Of two who judged the same cases."""
+    """Agreement of two raters on the same cases."""
 
     first: str
     second: str
@@ -52,10 +52,10 @@ class Agreement(NamedTuple):
     """Share of the cases with the same label; a rejection without another label counts as disagreement."""
     agreement_interval: Interval
     kappa: float | None
-    """Cohen's, over the cases that both gave a label; None where it is undefined."""
+    """Cohen's kappa over the cases that both labeled; None if undefined."""
     kappa_interval: Interval | None
     blinded: int
-    """Cases that were read blinded, by the one or by both."""
+    """Cases that at least one of the two read blinded."""
     disputed: Sequence[tuple[str, str, str]]
     """Paths, with the two labels."""
 
@@ -90,7 +90,7 @@ def agreements(reviews: Sequence[Review]) -> list[Agreement]:
     """Each reader against the model, then each two readers.
 
     Raises:
-        InvalidReview: a reader is there twice, or reviews are of different results.
+        InvalidReview: a reader appears twice, or the reviews are of different results.
     """
     names = [review.reader for review in reviews]
     twice = sorted({name for name in names if names.count(name) > 1} | ({MODEL} & set(names)))
@@ -147,7 +147,7 @@ def agreement(
 
 
 def kappa(pairs: np.ndarray) -> float | None:
-    """Cohen's kappa of label pairs (N, 2); None where both always said the same one thing, or N is 0."""
+    """Cohen's kappa of label pairs (N, 2); None if both always gave the same single label, or N is 0."""
     if len(set(pairs.ravel())) < 2:
         return None
     return float(cohen_kappa_score(pairs[:, 0].astype(str), pairs[:, 1].astype(str)))

@@ -1,4 +1,4 @@
-"""How sizes of predicted tumors agree with the reference, and how two sets of masks compare."""
+"""Agreement of predicted tumor sizes with the reference, and comparison of two sets of masks."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class AreaAgreement(NamedTuple):
 
     number: int
     bias: float
-    """Mean difference; above 0: drawn too large."""
+    """Mean difference; above 0 means oversegmented."""
     low: float
     high: float
     """Limits of agreement."""
@@ -32,8 +32,8 @@ def area_agreement(predicted: Sequence[float], reference: Sequence[float]) -> Ar
         predicted: areas of N slices.
         reference: likewise.
 
-    Source: J. M. Bland, D. G. Altman, Lancet 1986. Slices of a patient are not independent, which it does not know:
-    the limits describe these slices.
+    Source: J. M. Bland, D. G. Altman, Lancet 1986. It ignores that slices of a patient are not
+    independent: the limits describe these slices.
     """
     differences = np.asarray(predicted, float) - np.asarray(reference, float)
     bias, spread = float(differences.mean()), float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
@@ -60,7 +60,7 @@ class Difference(NamedTuple):
     interval: list[float] | None
     """None: too few patients."""
     better: int
-    """Patients whose Dice is higher in the first set."""
+    """Number of patients whose Dice is higher in the first set."""
 
 
 def paired_difference(dice: Sequence[float], other: Sequence[float]) -> Difference:

@@ -1,4 +1,4 @@
-"""Baselines that need no training: what a model must beat before its figures mean anything."""
+"""Baselines that need no training, and that a model must beat to be of any use."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,13 +7,13 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 SMALLEST_PROBABILITY = 5e-7
-"""Tables have six decimals: what they show as 0 is taken for this."""
+"""Stands for a probability of 0 in tables, which have six decimals."""
 
 BINS = 15
 """Of equal width, as in the source of the calibration error."""
 
 COLDEST, HOTTEST = 0.05, 20.0
-"""Temperatures that are looked at; a fit that ends there means that the probabilities are of no use."""
+"""Range of the search; a fit that ends at a limit means that the probabilities are useless."""
 
 
 class Bin(NamedTuple):
@@ -75,7 +75,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
     """Expected calibration error (ECE): mean gap between confidence and accuracy of the bins of `reliability`.
 
-    Bins count by their number of predictions. The figure is never negative, so chance alone makes it larger than 0.
+    Bins are weighted by their number of predictions. ECE is never negative, so chance alone makes it larger than 0.
 
     Source: C. Guo et al., On Calibration of Modern Neural Networks, ICML 2017, equation 3.
     """

@@ -1,4 +1,4 @@
-"""What was learned from labelled predictions about a network's probabilities, as a file of plain numbers."""
+"""Calibration of a network, fitted on labeled predictions, as a file of plain numbers."""
 
 import json
 import math
@@ -15,27 +15,27 @@ from monai_brain.io.write import write_json
 from monai_brain.labels import index_of_no_tumor
 
 CALIBRATION = "calibration.json"
-"""Beside the weights that it is for."""
+"""File name, next to the weights it belongs to."""
 
 KIND = "calibration"
 
 VERDICT_RULE = tumor_slices
-"""How slices of a patient, and of a volume, are put together; chosen by folds, see docs/calibration.md."""
+"""How slices of a patient or volume are combined; chosen by cross-validation, see docs/calibration.md."""
 
 SLICES, PATIENTS = "slices", "patients"
 """What sets are given for."""
 
 
 class InvalidCalibration(ValueError):
-    """A calibration that is missing, damaged, or for other weights, with the way out."""
+    """A calibration that is missing, damaged, or for other weights; the message says what to do."""
 
 
 class Calibration(NamedTuple):
-    """Temperature, and from which probability on a class belongs to a set."""
+    """Temperature, and the probability thresholds for a class to be in a set."""
 
     class_names: tuple[str, ...]
     weights_sha256: str
-    """Of the weight file that it is for."""
+    """Hash of the weight file it belongs to."""
     temperature: float
     least: Mapping[str, np.ndarray]
     """Of `SLICES` and of `PATIENTS`: (C, K), by `conformal.COVERAGES` and class."""
@@ -106,7 +106,7 @@ def calibration_from(
 
 
 class Patients(NamedTuple):
-    """Patients whose slices have one class, put together."""
+    """Combine the slices of each patient and class."""
 
     names: list[Hashable]
     probabilities: np.ndarray
@@ -155,8 +155,7 @@ def read_calibration(path: Path, class_names: Sequence[str], weights_sha256: str
     calibration = calibration_of(content, str(path))
     if calibration.weights_sha256 != weights_sha256:
         raise InvalidCalibration(
-            f"{path}: was made for other weights than these; make it again with monai-brain calibrate, or give "
-            "--calibration none"
+            f"{path}: was made for other weights; make it again with monai-brain calibrate, or give --calibration none"
         )
     if calibration.class_names != tuple(class_names):
         raise InvalidCalibration(f"{path}: its classes are {', '.join(calibration.class_names)}; others were expected")
@@ -190,7 +189,7 @@ def calibration_of(content: Any, where: str) -> Calibration:
     except (KeyError, TypeError, ValueError):
         is_usable = False
     if not is_usable:
-        raise InvalidCalibration(f"{where}: is no calibration, or damaged; make it again with monai-brain calibrate")
+        raise InvalidCalibration(f"{where}: is not a calibration, or damaged; make it again with monai-brain calibrate")
     return Calibration(names, weights, temperature, least, fitted_on)
 
 

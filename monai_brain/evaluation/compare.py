@@ -18,11 +18,11 @@ class McNemar(NamedTuple):
 def mcnemar(first_right: Sequence[bool] | np.ndarray, second_right: Sequence[bool] | np.ndarray) -> McNemar:
     """Test whether two classifiers have the same accuracy.
 
-    Images of a group are taken for independent, so with large groups the p-value is too small.
+    Images of a group are treated as independent, so with large groups the p-value is too small.
 
     Args:
-        first_right: whether the first classifier was right, (N,).
-        second_right: the second, on the same images in the same order, (N,).
+        first_right: whether the first classifier was correct, (N,).
+        second_right: the same for the second, on the same images in the same order, (N,).
 
     Returns:
         Discordant counts and the two-sided exact p-value (1 where the two never differ).

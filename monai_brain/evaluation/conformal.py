@@ -1,9 +1,9 @@
-"""Sets of classes that hold the true one as often as was asked for, class by class and patient by patient.
+"""Prediction sets that contain the true class with the requested coverage, by class and patient.
 
-Slices of a patient are alike, so the patients are what is exchangeable: each counts once, however many slices it has.
-For a slice drawn from a new patient, the set then holds the slice's class with at least the probability asked for,
-given that the patient is drawn like those of the fit and that the network did not learn from either. Nothing is said
-of all slices of one patient together.
+Slices of a patient are alike, so patients are the exchangeable units: each counts once, however many slices it has. For
+a slice from a new patient, the set then contains the slice's class with at least the requested probability, provided
+that the patient comes from the same population as the fit and that the network was trained on neither. This makes no
+statement about all slices of a patient jointly.
 
 Source: class by class, V. Vovk, Conditional Validity of Inductive Conformal Predictors, ACML 2012; by groups, Y. Lee,
 R. F. Barber, R. Willett, Distribution-free Inference with Hierarchical Data, 2023 (arXiv 2306.06342), section 3.
@@ -16,7 +16,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 
 COVERAGES = tuple(round(0.5 + 0.01 * step, 2) for step in range(50))
-"""That can be asked for: 50 to 99 %."""
+"""Coverages on offer: 50 to 99 %."""
 
 ROUNDING = 1e-9
 """Sums of weights that should be equal differ by less."""
@@ -29,7 +29,7 @@ class InvalidCoverage(ValueError):
 def least_probabilities(
     probabilities: np.ndarray, labels: np.ndarray, groups: Sequence[Hashable], coverage: float
 ) -> np.ndarray:
-    """By class, the probability from which on it belongs to a set, (K,); 0 where too few groups are there to say.
+    """Probability threshold of each class for being in a set, (K,); 0 if there are too few groups.
 
     Args:
         probabilities: of predictions that no training saw, (N, K).
@@ -58,7 +58,7 @@ def _least(probabilities: np.ndarray, groups: Sequence[Hashable], coverage: floa
 
 
 def sets_of(probabilities: np.ndarray, least: np.ndarray) -> np.ndarray:
-    """Which classes belong to the set of each prediction, bool (N, K); a set may be empty.
+    """Classes in the set of each prediction, bool (N, K); a set may be empty.
 
     Args:
         probabilities: (N, K).

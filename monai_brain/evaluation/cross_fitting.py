@@ -1,4 +1,4 @@
-"""What calibration, sets and verdicts are worth on patients that the fit did not see: fitted on the other folds."""
+"""Evaluate calibration, sets and per-patient results on unseen patients: each fold uses a fit on the others."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ SHOWN_COVERAGES = (0.8, 0.9, 0.95)
 
 
 class Labelled(NamedTuple):
-    """Predictions with what is true; N slices."""
+    """Predictions with their reference labels; N slices."""
 
     probabilities: np.ndarray
     """(N, K), not calibrated."""
@@ -54,7 +54,7 @@ def cross_fitted(found: Labelled) -> list[CrossFitted]:
     """
     numbers = np.unique(found.folds)
     if len(numbers) < 2:
-        raise ValueError("calibration is measured by folds; there is one only")
+        raise ValueError("calibration is cross-validated; there is only one fold")
     fitted = []
     for fold in numbers:
         own = found.folds == fold

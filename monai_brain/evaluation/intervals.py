@@ -1,4 +1,4 @@
-"""Bootstrap intervals that respect groups: whole patients or clusters are drawn, not slices."""
+"""Bootstrap intervals that resample whole patients or clusters, not slices."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ DRAWS = 1000
 LEVEL = 0.95
 
 FEWEST_GROUPS = 10
-"""Below which there is no interval: so few patients do not show how far patients differ."""
+"""Fewer groups get no interval: they do not show how much patients differ."""
 
 NO_INTERVAL = f"no interval below {FEWEST_GROUPS} groups"
 """For captions."""
@@ -33,7 +33,7 @@ def interval_of(estimate: float, resampled: np.ndarray, groups: int, *, share: b
     """Interval from the spread of resamples, wide enough also for few groups and shares near 1.
 
     The percentiles of the resamples are too narrow there. The resamples' standard deviation, on the logit scale and
-    with Student's t, is not; how often it holds the truth is measured in docs/intervals.md.
+    with Student's t, is not; docs/intervals.md measures its coverage.
 
     Args:
         estimate: of the data.

@@ -1,4 +1,4 @@
-"""Predictions of any software beside their labels: matched case by case, every row accounted for."""
+"""Match predictions from any software with labels, case by case, and account for every row."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -28,17 +28,17 @@ SET_COLUMNS = ("set", "prediction_set", "conformal_set")
 PROBABILITY_PREFIXES = ("prob", "probability", "proba", "score", "p")
 
 LARGEST_ROUNDING = 0.02
-"""By which probabilities may miss 1: tables of other software have two decimals."""
+"""Tolerance for the sum of probabilities: tables from other software have two decimals."""
 
 ANSWERED = ("", "ok", "warning")
-"""What `status` says of a case that was answered."""
+"""Values of `status` for an answered case."""
 
 UNANSWERED_LABELS = ("", "abstain", "abstained", "unsure", "unknown", "none", "nan", "na")
-"""What a label says where there is no answer, unless a class has this name."""
+"""Labels that mean no answer, unless a class has this name."""
 
 
 class Names(NamedTuple):
-    """Columns that the user named; None: found by their usual names."""
+    """Columns named by the user; None: found by their usual names."""
 
     case: str | None = None
     reference: str | None = None
@@ -50,7 +50,7 @@ USUAL_NAMES = Names()
 
 
 class Joined(NamedTuple):
-    """Every labelled case, N of them, beside its prediction."""
+    """N labeled cases with their predictions."""
 
     cases: Sequence[str]
     class_names: Sequence[str]

@@ -1,4 +1,4 @@
-"""Masks of any software against reference masks, file by file and patient by patient."""
+"""Score masks from any software against reference masks, per file and per patient."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -162,7 +162,7 @@ def hausdorff_distance_95(
 
 
 def score_files(pair: MaskPair) -> MaskScore | str:
-    """Read and score a pair; in words, why it cannot be scored."""
+    """Read and score a pair, or say why it cannot be scored."""
     if pair.predicted is None:
         return "not answered: no mask"
     try:

@@ -1,4 +1,4 @@
-"""Which prediction belongs to which reference, by ids or file names."""
+"""Match predictions with references, by ids or file names."""
 
 import re
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from monai_brain.io.tables import InvalidTable
 
 MASK_WORDS = re.compile(r"[-_. ]?(mask|seg|segm|segmentation|label|labels|pred|prediction|gt)$", re.IGNORECASE)
-"""What names of masks have behind the name of their scan."""
+"""Suffixes that mask names add to the name of their scan."""
 
 
 class NamedCases(NamedTuple):
@@ -43,7 +43,7 @@ RULES: dict[str, Callable[[str], str]] = {
     "file name": _file_name,
     "file name without ending": _scan_of,
 }
-"""From the strictest on: the first one by which any two cases match is taken for all."""
+"""From the strictest on; the first rule that matches any two cases is used for all."""
 
 
 def match_names(predictions: NamedCases, references: NamedCases, option: str) -> tuple[dict[int, int], str]:

@@ -1,4 +1,4 @@
-"""Figures of merit of a classifier, from labels and probabilities."""
+"""Metrics of a classifier, from labels and probabilities."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from monai_brain.labels import CLASS_NAMES
 def classification_metrics(
     labels: np.ndarray, probabilities: np.ndarray, class_names: Sequence[str] = CLASS_NAMES
 ) -> dict[str, Any]:
-    """All figures of one model on one set.
+    """All metrics of one model on one data set.
 
     Args:
         labels: class indices, (N,), integer.
@@ -21,13 +21,13 @@ def classification_metrics(
         class_names: K names.
 
     Returns:
-        `accuracy`; `macro_f1`, `macro_precision` and `macro_sensitivity`, means over the classes that are there,
+        `accuracy`; `macro_f1`, `macro_precision` and `macro_sensitivity`, means over the classes that are present,
         and `absent_classes`; `macro_auc` (one against the rest; None where a class is absent); `per_class`
         with sensitivity (recall), specificity, precision, f1, auc and number of images,
         and `confusion_matrix` (rows are the reference).
 
     Raises:
-        ValueError: shapes do not fit, or there is no image.
+        ValueError: shapes do not match, or there is no image.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     if len(labels) == 0 or probabilities.shape != (len(labels), len(class_names)):
@@ -59,7 +59,7 @@ def macro_f1_of_logits(logits: torch.Tensor, labels: torch.Tensor) -> float:
 
 
 def accuracy_of_logits(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Share of right classes as ignite's `EpochMetric` calls it: logits (N, K), labels (N,)."""
+    """Accuracy as ignite's `EpochMetric` calls it: logits (N, K), labels (N,)."""
     return float((logits.argmax(dim=1) == labels).double().mean())
 
 

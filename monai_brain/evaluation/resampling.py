@@ -1,4 +1,4 @@
-"""Figures of a classifier with an interval each, of all resamples at once."""
+"""Metrics of a classifier with intervals, computed for all resamples at once."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Estimate(NamedTuple):
     interval: Interval | None
     """None: too few groups, or an undefined figure."""
     groups: int
-    """That it rests on: those that hold the class, say."""
+    """Number of groups the metric is based on, for example those with the class."""
 
 
 UNDEFINED = Estimate(None, None, 0)

@@ -1,4 +1,4 @@
-"""Figures of merit of masks: overlap by slice and by patient, surface distance, lesions; what an empty mask means."""
+"""Metrics of masks: overlap by slice and patient, surface distance, lesions; with rules for empty masks."""
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,11 +15,11 @@ EMPTY_RULE = (
     "reference, precision of an empty prediction, and HD95 where either is empty are undefined and left out of means; "
     "a patient's HD95 is that of the slices where neither is empty, and its bias of size is undefined without a tumor"
 )
-"""Printed with every figure: tools differ in this, and it decides means over slices."""
+"""Printed with every result: tools differ in this rule, and it dominates means over slices."""
 
 
 THRESHOLDS = tuple(round(0.1 + 0.05 * step, 2) for step in range(17))
-"""What is tried on validation slices: 0.1 to 0.9."""
+"""Candidates on validation slices: 0.1 to 0.9."""
 
 
 class Overlap(NamedTuple):
@@ -69,7 +69,7 @@ def overlap(predicted: np.ndarray, reference: np.ndarray) -> Overlap:
         ValueError: the shapes differ.
     """
     if predicted.shape != reference.shape:
-        raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} are of different shapes")
+        raise ValueError(f"prediction {predicted.shape} and reference {reference.shape} have different shapes")
     predicted, reference = predicted.astype(bool), reference.astype(bool)
     both = int((predicted & reference).sum())
     return Overlap(both, int(predicted.sum()) - both, int(reference.sum()) - both)
@@ -126,7 +126,7 @@ class Lesions(NamedTuple):
 
 
 def lesions(predicted: np.ndarray, reference: np.ndarray) -> Lesions:
-    """Count lesions that were found, and predictions that are none.
+    """Count lesions found and missed, and false-positive components.
 
     Args:
         predicted: bool (D, H, W).
@@ -142,7 +142,7 @@ def lesions(predicted: np.ndarray, reference: np.ndarray) -> Lesions:
 def stacks_of_patients(
     shapes: Sequence[tuple[int, ...]], items: Sequence[Mapping[str, Any]]
 ) -> dict[Hashable, list[list[int]]]:
-    """Which slices of a patient lie on one another: those of one folder, size and series, by their numbers.
+    """Group a patient's slices into stacks: same folder, size and series, ordered by number.
 
     The last number in which the names differ counts the slices, numbers before it that differ too the series: `ax_1`,
     `ax_2` are one stack and `t1_1`, `t1_2`, `t2_1` two, unless every slice would be a stack of its own.

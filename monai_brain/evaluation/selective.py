@@ -1,4 +1,4 @@
-"""Accuracy against the share of cases that are answered, and sets of classes against the coverage they promise."""
+"""Accuracy against the share of answered cases, and coverage of sets of classes."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
@@ -8,11 +8,11 @@ import numpy as np
 from monai_brain.evaluation.resampling import Estimate, mean_estimate
 
 SHARES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
-"""Of the cases, the surest ones, that are shown in the table."""
+"""Shares of the most confident cases shown in the table."""
 
 
 class Point(NamedTuple):
-    """The surest cases, and how many of them are right."""
+    """The most confident cases, and how many of them are correct."""
 
     share: float
     """Of all cases."""
@@ -60,7 +60,7 @@ def measured_sets(
     groups: Sequence[Hashable],
     class_names: Sequence[str],
 ) -> dict[str, Any] | None:
-    """How often the reference is in the set of classes that the software gave; None where it gave no sets.
+    """How often the software's set of classes contains the reference; None if it gave no sets.
 
     Args:
         sets: of class indices, N of them.

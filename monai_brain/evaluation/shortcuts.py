@@ -1,4 +1,4 @@
-"""How well one classifies without looking at tumors: by the most similar slice, or by borders and sizes."""
+"""Accuracy of classifiers that ignore the tumor: the most similar slice, or borders and image size."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,7 @@ from monai_brain.evaluation.intervals import interval_over_groups
 FOLDS = 5
 TREES = 200
 BORDER_PIXELS = 2
-"""Of a thumbnail of 32x32: what lies outside of most heads."""
+"""Border of a 32x32 thumbnail that lies outside most heads."""
 
 DARK = 10
 """Gray values up to here are black."""

@@ -1,4 +1,4 @@
-"""What a classifier's answers are worth at one site: by class, at the share of cases that the class has there."""
+"""Performance of a classifier at one site, by class, at the site's own prevalence."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -57,8 +57,8 @@ def share(hit: np.ndarray, groups: Sequence[Hashable], among: np.ndarray) -> lis
 def bounded_mean(values: Sequence[float]) -> list[float]:
     """Mean of numbers from 0 to 1, with the ends of its 95 % interval.
 
-    The interval is that of Clopper and Pearson with the numbers as trials. So it holds for few of them and for means of
-    0 and 1, where resampling would give no width, and it is wider than need be for numbers other than 0 and 1.
+    The interval is that of Clopper and Pearson with the numbers as trials. So it is valid for few of them and for means
+    of 0 and 1, where resampling would give no width; for numbers other than 0 and 1 it is wider than necessary.
     """
     number, mean = len(values), float(np.mean(values))
     tail, hits = (1 - LEVEL) / 2, mean * number

@@ -1,4 +1,4 @@
-"""Where a classifier's errors lie: tumor or not, set by set and sequence by sequence; and stack by stack."""
+"""Break down a classifier's errors by tumor, source and sequence, and by stack of slices."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -10,10 +10,10 @@ from monai_brain.evaluation.intervals import interval_over_groups
 
 
 def by_source(items: Sequence[Mapping[str, Any]], predicted: np.ndarray, no_tumor: int | None) -> list[dict[str, Any]]:
-    """One row for each source, sequence, and tumor or not; none where no item says its source, or no class no tumor.
+    """One row per source, sequence and presence of tumor; none if no item has a source, or no class means no tumor.
 
-    A classifier that tells sources apart instead of tumors shows here: it calls the slices of one source "no tumor",
-    with tumor or without.
+    This exposes a classifier that has learned the source instead of the tumor: it calls all slices of one source
+    "no tumor", whether or not they show one.
 
     Args:
         items: with `label`, and `source` and `sequence` where they are known, N of them.

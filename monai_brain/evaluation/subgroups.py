@@ -7,7 +7,7 @@ import numpy as np
 from monai_brain.io.tables import InvalidTable, plain
 
 MOST_VALUES = 8
-"""Numbers with more different values than these are put into thirds."""
+"""Numeric columns with more distinct values are split into thirds."""
 
 MISSING = "not given"
 

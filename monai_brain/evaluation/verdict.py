@@ -1,4 +1,4 @@
-"""One verdict from several slices of a patient."""
+"""Combine several slices of a patient into one result."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -11,7 +11,7 @@ Rule = Callable[[np.ndarray, int | None], np.ndarray]
 """From the slices' probabilities (N, K), and the index of the class without tumor, to the patient's (K,)."""
 
 LEAST_TUMOR_SHARE = 0.25
-"""Of a patient's slices: where fewer are called a tumor, single mistakes are more likely than a tumor."""
+"""If a smaller share of slices is called a tumor, single mistakes are more likely than a tumor."""
 
 
 def mean_probability(probabilities: np.ndarray, no_tumor: int | None) -> np.ndarray:
@@ -27,7 +27,7 @@ def mean_log_probability(probabilities: np.ndarray, no_tumor: int | None) -> np.
 def tumor_slices(probabilities: np.ndarray, no_tumor: int | None) -> np.ndarray:
     """Mean over the slices that are called a tumor where these are `LEAST_TUMOR_SHARE` of all or more; else over all.
 
-    A head has slices without tumor above and below its tumor: they say nothing against it.
+    A head with a tumor has tumor-free slices above and below it, which are no evidence against it.
     """
     called = probabilities.argmax(axis=1) != no_tumor
     if no_tumor is None or called.mean() < LEAST_TUMOR_SHARE:

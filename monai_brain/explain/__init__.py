@@ -1,1 +1,1 @@
-"""Where in the image a classifier or a segmenter found its evidence."""
+"""Explain where a classifier or segmenter found its evidence in the image."""

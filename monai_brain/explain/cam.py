@@ -13,7 +13,7 @@ from monai_brain.explain.base import Explainer, scaled_to_own_maximum
 
 
 class NoSuchLayer(ValueError):
-    """The network has no layer of this name; the message names some that it has."""
+    """The network has no layer of this name; the message suggests others."""
 
 
 class MaskMismatch(ValueError):
@@ -69,7 +69,7 @@ class GradCAMExplainer(Explainer):
         return scaled_to_own_maximum(maps.detach().float())
 
     def close(self) -> None:
-        """Take the hooks off the network."""
+        """Remove the hooks from the network."""
         self._start.remove()
         for hooks, before in zip(
             (self._module._forward_hooks, self._module._backward_hooks), self._before, strict=True

@@ -22,7 +22,7 @@ OVERLAP = 0.5
 
 
 class UnknownMethod(ValueError):
-    """A method that is not offered, or that the network cannot be explained by."""
+    """An unknown method, or one that cannot explain this network."""
 
 
 class Method(NamedTuple):
@@ -67,7 +67,7 @@ class Occlusion(Explainer):
 
 
 class AttentionMap(Explainer):
-    """What a network with spatial refinement multiplied its features by; the same for every class."""
+    """The attention map of a network with spatial refinement; the same for every class."""
 
     def __init__(self, network: nn.Module) -> None:
         if not hasattr(network, "with_attention"):

@@ -1,4 +1,4 @@
-"""How far an explanation can be trusted: where its mass lies, and what happens when its evidence is taken away."""
+"""How far an explanation can be trusted: where its mass lies, and what happens when its evidence is removed."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,10 +21,10 @@ LEAST_INSIDE = 0.5
 """A map with less of its mass inside the head is warned about."""
 
 LOOKS_OUTSIDE = "evidence_outside_head"
-"""Warning of such a case."""
+"""Code of this warning."""
 
 EMPTY = "evidence_empty"
-"""Warning of a case whose map has no mass: there is nothing to see, and nothing to trust."""
+"""Warning for an all-zero map, which shows nothing."""
 
 
 class Trust(NamedTuple):
@@ -137,7 +137,7 @@ def removal_drop(
         before: probabilities of the classes, (N,), where they are known.
 
     Returns:
-        (N,), in [-1, 1]; near 0 the map does not show what the network goes by.
+        (N,), in [-1, 1]; near 0, the map does not show what the network relies on.
     """
 
     def probability(own: Tensor) -> Tensor:

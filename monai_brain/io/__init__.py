@@ -1,4 +1,4 @@
-"""The only door for bytes in and results out."""
+"""All reading of data and writing of results."""
 
 from monai_brain.io.cases import Case, Skipped, find_cases
 from monai_brain.io.read import DEFAULT_LIMITS, Image, Limits, UnreadableCase, read_case

@@ -1,4 +1,4 @@
-"""Unpack zip archives of scans: checked as a whole before a byte is written, and within limits while it is."""
+"""Unpack zip archives of scans, checked before a byte is written and limited while unpacking."""
 
 import errno
 import os
@@ -18,7 +18,7 @@ UNUSABLE_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL, errno.EEXIST, e
 
 
 class ArchiveLimits(NamedTuple):
-    """How much an archive may hold."""
+    """Limits for an archive's contents."""
 
     max_members: int = 20_000
     """A study of many DICOM series has some thousand files."""
@@ -32,7 +32,7 @@ DEFAULT_ARCHIVE_LIMITS = ArchiveLimits()
 
 
 def check_archive(path: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIMITS) -> list[zipfile.ZipInfo]:
-    """The files in an archive, if all of it may be unpacked.
+    """The files in an archive, if it is safe to unpack.
 
     Raises:
         UnreadableCase: `damaged`, `too_large`, or `unsafe_archive` (names that lead elsewhere or that fall together,
@@ -81,7 +81,7 @@ def unpack(path: Path, folder: Path, limits: ArchiveLimits = DEFAULT_ARCHIVE_LIM
                         if written > limits.max_bytes:
                             raise UnreadableCase("too_large", f"unpacks to more than {limits.max_bytes} bytes")
                         file.write(block)
-                # the same whenever it is unpacked, another one for another content: a resumed run looks at it
+                # depends only on the content, because a resumed run compares it
                 os.utime(target, ns=(member.CRC, member.CRC))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UnreadableCase("damaged", f"a member cannot be unpacked ({type(error).__name__})") from None
@@ -113,5 +113,5 @@ def _check_member(member: zipfile.ZipInfo, seen: set[PurePosixPath]) -> None:
 
 
 def _folded(member: zipfile.ZipInfo) -> PurePosixPath:
-    """A member's name as all systems compare it, or more strictly."""
+    """A member's name, normalized at least as strictly as any system compares names."""
     return PurePosixPath(unicodedata.normalize("NFC", member.filename).casefold())

@@ -1,4 +1,4 @@
-"""Find what one row of a result table is about: cases, and files that are none, in a folder of scans."""
+"""Find cases, and files that are not cases, in a folder of scans; each becomes a row of the result table."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ from monai_brain.io.sequences import gather, read_table
 __all__ = ["Case", "Skipped", "find_cases"]
 
 SIDECAR_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "dicomdir", "license", "readme"})
-"""Files that systems and data sets leave beside images; compared in lower case."""
+"""Files that systems and data sets leave next to images; compared in lower case."""
 
 LITTER_FOLDERS = frozenset(
     {
@@ -28,10 +28,10 @@ LITTER_FOLDERS = frozenset(
         *(".git", ".svn", ".datalad", ".dvc", ".ipynb_checkpoints", "__pycache__"),  # tools
     }
 )
-"""Folders that systems and tools leave beside images, compared in lower case: one row each, nothing in them is read."""
+"""Folders left by systems and tools, compared in lower case: one row each, and nothing in them is read."""
 
 LITTER_PREFIX = "._"
-"""Of the files in which macOS keeps what other file systems have no place for."""
+"""Prefix of the files in which macOS stores metadata that other file systems cannot hold."""
 
 SIDECAR_SUFFIXES = frozenset(
     {
@@ -51,7 +51,7 @@ SIDECAR_SUFFIXES = frozenset(
         ".log",
     }
 )
-"""Notes, tables and reports. Everything else is opened and judged by its content."""
+"""Notes, tables and reports. All other files are opened and judged by content."""
 
 
 ARCHIVE_SUFFIXES = (".zip", ".gz")
@@ -63,7 +63,7 @@ DEEPEST_FOLDER = 64
 
 
 class InvalidPattern(ValueError):
-    """A pattern or a depth of search that makes no sense, with the way out."""
+    """An invalid pattern or search depth; the message says what to do."""
 
 
 def find_cases(
@@ -76,8 +76,8 @@ def find_cases(
 ) -> Iterator[Case | Skipped]:
     """Every file below `folder`, in a stable order, as a case or as a coded skip.
 
-    Formats are not decided here: a file that looks like no sidecar becomes a case, and `read_case` says
-    what it is. Links that leave the folder are not followed.
+    Formats are not decided here: every file that is not a known sidecar becomes a case, and `read_case`
+    determines its format. Links that leave the folder are not followed.
 
     Args:
         folder: folder to search, with everything below it; or one file; or a table of cases (`.csv`, see
@@ -113,7 +113,7 @@ def find_cases(
 
 
 def is_clutter(name: str) -> bool:
-    """Whether a file or folder of this name is left by a system or tool and holds no scan."""
+    """Whether a file or folder of this name was left by a system or tool and contains no scan."""
     return name.startswith(LITTER_PREFIX) or name.lower() in LITTER_FOLDERS
 
 
@@ -126,7 +126,7 @@ def _check_pattern(glob: str) -> None:
 
 
 def _unpacked(entries: Iterable[Case | Skipped], into: Path | None) -> Iterator[Case | Skipped]:
-    """The same entries, archives replaced by what they hold; archives in archives are not opened."""
+    """The same entries, with archives replaced by their contents; nested archives are not opened."""
     for number, entry in enumerate(entries):
         is_archive = isinstance(entry, Case) and entry.files[0].suffix.lower() == ".zip"
         if into is None or not is_archive:
@@ -247,7 +247,7 @@ def _reason_to_skip(path: Path, real_top: Path, follow: bool = False) -> str | N
             return "linked_folder" if follow and target.is_dir() else "link_out"
         if target.is_dir():
             return "link_loop" if path.resolve() in path.absolute().parents else "linked_folder"
-    with contextlib.suppress(FileNotFoundError):  # gone since it was listed: reading it will say so
+    with contextlib.suppress(FileNotFoundError):  # removed since it was listed: reading it will report that
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             return "folder" if stat.S_ISDIR(mode) else "special_file"

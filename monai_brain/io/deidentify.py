@@ -1,4 +1,4 @@
-"""Replacements for what names a patient in DICOM outputs, and the key that leads back; kept apart from the outputs."""
+"""Replace patient identifiers in DICOM outputs, and keep the re-identification key apart from them."""
 
 import csv
 import hashlib
@@ -12,21 +12,21 @@ from monai_brain.io.write import safe_cell
 
 COLUMNS = ("kind", "original", "replacement")
 PRIVATE = 0o600
-"""Of the key file: its owner reads and writes it, nobody else."""
+"""Permissions of the key file: only its owner can read and write it."""
 
 
 class InvalidKey(ValueError):
-    """The key file is there and cannot be used, with the way out."""
+    """The key file exists but cannot be used; the message says what to do."""
 
 
 class DeidentificationKey:
-    """The same original has the same replacement, in every case and after a run was resumed.
+    """Replaces identifiers consistently, across cases and resumed runs.
 
-    Replacements are keyed hashes (HMAC-SHA-256): without the key file nobody can find the original of one by trying.
+    Replacements are keyed hashes (HMAC-SHA-256): without the key file, nobody can recover an original by guessing.
 
     Args:
-        path: a CSV file that is made with the first replacement, readable by its owner only; one that is there is
-            gone on with and never replaced.
+        path: a CSV file created with the first replacement, readable by its owner only; an existing file is extended
+            and never replaced.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,7 +35,7 @@ class DeidentificationKey:
         self.known: set[tuple[str, str]] = set()
 
     def replaced(self, source: DicomSource) -> DicomSource:
-        """The same source under other names: patient and UIDs replaced, dates and all else removed.
+        """The source with patient and UIDs replaced, and with dates and everything else removed.
 
         Raises:
             InvalidKey: the key file is damaged.

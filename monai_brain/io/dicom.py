@@ -118,7 +118,7 @@ def _frames(data: Any, notes: list[str]) -> list[Frame]:
 
 
 def _is_padding(data: Any, stored: np.ndarray) -> np.ndarray:
-    """Where a frame's stored values (H, W) fill what is no image (PS3.3, C.7.5.1.1.2)."""
+    """Where a frame's stored values (H, W) are padding (PS3.3, C.7.5.1.1.2)."""
     if stored.dtype.kind not in "iu" or "PixelPaddingValue" not in data:
         return np.zeros(stored.shape, bool)
     found = [numbers(data, name, 1) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")]
@@ -176,7 +176,7 @@ def _placed(data: Any, index: int, pixels: np.ndarray) -> Frame:
 def _source(
     identity: dict[str, str], frame: Frame, instances: Sequence[Instance], thickness_mm: float | None
 ) -> DicomSource:
-    """What a segmentation repeats; a place in space only where all of it is known."""
+    """Data that a segmentation copies; its position in space only if fully known."""
     positions = [own.position_mm for own in instances if own.position_mm is not None]
     if thickness_mm is None and len(positions) == len(instances) > 1:
         thickness_mm = float(np.linalg.norm(np.subtract(positions[-1], positions[0])) / (len(positions) - 1))

@@ -1,6 +1,6 @@
-"""Masks as DICOM Segmentation objects that refer to their source series (PS3.3, A.51), made by highdicom.
+"""Write masks as DICOM Segmentation objects that reference their source series (PS3.3, A.51), with highdicom.
 
-They are made from `DicomSource`, an allow-list: nothing else of the source's headers can reach them.
+They are built from `DicomSource`, an allow-list: nothing else from the source's headers can reach them.
 """
 
 import io
@@ -40,11 +40,11 @@ DEIDENTIFIED = "MONAI Brain: allow-list; patient, UIDs replaced; dates removed"
 """How, in the 64 characters of LO."""
 
 warnings.filterwarnings("ignore", module=r"highdicom\..*")
-"""highdicom's words about odd values, which they repeat: names of patients must not stand in anybody's terminal."""
+"""highdicom's warnings repeat odd values, so they are hidden: patient names must not appear in a terminal."""
 
 
 class NoSegmentation(ValueError):
-    """A source that a DICOM segmentation cannot refer to, with the reason; other formats of the mask are written."""
+    """A source that a DICOM segmentation cannot reference, with the reason; other mask formats are still written."""
 
 
 def write_segmentation(
@@ -96,7 +96,7 @@ def _check(dicom: DicomSource) -> None:
 
 
 def _sources(dicom: DicomSource) -> list[Dataset]:
-    """Headers for highdicom with what the allow-list holds; none have pixels."""
+    """Headers for highdicom with the allow-listed fields, without pixels."""
     if not dicom.instances[0].frames:
         return [_single_frame(dicom, index) for index in range(len(dicom.instances))]
     data = _header(dicom, dicom.instances[0])
@@ -180,7 +180,7 @@ def _segmentation(sources: list[Dataset], frames: np.ndarray, deidentified: bool
 
 
 def _complete(segmentation: hd.seg.Segmentation, dicom: DicomSource, deidentified: bool) -> None:
-    """What highdicom leaves open."""
+    """Set the fields that highdicom does not."""
     segmentation.BodyPartExamined = "BRAIN"
     if dicom.directions is None:  # the object has no place in space then, and must not say that it has
         for name in ("FrameOfReferenceUID", "PositionReferenceIndicator"):

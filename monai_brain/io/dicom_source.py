@@ -1,6 +1,6 @@
-"""What is kept of a DICOM case's headers, so that a segmentation of it can be found again: an allow-list, as text.
+"""The allow-list of DICOM header fields, as text, that link a segmentation to its source.
 
-A worker process parses the files and hands on these small records; no other process opens what others wrote.
+A worker process parses the files and returns these small records; no other process opens untrusted files.
 """
 
 import re
@@ -23,7 +23,7 @@ IDENTITY = (
     "SeriesInstanceUID",
     "FrameOfReferenceUID",
 )
-"""All that is taken of a header besides geometry, class and instance UID."""
+"""All header fields that are kept, besides geometry, class and instance UID."""
 
 UIDS = tuple(name for name in IDENTITY if name.endswith("UID"))
 DATES = ("PatientBirthDate", "StudyDate")
@@ -33,7 +33,7 @@ MULTI_FRAME_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.4.1": "Enhanced MR Image Storage",
     "1.2.840.10008.5.1.4.1.1.4.4": "Legacy Converted Enhanced MR Image Storage",
 }
-"""Classes whose objects may hold several frames; elsewhere a frame cannot be referred to."""
+"""Classes whose objects may have several frames; in other classes a frame cannot be referenced."""
 
 LONGEST = 64
 """Characters of the text that is kept: the limit of LO and of each part of PN (PS3.5, table 6.2-1)."""
@@ -53,7 +53,7 @@ class Instance(NamedTuple):
 
 
 class DicomSource(NamedTuple):
-    """What a DICOM segmentation repeats of its source."""
+    """Data that a DICOM segmentation copies from its source."""
 
     identity: Mapping[str, str]
     """Of `IDENTITY`; empty text where a file says nothing, or nothing usable."""
@@ -86,8 +86,8 @@ def identity_of(data: Any) -> dict[str, str]:
 
 
 def patient_in(identity: Mapping[str, str]) -> str:
-    """What tells a patient from others: number and name; where nobody says who, the study, as two studies without a
-    name need not be one patient; empty where there is none either.
+    """Identify a patient by ID and name, or else by the study, as two studies without a name may be different
+    patients; empty if there is none either.
 
     Args:
         identity: as `identity_of` gives it.

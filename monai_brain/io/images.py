@@ -1,4 +1,4 @@
-"""Decode JPEG, PNG, BMP and TIFF: right orientation, right depth, one frame, within limits."""
+"""Decode JPEG, PNG, BMP and TIFF with correct orientation and bit depth, one frame, within size limits."""
 
 import io
 import logging
@@ -20,7 +20,7 @@ TRAILER_BYTES = 4096
 
 warnings.filterwarnings("ignore", module=r"PIL\..*")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
-"""Pillow's words about odd metadata; once, because threads read. What matters becomes a code."""
+"""Hide Pillow's warnings about odd metadata, once, because threads read; what matters becomes a code."""
 
 PHOTOMETRIC_TAG, BITS_TAG, WHITE_IS_ZERO = 262, 258, 0
 SAMPLE_FORMAT_TAG, SIGNED = 339, 2
@@ -78,7 +78,7 @@ def read_bmp(content: bytes, limits: Limits) -> Image:
 
 
 def read_tiff(content: bytes, limits: Limits) -> Image:
-    """Decode a TIFF of one page, for what Pillow leaves undone.
+    """Decode a single-page TIFF, correcting what Pillow gets wrong.
 
     It inverts white-is-zero images of 8 bits only, takes signed pixels of 8 bits for unsigned and unsigned ones of 32
     bits for signed, and keeps the upper 8 bits of deeper colors.
@@ -112,7 +112,7 @@ def read_jpeg2000(content: bytes, limits: Limits) -> Image:
 
 
 def _of_8_bits(image: Image, tags: Any) -> Image:
-    """Signed values as such, and a word about bits that are gone."""
+    """Restore signed values, and warn about lost bits."""
     bits = max(tags.get(BITS_TAG, (1,)))
     if bits > 8:
         return image._replace(warnings=(*image.warnings, "upper_8_bits_only"))
@@ -139,7 +139,7 @@ def _read(content: bytes, format_name: str, limits: Limits) -> Image:
                 _check_strips(picture)
             if _orientation(picture) != 1:
                 notes.append("exif_orientation_applied")
-            picture.load()  # which turns a TIFF, and nothing else
+            picture.load()  # this rotates TIFFs only
             turned = ImageOps.exif_transpose(picture) if _orientation(picture) != 1 else picture
             pixels = _pixels(turned, notes)
     except UnreadableCase:
@@ -179,7 +179,7 @@ def _check_frames(picture: Pillow.Image, format_name: str, notes: list[str]) -> 
 
 
 def _check_strips(picture: Pillow.Image) -> None:
-    """Refuse a TIFF that does not say how long its parts are, or less than its pixels take: decoders guess then."""
+    """Refuse a TIFF with missing or too small lengths of its parts, for which decoders guess."""
     tags: Any = getattr(picture, "tag_v2", {})
     offsets, counts = (
         next((tags[tag] for tag in pair if tag in tags), ()) for pair in (OFFSETS_TAGS, BYTE_COUNTS_TAGS)
@@ -208,7 +208,7 @@ def _orientation(picture: Pillow.Image) -> int:
 
 
 def _turned(array: np.ndarray, orientation: int) -> np.ndarray:
-    """An (H, W, ...) array turned as its EXIF orientation asks."""
+    """Apply the EXIF orientation to an (H, W, ...) array."""
     flipped = array[:, ::-1] if orientation in (2, 4, 5, 7) else array
     return np.rot90(flipped, {3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}.get(orientation, 0))
 
@@ -233,7 +233,7 @@ def _pixels(picture: Pillow.Image, notes: list[str]) -> np.ndarray:
     if array.ndim == 3:
         return np.moveaxis(array, -1, 0)
     if array.dtype.kind == "f":
-        notes.append("range_unknown")  # what is black and what is white, no such file says
+        notes.append("range_unknown")  # such files do not say what is black and what is white
     return _integers_of_16_bits(array)[None] if array.dtype.kind in "iu" else array[None].astype(np.float32)
 
 

@@ -65,7 +65,7 @@ def is_meta(content: bytes) -> bool:
 
 
 def data_file(content: bytes) -> str | None:
-    """What a header says of the file that holds its voxels; None where they stand behind it, or it does not say."""
+    """Name of the separate voxel file in a header; None if the voxels follow the header, or none is named."""
     try:
         if is_nrrd(content):
             fields = _nrrd_fields(content)
@@ -73,7 +73,7 @@ def data_file(content: bytes) -> str | None:
         else:
             name = _meta_fields(content)["elementdatafile"]
             name = None if name.upper() == "LOCAL" else name
-    except UnreadableCase:  # decoding will say so
+    except UnreadableCase:  # decoding will report that
         return None
     return None if name is None else os.fsdecode(name.encode("latin-1"))
 
@@ -186,12 +186,12 @@ def _rewritten(content: bytes, voxels: bytes | None) -> bytes:
 
 
 def _is_true(word: str | None) -> bool:
-    """What ITK takes for a yes."""
+    """Values that ITK reads as true."""
     return (word or "")[:1].upper() in ("T", "1", "Y")
 
 
 def _inflated(packed: bytes, needed: int) -> bytes:
-    """Compressed voxels; ITK goes on with what happens to be in memory where they are damaged."""
+    """Decompress voxels ourselves: if they are damaged, ITK continues with uninitialized memory."""
     stream = zlib.decompressobj(wbits=47)  # zlib or gzip
     try:
         voxels = stream.decompress(packed, needed)

@@ -24,16 +24,16 @@ RECORDED_KEYS = (
     "deterministic_transforms",
     "intensity_transforms",
 )
-"""What weights were trained with. A segmenter's have no classes."""
+"""Settings recorded with trained weights. A segmenter has no classes."""
 
 CHOSEN_KEYS = ("threshold",)
 """What evaluations chose to apply weights with; kept beside weights, and inside those that are published."""
 
 CHOSEN_FILE = "chosen.json"
-"""Of `CHOSEN_KEYS`, in a run's folder."""
+"""File with `CHOSEN_KEYS` in a run folder."""
 
 USERS_CHOICE = ("cam_layer", *CHOSEN_KEYS)
-"""Recorded keys that a user may set to something else."""
+"""Recorded keys that a user may override."""
 
 MONAI_TRANSFORMS = [
     "CenterSpatialCropd",
@@ -73,18 +73,18 @@ logger = logging.getLogger(__name__)
 
 
 class UnsafeSettings(ValueError):
-    """Recorded settings hold more than plain data and known classes."""
+    """Recorded settings contain more than plain data and known classes."""
 
 
 class SettingsConflict(ValueError):
-    """The command line contradicts what the weights were trained with."""
+    """The command line contradicts the settings that the weights were trained with."""
 
 
 def record() -> dict[str, Any]:
     """The running workflow's values of `RECORDED_KEYS`, every reference and expression replaced by its value."""
     running = workflow.current()
     if running is None:
-        raise RuntimeError("settings are recorded by a bundle's run; there is none")
+        raise RuntimeError("settings can only be recorded inside a bundle run")
     return {key: _resolved(running.parser, key, running.parser[key]) for key in RECORDED_KEYS if key in running.parser}
 
 
@@ -94,7 +94,7 @@ def describe(*keys: str) -> dict[str, Any]:
     """
     running = workflow.current()
     if running is None:
-        raise RuntimeError("configs are described by a bundle's run; there is none")
+        raise RuntimeError("configs can only be described inside a bundle run")
     return {key: _resolved(running.parser, key, running.parser[key], strict=False) for key in keys}
 
 
@@ -114,7 +114,7 @@ def read(place: Path) -> dict[str, Any] | None:
         return None
     check(found, str(where))
     if not isinstance(found, dict):
-        raise UnsafeSettings(f"{where}: the recorded settings are no dictionary; train again, or use another run")
+        raise UnsafeSettings(f"{where}: the recorded settings are not a dictionary; train again, or use another run")
     if "class_names" in found:  # which become columns, and parts of file names and pages
         try:
             check_class_names(found["class_names"])
@@ -124,9 +124,9 @@ def read(place: Path) -> dict[str, Any] | None:
 
 
 def keep_chosen(run_dir: str | Path, weights: str | Path, datalist: str | Path, values: dict[str, Any]) -> None:
-    """Note what an evaluation chose beside the weights that it chose it for, so that predictions go by it.
+    """Record the values chosen by an evaluation next to its weights, so that predictions use them.
 
-    Nothing is noted of weights or of a datalist other than the run's own.
+    Nothing is recorded for weights or a datalist other than the run's own.
 
     Args:
         run_dir: a training run's folder.
@@ -142,7 +142,7 @@ def keep_chosen(run_dir: str | Path, weights: str | Path, datalist: str | Path, 
 
 
 def read_chosen(place: Path) -> dict[str, Any]:
-    """What `keep_chosen` noted of these very weights, checked; empty where there is nothing."""
+    """The values that `keep_chosen` recorded for exactly these weights, checked; empty if there are none."""
     file = find_weights(place)
     note = file.with_name(CHOSEN_FILE)
     if not note.is_file():
@@ -227,7 +227,7 @@ def adopt(place: str | Path, *, as_chosen: bool = True) -> None:
 
 
 def _set_by_user(running: Any, key: str) -> bool:
-    """Whether a key was set beside the config files."""
+    """Whether a key was set outside the config files."""
     known = workflow.overridden()
     if known is not None:
         return key in known
@@ -254,7 +254,7 @@ def _manifest(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UnsafeSettings(f"{path}: damaged ({error}); use another run") from None
     if not isinstance(content, dict):
-        raise UnsafeSettings(f"{path}: is no run's manifest; use another run")
+        raise UnsafeSettings(f"{path}: is not a run's manifest; use another run")
     return content
 
 

@@ -1,4 +1,4 @@
-"""Tables that people and other software write: separators, encodings and names of columns are found."""
+"""Read tables from people and other software; separators, encodings and column names are detected."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ LARGEST_BYTES = 500_000_000
 
 
 class InvalidTable(ValueError):
-    """A table that cannot be used as it is; the message names the way out."""
+    """A table that cannot be used as it is; the message says what to do."""
 
 
 class Table(NamedTuple):
@@ -65,7 +65,7 @@ def find_column(table: Table, names: Iterable[str], asked: str | None = None) ->
         asked: the user's name for it, which must exist.
 
     Returns:
-        None if there is none of these names.
+        None if no column has one of these names.
 
     Raises:
         InvalidTable: the column asked for is missing; the message lists those that exist.

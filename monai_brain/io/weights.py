@@ -20,21 +20,21 @@ CHECKSUM = "tensors_sha256"
 """Entry of a safetensors file's metadata, see `checksum_of`."""
 
 MODEL = "model.safetensors"
-"""Of a run or bundle; its manifest `run.json` lies beside it."""
+"""File name in a run or bundle; its manifest `run.json` is next to it."""
 
 HEAD_PREFIXES = ("classifier.", "fc.", "refinement.", "decoder.", "output.")
 """Layers that depend on the classes, or that public weights do not have."""
 
 
 class InvalidWeights(ValueError):
-    """A weight file is missing, damaged, or does not belong to the network."""
+    """A weight file is missing, damaged, or made for another network."""
 
 
 def find_weights(place: Path) -> Path:
-    """The weight file that a path means: the file itself, or the best model of a run or bundle folder.
+    """Resolve a path to a weight file: the file itself, or the best model of a run or bundle folder.
 
     Raises:
-        InvalidWeights: nothing is there, with the way to get some.
+        InvalidWeights: there are no weights; the message says how to get some.
     """
     if place.is_file():
         return place
@@ -53,7 +53,7 @@ def find_weights(place: Path) -> Path:
 
 
 def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
-    """Put weights into a network; half precision on disk becomes the network's own.
+    """Load weights into a network; half precision on disk is converted to the network's own.
 
     Args:
         network: its state dictionary must have the same keys and shapes as the file.
@@ -82,7 +82,7 @@ def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
 
 
 def start_from(network: torch.nn.Module, weights: str) -> torch.nn.Module:
-    """Give a network the weights that its training starts from.
+    """Load the initial weights for training into a network.
 
     Args:
         network: as built. For `imagenet` it names its public file in `imagenet_url`.
@@ -94,7 +94,7 @@ def start_from(network: torch.nn.Module, weights: str) -> torch.nn.Module:
         The network.
 
     Raises:
-        InvalidWeights: not reachable, damaged, or not this network's.
+        InvalidWeights: not reachable, damaged, or for another network.
     """
     if weights == "none":
         return network
@@ -146,7 +146,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     state = read_checkpoint(path)
     state = state.get("model", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise InvalidWeights(f"{path}: holds more than tensors; save the network's state_dict alone")
+        raise InvalidWeights(f"{path}: contains more than tensors; save the network's state_dict alone")
     return state
 
 
@@ -219,7 +219,7 @@ def _recorded_checksum(path: Path) -> str | None:
 
 
 def read_settings(path: Path) -> Any:
-    """What `write_weights` put beside the tensors, unchecked; None where there is nothing."""
+    """The settings that `write_weights` stored with the tensors, unchecked; None if there are none."""
     if path.suffix != ".safetensors":
         return None
     try:

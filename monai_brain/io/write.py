@@ -1,4 +1,4 @@
-"""Write results so that a kill leaves the old file or the new one, never half of one."""
+"""Write results atomically: a kill leaves the old file or the new one, never a partial one."""
 
 import contextlib
 import hashlib
@@ -18,20 +18,20 @@ import cv2
 import numpy as np
 
 LINE_BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-"""Whatever some reader of CSV takes for the end of a line (`str.splitlines`)."""
+"""Characters that some CSV readers treat as a line end (`str.splitlines`)."""
 
 FORMULA = re.compile(f"(^|[{LINE_BREAKS}])(?=[=+\\-@\t\r\uff1d\uff0b\uff0d\uff20])")
-"""Where a spreadsheet could take what follows for a formula, full-width signs included (OWASP, CSV injection)."""
+"""Places where a spreadsheet could start a formula, including full-width signs (OWASP, CSV injection)."""
 
 QUOTED = re.compile(f'[",{LINE_BREAKS}]')
-"""What a cell is put in quotes for."""
+"""Characters for which a cell is quoted."""
 
 NEGATIVE_NUMBER = re.compile(r"-\d+(\.\d+)?")
-"""Text that is no formula although it starts like one."""
+"""Text that starts like a formula but is not one."""
 
 
 UNFINISHED = ".writing-"
-"""How the names of files begin that are being written."""
+"""Prefix of files that are being written."""
 
 
 @contextlib.contextmanager
@@ -58,7 +58,7 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def refuse_existing(*places: Path | None, overwrite: bool) -> None:
-    """Stop before anything takes time where a result would replace what is there.
+    """Raise early if a result would replace existing files.
 
     Args:
         places: files and folders that will be written; a folder may exist if it is empty.
@@ -78,7 +78,7 @@ def refuse_existing(*places: Path | None, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def named(path: Path) -> Iterator[None]:
-    """The system's errors name this file where they name none, as those of a write."""
+    """Add the file name to system errors that lack one, such as those of a write."""
     try:
         yield
     except OSError as error:
@@ -88,7 +88,7 @@ def named(path: Path) -> Iterator[None]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what a killed process was writing below a folder that is locked."""
+    """Remove partial files of a killed process below a locked folder."""
     for path in folder.rglob(f"{UNFINISHED}*.part"):
         path.unlink(missing_ok=True)
 
@@ -126,7 +126,7 @@ def _line(values: Sequence[Any]) -> str:
 
 
 def safe_cell(value: Any) -> Any:
-    """Text with an apostrophe before each place where a formula could start; negative numbers stay as they are."""
+    """Put an apostrophe before each place where a formula could start; negative numbers are not changed."""
     if not isinstance(value, str) or NEGATIVE_NUMBER.fullmatch(value):
         return value
     return FORMULA.sub(r"\1'", value)

@@ -1,4 +1,4 @@
-"""A network of dense layers on pixels: what every convolution has to beat."""
+"""A network of dense layers on pixels: the baseline for every convolutional network."""
 
 from collections.abc import Sequence
 

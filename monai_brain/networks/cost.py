@@ -1,4 +1,4 @@
-"""What a network costs, counted and not timed."""
+"""Cost of a network in operations, counted rather than timed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def build_without_weights(network_def: Mapping[str, Any]) -> nn.Module:
-    """The network that a run recorded, on the meta device: shapes, and no memory.
+    """A run's recorded network on the meta device, which has shapes but no memory.
 
     Args:
         network_def: plain data with `_target_`, from `io.settings.read`, which has checked it.

@@ -1,4 +1,4 @@
-"""The same network with features of one size, so that eight bits are enough for them."""
+"""Equalize the scale of a network's features, so that eight bits suffice."""
 
 import copy
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from monai_brain.networks.unet_vgg16 import SKIPS, UNetVGG16
 
 SMALLEST_RMS = 1e-6
-"""Of a layer's features, so that dead ones are not divided by nothing."""
+"""Lower limit for the scale of a layer's features, so that dead ones are not divided by zero."""
 
 
 def equalized(network: nn.Module, images: Tensor) -> nn.Module:
-    """A network that computes the same, and whose skips are as large as what its decoder makes.
+    """An equivalent network whose skip connections have the same scale as its decoder features.
 
     A decoder joins the encoder's skips with features of its own, which batch norm keeps near 1. Where weights were
     converted from Caffe's, skips reach thousands, and in eight bits with one scale for both the decoder's own features

@@ -33,8 +33,8 @@ class MobileNetV2(nn.Module):
         batch_norm_eps: added to the variance in batch norm.
         padding: `symmetric` or `same`, at stride 2.
         dropout: before the last layer.
-        mirrored: outside of training, average the logits of a slice and of its mirror image. Left and right of a head
-            look alike, so both are slices that the network may see; it takes twice the time.
+        mirrored: outside of training, average the logits of a slice and of its mirror image. A head is nearly
+            symmetric, so both are plausible inputs; it takes twice the time.
 
     Raises:
         ValueError: no such padding.
@@ -54,7 +54,7 @@ class MobileNetV2(nn.Module):
     ) -> None:
         super().__init__()
         if padding not in PADDINGS:
-            raise ValueError(f"padding {padding!r} is none of {', '.join(PADDINGS)}")
+            raise ValueError(f"padding {padding!r} is not one of {', '.join(PADDINGS)}")
         options: dict[str, Any] = {"eps": batch_norm_eps, "same": padding == "same"}
         layers: list[nn.Module] = [_convolution(3, FIRST, kernel=3, stride=2, **options)]
         channels = FIRST
@@ -69,7 +69,7 @@ class MobileNetV2(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(LAST, num_classes))
 
     def stages(self) -> list[nn.Module]:
-        """Layers that work one after the other on a single tensor; `forward` can begin after any of them."""
+        """Sequential layers on a single tensor; `forward` can start after any of them."""
         return list(self.features)
 
     def forward(self, image: Tensor, first: int = 0) -> Tensor:
@@ -77,7 +77,7 @@ class MobileNetV2(nn.Module):
 
         Args:
             image: MR slices, shape (N, 3, H, W), float32, ImageNet-normalized; H and W at least 32.
-            first: the first of `stages` that is to run; `image` is then what the one before it left.
+            first: the first of `stages` to run; `image` is then the output of the stage before it.
 
         Returns:
             Logits, shape (N, K).

@@ -1,4 +1,4 @@
-"""VGG whose features are weighed by an attention map of its own before the head."""
+"""VGG whose features are weighted by its own attention map before the head."""
 
 import torch
 from monai.networks.blocks import Convolution
@@ -12,7 +12,7 @@ WIDTH = 64
 
 
 class SpatialRefinement(nn.Module):
-    """A small U-Net that looks at two levels of features and says where to look.
+    """A small U-Net that computes an attention map from two levels of features.
 
     Both levels are squeezed to a few channels, go down one level and up again with a skip, and end in one
     channel between 0 and 1. It is trained by the class labels alone.
@@ -56,8 +56,8 @@ class SpatialRefinement(nn.Module):
 class RefinedVGG(VGG):
     """VGG with U-Net-assisted spatial refinement.
 
-    What the last block finds is multiplied by (1 + map) before the last pooling. The map is made from what
-    the last but one block left and what the last block found, both 1/16 of the image's height and width.
+    The last block's features are multiplied by (1 + map) before the last pooling. The map is computed from the
+    features of the last two blocks, both at 1/16 of the image's height and width.
 
     Args:
         depth: 11 or 16.
@@ -81,11 +81,11 @@ class RefinedVGG(VGG):
         return self.with_attention(image, first)[0]
 
     def with_attention(self, image: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
-        """Class logits, and the attention map that helped to find them.
+        """Class logits, and the attention map used to compute them.
 
         Args:
             image: MR slices, shape (N, 3, H, W), float32, ImageNet-normalized; H and W at least 32.
-            first: the first of `stages` that is to run; `image` is then what the one before it left.
+            first: the first of `stages` to run; `image` is then the output of the stage before it.
 
         Returns:
             Logits, shape (N, K); and the map, shape (N, 1, H / 16, W / 16), in [0, 1].

@@ -39,7 +39,7 @@ class UNetVGG16(nn.Module):
         if len(widths) != len(SKIPS):
             raise ValueError(f"{len(widths)} widths; the decoder has {len(SKIPS)} blocks, give one for each")
         encoder = VGG(16, num_classes=1, head="pooled").stages()
-        self.features = nn.Sequential(*encoder[:-1])  # nothing comes back up from the last pooling
+        self.features = nn.Sequential(*encoder[:-1])  # the output of the last pooling is not used
         self.pools = [index for index, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
         befores = [512, *widths[:-1]]
         self.decoder = nn.ModuleList(

@@ -79,16 +79,16 @@ class VGG(nn.Module):
     def __init__(self, depth: int, num_classes: int, head: str = "torchvision", batch_norm: bool = False) -> None:
         super().__init__()
         if depth not in CONFIGURATIONS:
-            raise ValueError(f"depth {depth} is none of {', '.join(map(str, CONFIGURATIONS))}")
+            raise ValueError(f"depth {depth} is not one of {', '.join(map(str, CONFIGURATIONS))}")
         if head not in HEADS:
-            raise ValueError(f"head {head!r} is none of {', '.join(HEADS)}")
+            raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
         self.imagenet_url = IMAGENET_URLS[depth, batch_norm]
         self.features = _features(depth, batch_norm)
         self.avgpool = nn.AdaptiveAvgPool2d(1 if head == "pooled" else POOLED_SIZE)
         self.classifier = HEADS[head](num_classes)
 
     def stages(self) -> list[nn.Module]:
-        """Layers that work one after the other on a single tensor; `forward` can begin after any of them."""
+        """Sequential layers on a single tensor; `forward` can start after any of them."""
         return list(self.features)
 
     def forward(self, image: Tensor, first: int = 0) -> Tensor:
@@ -96,7 +96,7 @@ class VGG(nn.Module):
 
         Args:
             image: MR slices, shape (N, 3, H, W), float32, ImageNet-normalized; H and W at least 32.
-            first: the first of `stages` that is to run; `image` is then what the one before it left.
+            first: the first of `stages` to run; `image` is then the output of the stage before it.
 
         Returns:
             Logits, shape (N, K).

@@ -15,7 +15,7 @@ from monai_brain.io.weights import InvalidWeights, read_checkpoint, write_weight
 from monai_brain.io.write import atomic, sha256_of
 
 KEPT = 2
-"""The newest, and the one before in case the newest is damaged."""
+"""Checkpoints kept: the newest, and the previous one in case the newest is damaged."""
 
 NAME = re.compile(r"epoch_(\d+)\.pt")
 
@@ -48,7 +48,7 @@ class Checkpoints:
 
     @idist.one_rank_only()
     def __call__(self, trainer: Engine) -> None:
-        """Write what the finished epoch left; of several processes, the first one does."""
+        """Write the state after a finished epoch, in the first process only."""
         best = self.evaluator.state
         if best.best_metric_epoch == trainer.state.epoch:
             write_weights(self.state["model"], self.folder / "model.safetensors", settings=self.settings)
@@ -76,7 +76,7 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def newest_checkpoint(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest checkpoint that is whole.
+    """The newest undamaged checkpoint.
 
     Args:
         folder: a run's `checkpoints/`.

@@ -30,11 +30,11 @@ class Explained(NamedTuple):
     """By how much the probability falls without the hottest tenth of the pixels; None where the map is empty, so that
     nothing can be removed."""
     random_drop: float | None
-    """Likewise without a region of the same shape somewhere else: what any removal costs."""
+    """The same for a region of equal shape elsewhere: the cost of any removal."""
 
 
 class _Explaining(ABC):
-    """A handler that explains the images of an evaluator's batches for the classes that they are given."""
+    """A handler that explains the images of an evaluator's batches for their predicted classes."""
 
     def __init__(self, network: nn.Module, method: str, layer: str | None) -> None:
         self.network = network
@@ -63,7 +63,7 @@ class _Explaining(ABC):
     def _again(self, index: int, label: int) -> tuple[Tensor, np.ndarray, np.ndarray | None]:
         """An image (C, H, W), its map for a class, and its attention map where the network makes one as well, (H, W).
 
-        Made again, since few are shown and all are many.
+        Computed again, since only a few are shown.
         """
         device = next(self.network.parameters()).device
         image = torch.as_tensor(self._dataset[index]["image"])
@@ -82,7 +82,7 @@ class CollectExplanations(_Explaining):
     Args:
         network: with its weights loaded.
         method: see `explain.methods`.
-        layer: that Grad-CAM looks at.
+        layer: for Grad-CAM.
         checked: images whose maps are compared with those of a network with shuffled weights.
         seed: of the shuffling, and of where else regions are removed.
     """
@@ -132,7 +132,7 @@ class CollectExplanations(_Explaining):
         ]
 
     def picture(self, index: int) -> ExplainedSlice:
-        """What explains the answer for one of the images, as the network saw it."""
+        """The explanation of one image, in the network's coordinates."""
         image, heat, attention = self._again(index, self.explained[index].predicted)
         return ExplainedSlice(to_gray(image.numpy()), heat, attention)
 
@@ -165,7 +165,7 @@ class CollectLocalization(_Explaining):
         items: the evaluator's slices in their order, with `image` and `label`, paths of slice and mask.
         transforms: the deterministic ones that the slices went through.
         method: see `explain.methods`.
-        layer: that Grad-CAM looks at.
+        layer: for Grad-CAM.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class CollectLocalization(_Explaining):
             )
 
     def picture(self, index: int) -> ExplainedSlice:
-        """What explains the answer for one of the slices, as it was read, with its mask."""
+        """The explanation of one slice as it was read, with its mask."""
         _, heat, attention = self._again(index, self.rows[index]["predicted"])
         gray, mask = self._read(index)
         if attention is not None:

@@ -1,4 +1,4 @@
-"""The folder of cached features: its files, room for them, and what other runs left there."""
+"""The cache folder for features: its files, disk space, and leftovers of other runs."""
 
 import contextlib
 import logging
@@ -23,11 +23,11 @@ from torch.utils.data import Dataset
 GIGABYTE = 1_000_000_000
 
 KEPT_FREE = 2 * GIGABYTE
-"""What is left of the disk, at least."""
+"""Disk space that always stays free."""
 
 FINISHED = re.compile(r"[0-9a-f]{32}\.npy")
 PARTIAL = re.compile(r"[0-9a-f]{32}\.(?P<host>[\w-]*)\.(?P<process>\d+)\.[0-9a-f]+\.partial")
-"""Names of this cache's files; whatever else lies in the folder is somebody else's."""
+"""Names of this cache's files; all other files in the folder are left alone."""
 
 SECONDS_OF_A_DAY = 86_400
 
@@ -51,7 +51,7 @@ def read_features(path: Path) -> Tensor:
 
 
 def remove_damaged(path: Path) -> None:
-    """Remove a file whose values are not those that its checksum was made of; it is computed anew then."""
+    """Remove a file that fails its checksum; it is then computed again."""
     try:
         with path.open("rb") as file:
             version = np.lib.format.read_magic(file)
@@ -123,7 +123,7 @@ def writing(path: Path, slices: int) -> Iterator[Writer]:
 
 
 def make_room(folder: Path, keep: set[Path], total: int, missing: int, max_bytes: int) -> bool:
-    """Remove the least recently used files until `missing` more bytes fit; nothing, where that would not help."""
+    """Remove the least recently used files until `missing` more bytes fit, unless that cannot succeed."""
     others = sorted((p for p in folder.iterdir() if FINISHED.fullmatch(p.name) and p not in keep), key=_used)
     taken = sum(map(size_of, others))
     free = shutil.disk_usage(folder).free - KEPT_FREE
@@ -153,7 +153,7 @@ def _used(path: Path) -> float:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Partial files of processes that are gone."""
+    """Partial files of processes that no longer exist."""
     for path in folder.iterdir():
         found = PARTIAL.fullmatch(path.name)
         if found and not _alive(path, found["host"], int(found["process"])):

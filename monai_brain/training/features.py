@@ -1,4 +1,4 @@
-"""What a network's frozen first layers make of every slice: computed once, kept on disk, read by training."""
+"""Cache the output of a network's frozen first layers for every slice on disk, for training."""
 
 import contextlib
 import hashlib
@@ -43,21 +43,21 @@ logger = logging.getLogger(__name__)
 
 
 class InvalidViews(ValueError):
-    """A number of views that makes no sense."""
+    """An invalid number of views."""
 
 
 class FrozenFeatures:
     """Lets training read the output of the frozen first layers from disk instead of computing it every epoch.
 
-    At the start of every epoch it looks how many of the network's `stages` are frozen. While some are, each
-    training slice has `num_views` views instead of a new one per epoch, whether they are cached or not, so
-    that the switch changes speed alone: results are the same to rounding. When a phase unfreezes deeper
-    layers, training goes on behind the layers that are still frozen; a stage that a later phase needs is kept
-    on the way where there is room, so no slice passes a layer twice.
+    At the start of every epoch it checks how many of the network's `stages` are frozen. While some are, each
+    training slice has `num_views` views instead of a new one per epoch, whether they are cached or not, so that
+    caching changes only the speed: results are the same up to rounding. When a phase unfreezes deeper layers,
+    training continues after the layers that are still frozen; stages that a later phase needs are stored along the
+    way if there is space, so no slice passes a layer twice.
 
     A file holds one view of one set of slices, is named by the hash of everything that it was made from, is
-    written under another name and renamed, and is shared by runs. The least recently used files go when there
-    is no room. What cannot be kept is computed in every epoch, and a warning says so.
+    written under another name and renamed, and is shared by runs. The least recently used files are
+    removed when space runs out. Features that cannot be stored are computed in every epoch, with a warning.
 
     Args:
         network: `stages()` gives its first layers, and its `forward` takes `first`; networks without train as ever.
@@ -145,7 +145,7 @@ class FrozenFeatures:
         return True
 
     def _frozen_stages(self, frozen: set[str]) -> int:
-        """How many of the first stages have no parameter to train."""
+        """Number of leading stages without trainable parameters."""
         names = {id(parameter): name for name, parameter in self.network.named_parameters()}
         stages = stages_of(self.network)
         trained = [any(names[id(p)] not in frozen for p in stage.parameters()) for stage in stages]
@@ -300,7 +300,7 @@ def _hash_of_state(module: nn.Module) -> str:
 
 
 def _source(kind: type) -> str:
-    """The code of a class's module: what a layer prints does not tell what it computes."""
+    """Source code of a class's module: a layer's printed form does not determine what it computes."""
     try:
         return inspect.getsource(sys.modules[kind.__module__])
     except (OSError, TypeError, KeyError):

@@ -1,4 +1,4 @@
-"""The same images in the same order with the same augmentation, whatever was stopped, resumed or parallel."""
+"""Reproducible image order and augmentation, regardless of interruptions and parallel workers."""
 
 import hashlib
 import random
@@ -25,7 +25,7 @@ READ_THREADS = 4
 
 
 def start(seed: int) -> None:
-    """What stands first in every `run:` that trains: seeds, and plain tensors instead of MetaTensors."""
+    """Set seeds, and use plain tensors instead of MetaTensors; comes first in every training `run:`."""
     set_determinism(seed)
     set_track_meta(False)
 

@@ -1,4 +1,4 @@
-"""A training's run folder: manifest, datalist, metrics of each epoch, curves; begun, resumed, ended."""
+"""The run folder of a training: manifest, datalist, per-epoch metrics and curves."""
 
 import csv
 import json
@@ -21,11 +21,11 @@ from monai_brain.report.figures import draw_learning_curves
 from monai_brain.training.checkpoint import Checkpoints, newest_checkpoint
 
 METRICS = ("val_loss", "val_accuracy", "val_macro_f1")
-"""What a classifier's evaluator measures."""
+"""Metrics of a classifier's evaluator."""
 
 
 MAY_CHANGE = ("max_epochs", "patience", "weights", "cache_features")
-"""Options that a resumed run may have otherwise than before; weights were loaded when it began."""
+"""Options that may change when a run is resumed; weights were loaded when it began."""
 
 
 LEARNED_FROM = "learned_from"
@@ -36,15 +36,15 @@ logger = logging.getLogger(__name__)
 
 
 class RunExists(FileExistsError):
-    """The output folder holds a training already."""
+    """The output folder already contains a training run."""
 
 
 class CannotResume(ValueError):
-    """The run cannot go on as asked, with the way out."""
+    """The run cannot be resumed as requested; the message says what to do."""
 
 
 class TrainedOnTestPart(ValueError):
-    """The weights to start from have learned from slices that this training is to be scored on."""
+    """The initial weights were trained on slices that this training will be evaluated on."""
 
 
 class TrainingRun:
@@ -243,7 +243,7 @@ def trained_part(run: str | Path) -> str:
 
 
 def refuse_seen(datalist: str | Path, training_part: str, weights: str | None) -> None:
-    """Refuse to go on from a run that learned from what is not to be trained on.
+    """Refuse initial weights that were trained on slices of other parts of the datalist.
 
     Args:
         datalist: of the training that begins.
@@ -280,7 +280,7 @@ def _seen_by(weights: str | None) -> set[str]:
 
 
 def warn_of_seen(datalist: str | Path, part: str, weights: str | Path) -> None:
-    """Say so where weights are to be scored on slices that they learned from; see `refuse_seen`."""
+    """Warn if weights are evaluated on slices that they were trained on; see `refuse_seen`."""
     seen = _seen_by(str(weights))
     both = sum(not seen.isdisjoint(names) for names in identities(read_datalist(datalist), part))
     if both:

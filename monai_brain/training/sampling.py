@@ -1,4 +1,4 @@
-"""Which slices an epoch shows."""
+"""Samplers: the slices shown in an epoch."""
 
 import math
 from collections import defaultdict
@@ -12,8 +12,8 @@ from torch.utils.data import Dataset, DistributedSampler
 class BalancedSlices(DistributedSampler):
     """As many slices with tumor as without, drawn anew for every epoch, by (seed, epoch) alone.
 
-    An epoch is as long as the data set. Of the rarer kind every slice is shown about as often as the others; of
-    the more frequent kind another choice is shown in each epoch.
+    An epoch is as long as the data set. All slices of the rarer kind are shown about equally often; of the more
+    frequent kind, each epoch shows a different selection.
 
     Args:
         dataset: what is trained on.
@@ -46,10 +46,10 @@ class BalancedSlices(DistributedSampler):
 
 
 class BalancedSources(DistributedSampler):
-    """As many slices of each class, and within a class of each source by the square root of its size.
+    """Draw classes equally often and, within a class, sources by the square root of their size.
 
-    Without it, a set that dominates one class teaches the network to tell sets apart instead of classes. Drawn anew
-    for every epoch, by (seed, epoch) alone.
+    Without it, a data set that dominates one class teaches the network to recognize data sets instead of classes. Drawn
+    anew for every epoch, by (seed, epoch) alone.
 
     Args:
         dataset: what is trained on.

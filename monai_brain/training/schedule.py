@@ -1,4 +1,4 @@
-"""Which layers are trained when, and how fast: frozen features first, then named layers at a lower rate."""
+"""Schedule which layers are trained, when, and at which learning rate."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ BATCH_NORMS = (nn.modules.batchnorm._BatchNorm,)
 
 
 class InvalidSchedule(ValueError):
-    """Phases that do not fit the network or each other."""
+    """Phases that do not match the network or each other."""
 
 
 class Schedule:
@@ -71,7 +71,7 @@ class Schedule:
         self._phase: int | None = None
         self._hooks: list[Any] = []
         if annealing not in ANNEALINGS:
-            raise InvalidSchedule(f"annealing {annealing!r} is none of {', '.join(ANNEALINGS)}")
+            raise InvalidSchedule(f"annealing {annealing!r} is not one of {', '.join(ANNEALINGS)}")
         if annealing != "none" and plateau is not None:
             raise InvalidSchedule(
                 "annealing and lr_scheduler would both set the learning rate; set --annealing none, or --lr_scheduler "
@@ -94,11 +94,11 @@ class Schedule:
             evaluator.add_event_handler(Events.COMPLETED, self._step_plateau)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training cannot know from the epoch: the plateau's counters."""
+        """State that does not follow from the epoch: the plateau's counters."""
         return {"plateau": self.plateau.state_dict()} if self.plateau is not None else {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore the result of `state_dict`."""
         if self.plateau is not None:
             self.plateau.load_state_dict(state["plateau"])
 

@@ -30,7 +30,7 @@ BUILT = (
 
 
 class InvalidStudy(ValueError):
-    """A study's file that cannot be carried out."""
+    """A study file that cannot be run."""
 
 
 class StudyFailed(RuntimeError):
@@ -53,16 +53,16 @@ class Training(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of a study."""
+    """The result of a study."""
 
     runs: Sequence[Path]
     """Folders of the runs that are trained and evaluated."""
     failures: Sequence[str]
-    """Why others are not."""
+    """Why the others failed."""
 
 
 class Study(NamedTuple):
-    """What is to be trained."""
+    """A study: the runs to train."""
 
     bundle: Path
     dataset_dir: Path
@@ -107,7 +107,7 @@ def read_study(path: Path, bundle: Path) -> Study:
         raise InvalidStudy(f"{path}: seeds is {seeds!r}; expected a list of numbers, such as [0, 1, 2]")
     shown = {"datalist": str((path.parent / plan["datalist"]).resolve())} if "datalist" in plan else {}
     if not isinstance(plan["networks"], list):
-        raise InvalidStudy(f"{path}: networks is no list; write one overlay a line, each after a dash")
+        raise InvalidStudy(f"{path}: networks is not a list; write one overlay a line, each after a dash")
     trainings: list[Training] = []
     for name, own in _networks(plan["networks"], known, path, bundle):
         _check_options(shared, own, path)
@@ -151,7 +151,7 @@ def _datalists_of_folds(plan: Mapping[str, Any], path: Path, dataset_dir: Path) 
 
 
 def run_study(study: Study, output: Path, log: Callable[[str], None] = lambda line: None) -> Outcome:
-    """Train and evaluate what is not finished; a training that was stopped goes on.
+    """Train and evaluate what is not finished; a stopped training is resumed.
 
     Every network is tried on one image before any is trained: one that does not fit is left out at once, and the
     others go on. So they do after a training that fails.
@@ -201,7 +201,7 @@ def _carry_out(study: Study, training: Training, run: Path, place: str, log: Cal
 
 
 def _broken_overlays(study: Study, trainings: Sequence[Training]) -> dict[str, str]:
-    """By overlay, why it cannot be trained: naming its file, and the key where it is one."""
+    """Why overlays cannot be trained, by overlay; names the file and, if it is at fault, the key."""
     broken = {}
     for training in {training.overlay: training for training in trainings}.values():
         try:
@@ -274,7 +274,7 @@ def _keep_options(training: Training, run: Path) -> None:
 
 
 def _keep(path: Path, content: Mapping[str, Any]) -> None:
-    """Write down what a study goes by, or check that it is the same as when it began."""
+    """Record the study's options, or check that they have not changed since it began."""
     if not path.is_file():
         write_json(path, dict(content))
     elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(dict(content))):

@@ -1,4 +1,4 @@
-"""What can happen to slices: noise, bias field, gamma, blur, JPEG, rotation, crop, resolution."""
+"""Corruptions of slices: noise, bias field, gamma, blur, JPEG, rotation, crop, resolution."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ REFERENCE_PIXELS = 224
 
 
 class Corruption(NamedTuple):
-    """One kind, in three strengths."""
+    """One kind of corruption, at three levels."""
 
     name: str
     unit: str
@@ -31,7 +31,7 @@ class Corruption(NamedTuple):
     apply: Callable[[np.ndarray, float, int], np.ndarray]
     """From uint8 (C, H, W), a strength and a seed to uint8 (C, h, w)."""
     moves: bool = False
-    """Whether pixels go elsewhere; then `apply` moves masks of 0 and 255 too."""
+    """Whether pixels move; then `apply` also moves masks of 0 and 255."""
 
 
 def _noise(image: np.ndarray, deviation: float, seed: int) -> np.ndarray:

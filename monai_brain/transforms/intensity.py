@@ -23,7 +23,7 @@ LEAST_TISSUE_PIXELS = 200
 """A few specks are divided by this, so that they do not become a slice's mean."""
 
 LEAST_DEVIATION = 0.03
-"""Flat slices are not blown up to noise."""
+"""Keeps noise in flat slices from being amplified."""
 
 STANDARD_MEAN, STANDARD_DEVIATION, STANDARD_MAXIMUM = 0.4, 0.15, 1.3
 """Of the standardized tissue: near what ImageNet's normalization expects; beyond six deviations nothing differs."""
@@ -51,7 +51,7 @@ def equalize_local_contrast(image: np.ndarray, clip_limit: float = 2.0, tiles: i
 
 
 def sharpen(image: np.ndarray, sigma_pixels: float = 1.0, amount: float = 0.5) -> np.ndarray:
-    """Unsharp masking: add `amount` times what a Gaussian blur takes away.
+    """Unsharp masking: add `amount` times what a Gaussian blur removes.
 
     Args:
         image: uint8 (C, H, W).
@@ -70,8 +70,8 @@ def sharpen(image: np.ndarray, sigma_pixels: float = 1.0, amount: float = 0.5) -
 def standardize_slice(image: torch.Tensor) -> torch.Tensor:
     """Shift and scale the tissue of a slice, each channel by itself, to one mean and deviation; air becomes 0.
 
-    Scanners scale intensities as they like, and every slice differently. What is left to tell a tumor by is how it
-    differs from the tissue around it.
+    Scanners scale intensities arbitrarily, and every slice differently. After this step, a tumor stands out only by
+    its difference from the surrounding tissue.
 
     Args:
         image: float (..., C, H, W) in [0, 1], or a little above after augmentation.
@@ -128,12 +128,12 @@ class SharpenGaussiand(MapTransform):
 
 
 class RandSingleSequenced(RandomizableTransform, MapTransform):
-    """Now and then one sequence in all channels, as slices look where the other sequences were not acquired.
+    """Randomly copy one sequence to all channels, like slices for which the other sequences were not acquired.
 
     Args:
         keys: hold (C, H, W), of which each channel is a sequence.
         channel: of the sequence that stays; of LGG's slices 1 is FLAIR.
-        prob: how often.
+        prob: probability.
     """
 
     def __init__(

@@ -32,10 +32,10 @@ WHITE_SHARE = 0.5
 """Of the tissue, that a window meant for the picture does not make white; usual ones do so with 1 to 5 %."""
 
 COLORFUL, COLORFUL_SHARE = 40, 0.05
-"""How far a pixel's colors differ where it is no gray, of 255, and the share of such pixels that no noise makes."""
+"""Channel difference, of 255, from which a pixel is colored, and the share of such pixels that noise cannot cause."""
 
 GRAY_PREFERENCE = ("t1c", "t1", "flair")
-"""Of a head in several sequences, what a network of gray slices sees: the public sets are mostly T1 with contrast."""
+"""Sequence that a network for gray slices sees, best first: the public sets are mostly post-contrast T1."""
 
 
 class LoadSliced(MapTransform):
@@ -86,7 +86,7 @@ class LoadSliced(MapTransform):
 
 
 class LoadMaskd(MapTransform):
-    """Read a mask of two values, the brighter one being what is looked for.
+    """Read a mask of two values, of which the brighter one is the target.
 
     Args:
         keys: hold a path; afterwards uint8 (1, H, W), 0 or 1.
@@ -165,7 +165,7 @@ def _mapped(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
 def as_8_bits(image: Image) -> Image:
     """The same image as uint8; each sequence of a volume for itself, all its slices together.
 
-    A window that does not fit is not taken, with the warning `window_ignored`.
+    A window that does not fit is ignored, with the warning `window_ignored`.
     """
     if image.window is not None and image.pixels.dtype != np.uint8 and not window_fits(image.pixels, image.window):
         image = image._replace(window=None, warnings=(*image.warnings, "window_ignored"))
@@ -193,7 +193,7 @@ def slices_with_signal(volume: np.ndarray) -> list[int]:
 
 
 def slices_with_tissue(volume: np.ndarray) -> list[int]:
-    """Slices that hold enough that is no air; where none does, those with signal.
+    """Slices with enough tissue; if there are none, those with any signal.
 
     Args:
         volume: uint8 (C, D, H, W).
@@ -203,7 +203,7 @@ def slices_with_tissue(volume: np.ndarray) -> list[int]:
 
 
 def to_network_channels(image: Image, *, gray: bool) -> tuple[np.ndarray, tuple[str, ...]]:
-    """What a network sees of a slice, and codes of what was done for it.
+    """The part of a slice that a network sees, and codes for the conversions applied.
 
     Args:
         image: of a slice, uint8 (C, H, W).
@@ -232,7 +232,7 @@ def to_channels(pixels: np.ndarray, *, gray: bool) -> np.ndarray:
 
 
 def has_bright_border(pixels: np.ndarray) -> bool:
-    """Whether a picture goes on beyond its border, as photographs and screenshots do and heads in air do not.
+    """Whether an image continues beyond its border, as photographs and screenshots do and heads in air do not.
 
     Args:
         pixels: uint8 (C, H, W), or (C, D, H, W) of a volume, whose slices count together.
@@ -255,7 +255,7 @@ def is_colorful(pixels: np.ndarray) -> bool:
 
 
 def refusal_behind(error: BaseException) -> UnreadableCase | None:
-    """The refusal that MONAI's transforms wrapped into errors of their own, or None."""
+    """The refusal inside an error raised by MONAI's transforms, or None."""
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, UnreadableCase):
         cause = cause.__cause__

@@ -1,4 +1,4 @@
-"""Crop, pad and resize uint8 slices; and the way back, for maps of what the network saw."""
+"""Crop, pad and resize uint8 slices, and invert this for maps in the network's coordinates."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
@@ -9,7 +9,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 DEFAULT_BORDER_PIXELS = 12
-"""Of 224: what the sources of the public sets leave as frames, which tell a network the class (evaluation)."""
+"""Of 224: width of frames in the public sets, which would reveal the class to a network."""
 
 
 Size = tuple[int, int]
@@ -18,17 +18,17 @@ Size = tuple[int, int]
 
 @runtime_checkable
 class InvertibleResize(Protocol):
-    """A transform that changes a slice's size, and knows the way back."""
+    """An invertible transform that changes a slice's size."""
 
     def size_after(self, size: Size) -> Size:
-        """What becomes of a slice's size."""
+        """The size of a slice after the transform."""
 
     def undo(self, array: np.ndarray, size: Size) -> np.ndarray:
-        """A float map (h, w) of the transformed slice as one of the slice before, whose size is given."""
+        """Invert the transform for a float map (h, w), given the slice's size before."""
 
 
 def to_size_before(array: np.ndarray, transforms: Sequence[Any], size: Size) -> np.ndarray:
-    """A map of what the network saw, as a map of the slice as it was read.
+    """Bring a map from the network's coordinates back to those of the slice as read.
 
     Args:
         array: float32 (h, w), such as the probability of every pixel.
@@ -87,7 +87,7 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     """`mask` (C, H, W) of 0 and 1 as `resize` would: 1 where at least half of the pixel's area was.
 
-    The nearest pixel would be quicker, and shifts a mask that shrinks by half a pixel.
+    Nearest-neighbor resizing would be faster, but shifts a shrinking mask by half a pixel.
     """
     return (resize(mask * np.uint8(254), size) >= 127).astype(np.uint8)
 

@@ -267,10 +267,10 @@ def test_broken_overlay_is_left_out_before_any_training_naming_file_and_key(data
         ({"seed": [1]}, "unknown key 'seed'"),
         ({"networks": ["cnn", {"cnn": {"batch_size": 8}}]}, "cnn is there twice"),
         ({"networks": [{"cnn": {}, "vgg16": {}}]}, "expected a name, or one name"),
-        ({"networks": {"cnn": {}}}, "networks is no list"),
+        ({"networks": {"cnn": {}}}, "networks is not a list"),
         ({"networks": ["cnn"], "seeds": 3}, "expected a list of numbers"),
-        ({"networks": ["cnn"], "options": ["a"]}, "options are no keys with values"),
-        ({"networks": ["cnn"], "options": {"output_dir": "x"}}, "output_dir is no option of a network here"),
+        ({"networks": ["cnn"], "options": ["a"]}, "options are not keys with values"),
+        ({"networks": ["cnn"], "options": {"output_dir": "x"}}, "output_dir cannot be set for a network"),
     ],
 )
 def test_plan_that_cannot_be_carried_out_is_refused(tmp_path, change, message):

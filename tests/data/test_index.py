@@ -97,12 +97,12 @@ def test_wrong_folder_is_a_clear_error(folder, change, message):
 
 
 def test_pattern_that_misses_a_path_is_refused(folder):
-    with pytest.raises(InvalidFolder, match="have no patient"):
+    with pytest.raises(InvalidFolder, match="do not match"):
         index_folder(folder, patient_pattern=r"subject_(\d+)", workers=1)
 
 
 def test_pattern_that_is_none_is_refused(folder):
-    with pytest.raises(InvalidFolder, match="no regular expression"):
+    with pytest.raises(InvalidFolder, match="not a regular expression"):
         index_folder(folder, patient_pattern="patient_(", workers=1)
 
 

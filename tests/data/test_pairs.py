@@ -131,7 +131,7 @@ def test_patients_of_the_same_name_in_two_folders_are_two_and_two_files_of_one_p
         draw(tmp_path / site / "p1" / "0_mask.tif", 0, spot(2))
     assert {pair.patient for pair in find_pairs(tmp_path).pairs} == {"a/p1", "b/p1"}
     draw(tmp_path / "a" / "p1" / "0.png", 2)
-    with pytest.raises(InvalidPairs, match=r"a/p1/0\.png and a/p1/0\.tif would be one;"):
+    with pytest.raises(InvalidPairs, match=r"a/p1/0\.png and a/p1/0\.tif would have the same key;"):
         find_pairs(tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_where_nothing_can_be_used_the_reasons_are_said(tmp_path):
         find_pairs(tmp_path)
 
 
-@pytest.mark.parametrize(("pattern", "said"), [("(p", "is no regular expression"), ("(q)?p", "finds no patient")])
+@pytest.mark.parametrize(("pattern", "said"), [("(p", "is not a regular expression"), ("(q)?p", "finds no patient")])
 def test_pattern_that_cannot_be_used_is_refused(lgg, pattern, said):
     with pytest.raises(InvalidPairs, match=said):
         find_pairs(lgg, patient_pattern=pattern.replace("p", "TCGA"))

@@ -78,8 +78,8 @@ def test_missing_datalist_says_how_to_make_one(tmp_path):
         ("[]", "has none of"),
         (json.dumps({"training": [], "class_names": ["a"]}), "expected at least two names"),
         (json.dumps({"training": [], "class_names": ["1", "2"]}), "does not say what it stands for"),
-        (json.dumps({"training": [{"image": "a", "label": 2}], "class_names": ["a", "b"]}), "label 2 is no index"),
-        (json.dumps({"test": [{"image": "a", "label": -1}]}), "label -1 is no index"),
+        (json.dumps({"training": [{"image": "a", "label": 2}], "class_names": ["a", "b"]}), "label 2 is not an index"),
+        (json.dumps({"test": [{"image": "a", "label": -1}]}), "label -1 is not an index"),
     ],
 )
 def test_wrong_datalist_is_refused(tmp_path, content, message):
@@ -129,7 +129,7 @@ def test_changed_and_missing_files_are_named(phantom_datalist, phantom_folder, t
     (folder / second).write_bytes(b"changed")
     assert check_hashes(datalist, folder) == [
         f"{first}: missing",
-        f"{second}: another content than when the split was made",
+        f"{second}: content differs from when the split was made",
     ]
 
 

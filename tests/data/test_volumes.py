@@ -105,7 +105,7 @@ def test_volumes_that_would_be_mixed_up_are_refused(tmp_path):
         find_volume_pairs(tmp_path / "a")
     for name in ("x-t2f", "x-seg", "x"):
         save(tmp_path / "b" / f"{name}.nii.gz", scan(1))
-    with pytest.raises(InvalidPairs, match=r"x-t2f\.nii\.gz and x\.nii\.gz would have one mask"):
+    with pytest.raises(InvalidPairs, match=r"x-t2f\.nii\.gz and x\.nii\.gz would share one mask"):
         find_volume_pairs(tmp_path / "b")
     with pytest.raises(InvalidPairs, match="neither a folder nor a table"):
         find_volume_pairs(tmp_path / "b" / "x.nii.gz")

@@ -38,7 +38,7 @@ FULL_SCALE = 1000
 
 
 class UnknownLayout(ValueError):
-    """A layout that demo data are not written in."""
+    """An unknown layout for demo data."""
 
 
 class _Patient(NamedTuple):
@@ -74,7 +74,7 @@ def write_demo_slices(
     Args:
         folder: must be empty or missing; gets `<class>/synthetic_patient_<n>_<plane>_<k>.png`.
         patients: how many; a multiple of four fills the classes evenly.
-        seed: of everything.
+        seed: random seed; output is reproducible.
         slices_per_patient: in planes and positions drawn at random.
         workers: processes.
         log: called after each patient.
@@ -122,7 +122,7 @@ def write_demo_volumes(
             as BraTS names them; `slices`: `TCGA_SY_<n>_00000000/TCGA_SY_<n>_00000000_<k>.tif` with three channels
             and `_mask.tif`, as the LGG data set has them.
         patients: how many.
-        seed: of everything.
+        seed: random seed; output is reproducible.
         layout: `nifti` or `slices`.
         size: pixels per side of a slice.
         workers: processes.
@@ -134,10 +134,10 @@ def write_demo_volumes(
 
     Raises:
         FileExistsError: the folder holds something already.
-        UnknownLayout: the layout is none of the two.
+        UnknownLayout: the layout is neither of the two.
     """
     if layout not in VOLUME_WRITERS:
-        raise UnknownLayout(f"layout {layout!r} is none of classes, {', '.join(VOLUME_WRITERS)}")
+        raise UnknownLayout(f"layout {layout!r} is not one of classes, {', '.join(VOLUME_WRITERS)}")
     refuse_existing(folder, overwrite=overwrite)
     jobs = [_Volume(folder, number, _seed(seed, number), layout, size) for number in range(patients)]
     with atomic(folder / "README.txt") as file:
@@ -186,7 +186,7 @@ def _write_patient(patient: _Patient) -> None:
 
 
 def _region(head: Head, seed: int) -> tuple[torch.Tensor, float]:
-    """Where to cut: around the lesion; without one, where some lesion could be, lest the position tell the class."""
+    """Slice positions: around the lesion, or where one could be, so that the position does not reveal the class."""
     lesion: Lesion | None = head.lesion
     if lesion is None:
         draw = Draw(seed + 1)
