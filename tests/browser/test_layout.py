@@ -70,6 +70,7 @@ def test_overlay_opens_beside_its_slice_and_closes_by_keyboard(worklist):
     links.first.tap()
     assert box.is_visible()
     assert box.inner_text().startswith(f"{LONG}, no tumor, 45.1 %")
+    assert worklist.evaluate(TORN) == []
     picture = worklist.locator("#box-picture")
     width = picture.evaluate("image => image.decode().then(() => image.naturalWidth)")
     assert width > 2 * HEIGHT  # slice and overlay, side by side

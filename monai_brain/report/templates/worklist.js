@@ -63,12 +63,14 @@ const pictures = () => Array.from(body.querySelectorAll("tr:not([hidden]) a.open
 let opened = null;
 
 function open(link) {
-  const cells = link.closest("tr").querySelectorAll(".path, .class, .reason, .probability");
+  const row = link.closest("tr");
+  const result = Array.from(row.querySelectorAll(".class, .reason, .probability"), (cell) => cell.innerText.trim());
+  const path = Array.from(row.querySelector(".path").childNodes, (node) => node.cloneNode());
   const image = document.getElementById("box-picture");
   opened = link;
   image.src = link.href;
   image.alt = link.firstElementChild.alt;
-  document.getElementById("box-words").textContent = Array.from(cells, (cell) => cell.innerText.trim()).filter(Boolean).join(", ");
+  document.getElementById("box-words").replaceChildren(...path, ", ", result.filter(Boolean).join(", "));
   if (!box.open) box.showModal();
 }
 
