@@ -133,10 +133,10 @@ def _networks(entries: Sequence[Any], known: set[str], path: Path, bundle: Path)
 
 def _check_options(shared: Any, own: Any, path: Path) -> None:
     if not isinstance(shared, dict) or not isinstance(own, dict):
-        raise InvalidStudy(f"{path}: options are no keys with values; write them as max_epochs: 8")
+        raise InvalidStudy(f"{path}: options are not keys with values; write them as max_epochs: 8")
     reserved = sorted({"seed", "dataset_dir", "datalist", "output_dir"} & {*shared, *own})
     if reserved:
-        raise InvalidStudy(f"{path}: {reserved[0]} is no option of a network here; the study itself sets it")
+        raise InvalidStudy(f"{path}: {reserved[0]} cannot be set for a network; the study itself sets it")
 
 
 def _datalists_of_folds(plan: Mapping[str, Any], path: Path, dataset_dir: Path) -> dict[int, dict[str, Any]]:
