@@ -83,9 +83,13 @@ def test_each_addition_is_one_module_and_one_line():
     modules = {path.stem for path in (TOY / "toy_package").glob("*.py")} - {"__init__"}
     lines = [value.partition(":")[0] for own in REGISTERED.values() for value in own.values()]
     assert sorted(lines) == sorted(f"toy_package.{name}" for name in modules)
-    ours = [path for top in ("monai_brain", "bundles") for path in (REPOSITORY / top).rglob("*.[py][ya]*")]
+    ours = [
+        path
+        for top, ending in (("monai_brain", "*.py"), ("bundles", "*.py"), ("bundles", "*.yaml"))
+        for path in (REPOSITORY / top).rglob(ending)
+    ]
     assert len(ours) > 100
-    assert [path for path in ours if path.is_file() and "toy" in path.read_text(encoding="utf-8").lower()] == []
+    assert [path for path in ours if "toy" in path.read_text(encoding="utf-8").lower()] == []
 
 
 def test_page_shows_the_package_as_it_is():
