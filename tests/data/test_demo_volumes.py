@@ -69,5 +69,5 @@ def test_seed_gives_the_same_bytes(heads, tmp_path):
 
 
 def test_unknown_layout_is_refused(tmp_path):
-    with pytest.raises(UnknownLayout, match="none of classes, nifti, slices"):
+    with pytest.raises(UnknownLayout, match="not one of classes, nifti, slices"):
         write_demo_volumes(tmp_path, patients=1, layout="dicom")
