@@ -227,7 +227,7 @@ def _set(result: Result) -> str:
     if not classes:
         words = "No class is probable enough."
     elif len(classes) == 1:
-        words = "The other classes can be ruled out."
+        words = "The network finds the other classes unlikely."
     else:
         words = "None of these classes can be ruled out."
     return (

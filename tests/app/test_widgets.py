@@ -43,7 +43,7 @@ def test_series_says_how_many_files_it_has_and_what_it_shows():
     ("cell", "words"),
     [
         ("glioma|notumor", "None of these classes can be ruled out."),
-        ("glioma", "The other classes can be ruled out."),
+        ("glioma", "The network finds the other classes unlikely."),
         ("", "No class is probable enough."),
     ],
 )
