@@ -53,7 +53,7 @@ def write_pages(
         task.on_page,
         task.labels,
         note=task.page_note,
-        patients=[_row_of(own) for own in patients[:cases]],
+        patients=[_row_of(own, any(other.set for other in patients)) for own in patients[:cases]],
         all_patients=len(patients),
         review=REVIEW if review else "",
     )
@@ -88,12 +88,12 @@ def _cell(values: Mapping[str, Any], name: str) -> str:
     return set_in_words(cell) if SET_SEPARATOR in cell else ""
 
 
-def _row_of(verdict: Verdict) -> Patient:
+def _row_of(verdict: Verdict, has_sets: bool) -> Patient:
     return Patient(
         verdict.patient,
         verdict.cases,
-        verdict.label or "no class: most of them were refused",
-        0.0 if verdict.probabilities is None else float(verdict.probabilities.max()),
+        verdict.label or "No class: most pictures were refused.",
+        None if verdict.probabilities is None else float(verdict.probabilities.max()),
         verdict.agreement,
-        set_in_words(verdict.set[SET_COLUMNS[0]]) if verdict.set else None,
+        set_in_words(verdict.set.get(SET_COLUMNS[0], "")) if has_sets else None,
     )

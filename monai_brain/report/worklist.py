@@ -35,8 +35,8 @@ class Patient(NamedTuple):
     name: str
     cases: int
     label: str
-    certainty: float
-    """In [0, 1]."""
+    certainty: float | None
+    """In [0, 1]; None where the patient has no class."""
     agreement: float
     """Share of the cases, in [0, 1]."""
     set: str | None
