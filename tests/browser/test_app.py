@@ -172,7 +172,9 @@ def test_result_stands_above_the_examples_on_a_phone(opened):
 def test_example_says_that_it_is_synthetic_and_what_was_rendered_where_its_answer_stands(opened):
     for words in ("Glioma", "Meningioma", "No tumor", "Pituitary tumor"):
         opened.locator("[data-example]", has_text=words).click()
-        opened.locator(".mb-synthetic", has_text=f"not a patient. Rendered as: {words}.").wait_for()
+        note = opened.locator(".mb-synthetic", has_text=f"not a patient. Rendered as: {words}.")
+        note.wait_for()
+        assert note.is_visible()
 
 
 def test_long_volume_shows_its_progress_and_is_cancelled_by_the_visitor(opened, tmp_path):

@@ -14,17 +14,15 @@ from monai_brain.optional import MissingDependency
 SECONDS_PER_TRIAL = 1.0
 
 FEWEST_SLICES = 2000
-"""Below which torch is used without a trial. On one core, building and timing the other fp32 engines took 35 s for the
-classifier, as much as they save on 700 slices (17 slices a second with torch, 133 with OpenVINO), and 250 s for the
-segmenter (1.5 and 2.2)."""
-
+"""With fewer slices, torch is used without a trial: on two cores, building the other engines would take longer than they
+save."""
 
 SECONDS_TO_BUILD = {"torch": 0.0, "openvino": 15.0, "onnx": 40.0}
 SECONDS_TO_QUANTIZE = 180.0
-"""Measured on two cores with the bundles' weights; any other engine is taken to need as long as `onnx`."""
+"""Rough, for two cores and the bundles' weights; other engines are assumed to take as long as `onnx`."""
 
 TIMES_WORTH_BUILDING = 3
-"""An engine is built if the fastest so far needs at least so many times as long for the whole folder."""
+"""An engine is built only if the whole folder would take at least this many times as long with the fastest so far."""
 
 
 class NoUsableEngine(ValueError):
