@@ -14,8 +14,8 @@ from monai_brain.optional import MissingDependency
 SECONDS_PER_TRIAL = 1.0
 
 FEWEST_SLICES = 2000
-"""With fewer slices, torch is used without a trial: on two cores, building the other engines would take longer than they
-save."""
+"""With fewer slices, torch is used without a trial: on two cores, building the other engines would take longer than
+they save."""
 
 SECONDS_TO_BUILD = {"torch": 0.0, "openvino": 15.0, "onnx": 40.0}
 SECONDS_TO_QUANTIZE = 180.0
