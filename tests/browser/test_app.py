@@ -181,9 +181,9 @@ def test_long_volume_shows_its_progress_and_is_cancelled_by_the_visitor(opened, 
     opened.get_by_label("Tumor outline").check()
     path = save(np.tile(head(), (1, 1, 20)), tmp_path / "long.nii.gz")
     opened.set_input_files("#mb-files", str(path))
-    opened.get_by_text(re.compile(r"Slice \d+ of 1\d\d")).wait_for()
+    opened.get_by_text(re.compile(r"Slice \d+ of 1\d\d")).wait_for(timeout=90_000)
     opened.get_by_role("button", name="Cancel").click()
-    opened.get_by_text("Cancelled.").wait_for(timeout=10_000)
+    opened.get_by_text("Cancelled.").wait_for(timeout=90_000)
     assert opened.locator(".mb-working, .mb-answer").count() == 0
     give(opened, save(head(), tmp_path / "short.nii.gz"))  # the next one is not held up
     assert "short.nii.gz" in opened.inner_text(".mb-name")
