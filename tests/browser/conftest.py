@@ -25,6 +25,9 @@ from tests.bundles.test_masks import BUNDLE as SEGMENTER
 from tests.bundles.test_masks import Bright
 from tests.conftest import BUNDLE, REPOSITORY
 
+PATIENCE = 90_000
+"""Milliseconds that a page may take on a busy machine; speed is measured elsewhere."""
+
 DESKTOP = {"width": 1280, "height": 900}
 WIDE = {"width": 1440, "height": 900}
 PHONE = {"width": 390, "height": 844}
@@ -88,6 +91,7 @@ def visitor(browser: Browser) -> Iterator[BrowserContext]:
 def watched(context: BrowserContext) -> Iterator[Page]:
     """A new page; at the end nothing was asked of another host, and no script failed."""
     opened = context.new_page()
+    opened.set_default_timeout(PATIENCE)
     elsewhere: list[str] = []
     failures: list[str] = []
     opened.on("request", lambda request: elsewhere.append(request.url) if not request.url.startswith(OWN) else None)

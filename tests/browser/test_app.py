@@ -51,7 +51,7 @@ def slice_file(tmp_path, rendered):
 
 def give(page, *files):
     page.set_input_files("#mb-files", [str(file) for file in files])
-    page.wait_for_selector(".mb-answer, .mb-refused", timeout=90_000)
+    page.wait_for_selector(".mb-answer, .mb-refused")
 
 
 def test_slice_shows_its_class_its_evidence_and_can_be_saved(opened, slice_file, tmp_path):
@@ -181,9 +181,9 @@ def test_long_volume_shows_its_progress_and_is_cancelled_by_the_visitor(opened, 
     opened.get_by_label("Tumor outline").check()
     path = save(np.tile(head(), (1, 1, 20)), tmp_path / "long.nii.gz")
     opened.set_input_files("#mb-files", str(path))
-    opened.get_by_text(re.compile(r"Slice \d+ of 1\d\d")).wait_for(timeout=90_000)
+    opened.get_by_text(re.compile(r"Slice \d+ of 1\d\d")).wait_for()
     opened.get_by_role("button", name="Cancel").click()
-    opened.get_by_text("Cancelled.").wait_for(timeout=90_000)
+    opened.get_by_text("Cancelled.").wait_for()
     assert opened.locator(".mb-working, .mb-answer").count() == 0
     give(opened, save(head(), tmp_path / "short.nii.gz"))  # the next one is not held up
     assert "short.nii.gz" in opened.inner_text(".mb-name")
