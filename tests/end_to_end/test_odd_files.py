@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -57,8 +56,7 @@ def add_tests_of_pillow(folder):
     command = [*download, "pillow", "--dest", str(sources), f"pillow=={version('pillow')}"]
     if subprocess.run(command, capture_output=True, check=False).returncode:
         return
-    with tarfile.open(next(sources.glob("*.tar.gz"))) as archive:
-        archive.extractall(sources, filter="data")
+    shutil.unpack_archive(next(sources.glob("*.tar.gz")), sources)
     shutil.move(next(sources.glob("*/Tests")), folder)
 
 
