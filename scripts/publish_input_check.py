@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import torch
 from fit_input_check import part_of
-from input_check_images import LEAST_TISSUE, SEQUENCES, Picture, lgg_slices, other_pictures, public_slices
+from input_check_images import SEQUENCES, Picture, lgg_slices, other_pictures, public_slices
 from publishing import table_section
 from scipy.stats import binomtest
 
@@ -29,7 +29,7 @@ from monai_brain.evaluation.input_check import KINDS, LEAST_STRIPPED, PLANES, In
 from monai_brain.evaluation.intervals import group_bootstrap
 from monai_brain.inference.apply import predict_folder
 from monai_brain.inference.classification import slices_with_head
-from monai_brain.inference.patients import PATIENT_REFUSED
+from monai_brain.inference.patients import FOLDER_REFUSED, PATIENT_REFUSED
 from monai_brain.io import Case, UnreadableCase, find_cases, read_case
 from monai_brain.io.read import read_image
 from monai_brain.io.sequences import named_sequence
@@ -240,30 +240,40 @@ def curve(pictures: Sequence[Picture], scores: np.ndarray) -> Table:
 
 
 def flair_section(check: InputCheck, lgg: Sequence[Picture], weights: Path) -> str:
-    """What the classifier says of the held-out patients' FLAIR slices, with their patients known."""
+    """What the classifier says of the held-out patients' FLAIR slices, with their patients known and unknown."""
     flair = [one for one in lgg if one.kind == "flair" and part_of(one) == "test"]
+    patients = {one.group for one in flair}
     with tempfile.TemporaryDirectory() as scratch:
-        scans, output = Path(scratch) / "scans", Path(scratch) / "out"
         for number, one in enumerate(flair):
-            (scans / one.group).mkdir(parents=True, exist_ok=True)
+            folder = Path(scratch) / "scans" / one.group
+            folder.mkdir(parents=True, exist_ok=True)
             slice_in_flair = read_image(Path(one.path)).pixels[SEQUENCES.index("flair")]
-            cv2.imwrite(str(scans / one.group / f"{number}.png"), slice_in_flair)
-        predict_folder(scans, output, weights=str(weights), patient_pattern="^[^/]+", workers=0)
-        rows, patients = read_rows(output / "predictions.csv"), read_rows(output / "patients.csv")
-    answered = [row for row in rows if row["status"] == "ok"]
-    labels = Counter(row["label"] for row in answered)
-    silent = [row for row in answered if row["label"] == "notumor" and PATIENT_REFUSED not in row["warnings"].split()]
-    said = ", ".join(f"{in_words(name)} {number}" for name, number in labels.items()) or "none"
+            cv2.imwrite(str(folder / f"{number}.png"), slice_in_flair)
+        known = answered_of(Path(scratch), weights, "^[^/]+")
+        unknown = answered_of(Path(scratch), weights, None)
+        with_class = [row["patient"] for row in read_rows(Path(scratch) / "out" / "patients.csv") if row["label"]]
+    labels = ", ".join(f"{in_words(name)} {number}" for name, number in Counter(row["label"] for row in known).items())
     return (
-        f"\n## Gliomas in FLAIR\nOf {len(patients)} held-out LGG patients ({len(flair)} slices in FLAIR with at least "
-        f"{LEAST_TISSUE:.0%} tissue), {len({row['patient'] for row in answered})} have a slice that gets a class "
-        f"({len(answered)} slices: {said}). If patients are named (`--patient-pattern`), "
-        f"{sum(bool(row['label']) for row in patients)} of them get a class in `patients.csv`, because a patient gets "
-        "none if more slices were "
-        "refused than answered. The remaining slices of such a patient carry the warning "
-        f"`{PATIENT_REFUSED}`: {len(silent)} slices of {len({row['patient'] for row in silent})} patients are called "
-        "no tumor without this warning.\n"
+        f"\n## Gliomas in FLAIR\nOf {len(flair)} FLAIR slices of {len(patients)} held-out LGG patients, {len(known)} "
+        f"get a class ({labels or 'none'}). If patients are named (`--patient-pattern`), {len(with_class)} of "
+        "them get a class in `patients.csv`. Called no tumor without a warning:\n\n| patients | slices |\n|---|---|\n"
+        f"| named (`{PATIENT_REFUSED}`) | {silent(known)} |\n"
+        f"| unknown, a folder for each (`{FOLDER_REFUSED}`) | {silent(unknown)} |\n\n"
+        "A slice given alone, as on the page, cannot have these warnings.\n"
     )
+
+
+def answered_of(scratch: Path, weights: Path, pattern: str | None) -> list[dict[str, str]]:
+    """Rows with a class."""
+    output = scratch / ("out" if pattern else "out_unknown")
+    predict_folder(scratch / "scans", output, weights=str(weights), patient_pattern=pattern, workers=0)
+    return [row for row in read_rows(output / "predictions.csv") if row["status"] == "ok"]
+
+
+def silent(rows: Sequence[dict[str, str]]) -> int:
+    """Slices called no tumor without a warning of the others."""
+    expected = {PATIENT_REFUSED, FOLDER_REFUSED}
+    return sum(row["label"] == "notumor" and not expected & set(row["warnings"].split()) for row in rows)
 
 
 def read_rows(table: Path) -> list[dict[str, str]]:

@@ -13,14 +13,14 @@ from monai.networks.utils import eval_mode
 from torch import Tensor, nn
 
 from monai_brain.evaluation.calibration_file import PATIENTS, SLICES, VERDICT_RULE
-from monai_brain.evaluation.input_check import Reason, find_input_check
+from monai_brain.evaluation.input_check import find_input_check
 from monai_brain.evaluation.verdict import mean_probability
 from monai_brain.explain.methods import Explainer, make_explainer
 from monai_brain.explain.trust import mask_hottest, to_gray, trust_of
 from monai_brain.inference.evidence import EVIDENCE, EVIDENCE_DROP, evidence_of
 from monai_brain.inference.learned import LearnedSlices
 from monai_brain.inference.patients import Verdicts
-from monai_brain.inference.prediction import ABSTAINED, Prediction
+from monai_brain.inference.prediction import ABSTAINED, BY_FILE, BY_PICTURE, SEQUENCE_SOURCE, Prediction
 from monai_brain.inference.preparation import Chooser
 from monai_brain.inference.sets import EMPTY_SET, SET_COLUMNS, Sets, find_sets
 from monai_brain.inference.stream import OpenCase
@@ -158,6 +158,7 @@ class Classification(Task):
         self.columns = (
             *probabilities,
             "sequence",
+            SEQUENCE_SOURCE,
             "plane",
             "slices",
             "agreement",
@@ -235,7 +236,7 @@ class Classification(Task):
             values |= {"slices": len(order), "agreement": agreement, "deciding_slice": deciding}
         if any(seen.learned for seen in opened.outputs.values()):
             warnings = (*warnings, "learned_slice")
-        reason, values["sequence"], values["plane"] = self._checked(opened)
+        reason, values["sequence"], values["plane"], values[SEQUENCE_SOURCE] = self._checked(opened)
         if self.sets is not None:
             values |= self.sets.columns(mean, PATIENTS if opened.image.kind == "volume" else SLICES)
             reason = reason or ("" if values["set"] else EMPTY_SET)
@@ -253,16 +254,17 @@ class Classification(Task):
         if self.explainer is not None:
             self.explainer.close()
 
-    def _checked(self, opened: OpenCase) -> Reason:
-        """Why no class should be given, by the input check; nothing speaks against it where there is none."""
+    def _checked(self, opened: OpenCase) -> tuple[str, str, str, str]:
+        """Code of an abstention, sequence, plane, and where the sequence is from; all empty without an input check."""
         if self.check is None or opened.checked is None:
-            return Reason("")
+            return "", "", "", ""
         channels = opened.image.channels
         seen = next((name for name in GRAY_PREFERENCE if name in channels), "")
         said = seen or opened.image.sequence or named_sequence(opened.case.id)
-        reason = self.check.reason(opened.checked, said)
-        plane = getattr(opened.image.source, "plane", "")  # a volume's header tells
-        return reason._replace(plane=plane) if plane and reason.plane else reason
+        code, sequence, plane = self.check.reason(opened.checked, said)
+        if plane:
+            plane = getattr(opened.image.source, "plane", "") or plane  # a volume's header tells
+        return code, sequence, plane, (BY_FILE if said else BY_PICTURE) if sequence else ""
 
     def _probabilities(self, logits: Tensor) -> np.ndarray:
         """Of every class, (N, K); calibrated where that is known."""

@@ -21,7 +21,7 @@ from monai_brain.inference.engines import AutoEngine
 from monai_brain.inference.engines import Engine as InferenceEngine
 from monai_brain.inference.journal import Journal
 from monai_brain.inference.pages import DEFAULT_CASES, REPORT, REVIEW, write_pages
-from monai_brain.inference.patients import PATIENTS_TABLE, with_doubt
+from monai_brain.inference.patients import PATIENTS_TABLE, refused_folders, with_doubt
 from monai_brain.inference.prediction import FIRST_COLUMNS, LAST_COLUMNS, Prediction, summary
 from monai_brain.inference.stream import CaseStream, NothingReadable, thread_beside
 from monai_brain.inference.task import Task, completed_cases
@@ -415,9 +415,10 @@ def write_results(
     if task.verdicts:
         task.verdicts.write(folder, verdicts)
     refused = {own.patient for own in verdicts if not own.label}
+    folders = refused_folders(rows(), patients)
 
     def warned() -> Iterable[Prediction]:
-        return (with_doubt(row, refused, patients) for row in rows())
+        return (with_doubt(row, patients, refused, folders) for row in rows())
 
     columns = (*FIRST_COLUMNS, *task.columns, *LAST_COLUMNS, *([PATIENT] if patients else []))
     write_csv(folder / TABLE, columns, (_with_patient(row.row(task.columns), row.path, patients) for row in warned()))

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from monai_brain.evaluation.calibration_file import PATIENTS, VERDICT_RULE
-from monai_brain.inference.prediction import ABSTAINED, Prediction
+from monai_brain.inference.prediction import ABSTAINED, BY_FILE, SEQUENCE_SOURCE, Prediction
 from monai_brain.inference.sets import EMPTY_SET, SET_COLUMNS, Sets
 from monai_brain.io.dicom_source import DicomSource, patient_in
 from monai_brain.io.write import write_csv
@@ -18,8 +18,9 @@ from monai_brain.labels import index_of_no_tumor
 
 PATIENTS_TABLE = "patients.csv"
 
-PATIENT_REFUSED = "patient_refused"
-"""Warning of a case that has a class, while most cases of its patient were refused."""
+PATIENT_REFUSED, FOLDER_REFUSED = "patient_refused", "folder_refused"
+"""Warnings of a case with a class, most of whose patient's pictures were refused; or of its folder's, if the patient is
+unknown."""
 
 
 class InvalidPattern(ValueError):
@@ -31,11 +32,11 @@ class Verdict(NamedTuple):
 
     patient: str
     cases: int
-    """That got an answer."""
+    """Cases that were not refused."""
     refused: int
-    """That the input check refused."""
+    """Cases that the input check refused."""
     label: str
-    """Empty where more cases were refused than answered; then nothing below is known."""
+    """Empty if no case is left, or if more pictures were refused than answered; then nothing below is known."""
     agreement: float = 0.0
     """Share of the cases that have this class by themselves."""
     probabilities: np.ndarray | None = None
@@ -98,14 +99,16 @@ class Verdicts:
         """
         cases: dict[str, list[np.ndarray]] = {}
         refused: Counter[str] = Counter()
+        by_picture: Counter[str] = Counter()
         for row in rows:
             if row.path in names:
                 own = cases.setdefault(names[row.path], [])
                 if _is_refused(row):
                     refused[names[row.path]] += 1
+                    by_picture[names[row.path]] += _is_by_picture(row)
                 else:
                     own.append(np.array([float(row.values[f"prob_{name}"]) for name in self.class_names]))
-        return [self._verdict(name, own, refused[name]) for name, own in cases.items()]
+        return [self._verdict(name, own, refused[name], by_picture[name]) for name, own in cases.items()]
 
     def write(self, folder: Path, verdicts: Sequence[Verdict]) -> None:
         """Write `patients.csv`; of an earlier run nothing stays where there is no patient."""
@@ -114,8 +117,8 @@ class Verdicts:
         else:
             (folder / PATIENTS_TABLE).unlink(missing_ok=True)
 
-    def _verdict(self, name: str, cases: Sequence[np.ndarray], refused: int) -> Verdict:
-        if refused > len(cases):
+    def _verdict(self, name: str, cases: Sequence[np.ndarray], refused: int, by_picture: int) -> Verdict:
+        if not cases or by_picture > len(cases):
             return Verdict(name, len(cases), refused, "")
         together = VERDICT_RULE(np.array(cases), index_of_no_tumor(self.class_names))
         chosen = int(together.argmax())
@@ -136,17 +139,38 @@ class Verdicts:
         }
 
 
-def with_doubt(row: Prediction, refused: Collection[str], patients: Mapping[str, str]) -> Prediction:
-    """The row, with a warning if it has a class although most cases of its patient were refused.
+def refused_folders(rows: Iterable[Prediction], patients: Mapping[str, str]) -> set[str]:
+    """Folders in which more pictures of unknown patients were refused than answered.
+
+    Args:
+        rows: of the table.
+        patients: of `Verdicts.names`.
+    """
+    excess: Counter[str] = Counter()
+    for row in rows:
+        if row.path not in patients and row.status in ("ok", ABSTAINED):
+            excess[_folder(row)] += (1 if _is_by_picture(row) else 0) if _is_refused(row) else -1
+    return {folder for folder, count in excess.items() if count > 0}
+
+
+def with_doubt(
+    row: Prediction, patients: Mapping[str, str], refused: Collection[str], folders: Collection[str]
+) -> Prediction:
+    """The row, with a warning if it has a class although most pictures of its patient or folder were refused.
 
     Args:
         row: of the table.
-        refused: patients without a class for that reason.
         patients: of `Verdicts.names`.
+        refused: patients without a class.
+        folders: of `refused_folders`.
     """
-    if row.status != "ok" or patients.get(row.path) not in refused:
+    if row.status != "ok":
         return row
-    return row._replace(warnings=(*row.warnings, PATIENT_REFUSED))
+    if row.path in patients:
+        warning = PATIENT_REFUSED if patients[row.path] in refused else ""
+    else:
+        warning = FOLDER_REFUSED if _folder(row) in folders else ""
+    return row._replace(warnings=(*row.warnings, warning)) if warning else row
 
 
 def patient_of(source: DicomSource | None) -> str:
@@ -161,3 +185,12 @@ def patient_of(source: DicomSource | None) -> str:
 def _is_refused(row: Prediction) -> bool:
     """By the input check; a case with an empty set was read, and leaving out the doubtful would flatter the verdict."""
     return row.status == ABSTAINED and row.code != EMPTY_SET
+
+
+def _is_by_picture(row: Prediction) -> bool:
+    """A refusal of what the picture shows; one of a sequence that the file states casts no doubt on other files."""
+    return row.values.get(SEQUENCE_SOURCE) != BY_FILE
+
+
+def _folder(row: Prediction) -> str:
+    return row.path.rpartition("/")[0]

@@ -14,6 +14,12 @@ ABSTAINED = "abstained"
 """Status of a case that was read and computed, and for which no class is given; its code says why, see
 `report.reasons`."""
 
+SEQUENCE_SOURCE = "sequence_source"
+"""Column of a classifier: `BY_FILE` or `BY_PICTURE`."""
+
+BY_FILE, BY_PICTURE = "file", "picture"
+"""Whether the header or the name states the sequence, or the input check detected it."""
+
 COUNTED = ("status", "label", "code", "warning")
 """What a summary counts."""
 

@@ -67,9 +67,7 @@ def test_abstention_says_why_in_words_and_has_its_filter(folder, page, viewport)
     page.goto((folder / "report.html").as_uri())
     page.get_by_role("button", name="abstained 1").click()
     assert paths(page) == ["noise.png"]
-    assert "No class. The picture does not look like an MR slice of a head." in page.inner_text(
-        "#cases tbody tr:visible"
-    )
+    assert "No class. The image does not look like an MR slice of a head." in page.inner_text("#cases tbody tr:visible")
     assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
 
 

@@ -52,13 +52,13 @@ def test_abstention_has_a_reason_and_probabilities_and_no_class(weights, scans, 
     rows, run = predict(scans, tmp_path / "out", weights, "--explain", "--review")
     for row in rows:
         assert (row["status"], row["code"], row["label"], row["overlay"]) == (ABSTAINED, "other_sequence", "", "")
-        assert row["sequence"] == "flair"
+        assert (row["sequence"], row["sequence_source"]) == ("flair", "picture")
         assert row["plane"] in PLANES
         assert sum(float(row[name]) for name in row if name.startswith("prob_")) == pytest.approx(1, abs=1e-5)
     assert run["counts"]["status"] == {ABSTAINED: 2}
     assert run["counts"]["code"] == {"other_sequence": 2}
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert "another MR sequence than T1 with contrast" in page
+    assert "an MR sequence other than T1 with contrast" in page
     assert len(list((tmp_path / "out" / "thumbnails").iterdir())) == 2
 
 
