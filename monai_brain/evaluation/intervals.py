@@ -5,12 +5,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit, logit
 
 DRAWS = 1000
 LEVEL = 0.95
 
 FEWEST_GROUPS = 10
 """Fewer groups get no interval: they do not show how much patients differ."""
+
+PSEUDO_GROUPS = 0.5
+"""Added to a share's groups; chosen by simulation, docs/intervals.md."""
 
 NO_INTERVAL = f"no interval below {FEWEST_GROUPS} groups"
 """For captions."""
@@ -30,35 +34,36 @@ def draw_groups(groups: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray
 
 
 def interval_of(estimate: float, resampled: np.ndarray, groups: int, *, share: bool = True) -> Interval | None:
-    """Interval from the spread of resamples, wide enough also for few groups and shares near 1.
+    """Interval from the spread of bootstrap resamples, also for few groups and shares near 1.
 
-    The percentiles of the resamples are too narrow there. The resamples' standard deviation, on the logit scale and
-    with Student's t, is not; docs/intervals.md measures its coverage.
+    Percentiles are too narrow there. A share gets half a pseudo-group, half of it correct, added to its groups, and a
+    normal interval on the logit scale; docs/intervals.md measures the coverage.
 
     Args:
-        estimate: of the data.
-        resampled: of each resample, (draws,); NaN where it is undefined.
-        groups: that the estimate rests on.
-        share: it lies between 0 and 1; else its own scale is taken.
+        estimate: from the data.
+        resampled: from each resample, (draws,); NaN if undefined.
+        groups: number of groups that the estimate is based on.
+        share: the metric lies between 0 and 1; otherwise the interval uses Student's t on the metric's own scale.
 
     Returns:
-        None for fewer than `FEWEST_GROUPS` groups. Where every resample is 0 or 1, the exact binomial interval of so
-        many groups that are all right, or all wrong.
+        None for fewer than `FEWEST_GROUPS` groups.
 
     Source: E. L. Korn, B. I. Graubard, Analysis of Health Surveys, 1999 (logit intervals of clustered samples);
-    T. Hesterberg, The American Statistician 2015 (bootstrap standard error with t and n / (n - 1)).
+    A. Agresti, B. Coull, The American Statistician 1998 (pseudo-observations); T. Hesterberg, The American Statistician
+    2015 (bootstrap standard error with n / (n - 1), and t).
     """
     if groups < FEWEST_GROUPS:
         return None
-    error = float(np.nanstd(resampled)) * np.sqrt(groups / (groups - 1))
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * error
+    variance = float(np.nanvar(resampled)) * groups / (groups - 1)
     if not share:
+        reach = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * variance**0.5
         return Interval(estimate - reach, estimate + reach)
-    if estimate in (0, 1) or not error:
-        widest = float(((1 - LEVEL) / 2) ** (1 / groups))
-        return Interval(min(widest, estimate), 1.0) if estimate > 0.5 else Interval(0.0, max(1 - widest, estimate))
-    center, slope = np.log(estimate / (1 - estimate)), estimate * (1 - estimate)
-    return Interval(*(float(1 / (1 + np.exp(-(center + sign * reach / slope)))) for sign in (-1, 1)))
+    total = groups + PSEUDO_GROUPS
+    center = (groups * estimate + PSEUDO_GROUPS / 2) / total
+    variance = (groups**2 * variance + PSEUDO_GROUPS * (0.5 - center) ** 2) / total**2
+    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * variance**0.5 / (center * (1 - center))
+    low, high = (float(expit(logit(center) + sign * reach)) for sign in (-1, 1))
+    return Interval(min(low, estimate), max(high, estimate))
 
 
 def group_bootstrap(

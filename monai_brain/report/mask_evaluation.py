@@ -32,8 +32,8 @@ REFERENCE_GRAY = np.uint8(90)
 """Of the reference in these pictures, which know no scan."""
 
 INTERVALS = (
-    f"95 % intervals: {DRAWS} bootstrap resamples of patients, standard error with Student's t, of shares on the logit "
-    f"scale; none below {FEWEST_GROUPS} patients. HD95 of a patient is the mean of its masks"
+    f"95 % intervals: {DRAWS} bootstrap resamples of patients; of shares on the logit scale, else with Student's t; "
+    f"none below {FEWEST_GROUPS} patients. HD95 of a patient is the mean of its masks"
 )
 
 
