@@ -79,24 +79,24 @@ def index_folder(
     seed: int = 0,
     workers: int = 2,
 ) -> Index:
-    """Index class folders and split them 70/15/15, or into folds, grouped and stratified; or keep their split.
+    """Index class folders and split them 70/15/15 or into folds, grouped and stratified, or keep their own split.
 
     Args:
-        folder: holds one folder per class, see `labels.class_of_folder`; or folders such as `Training` and `Testing`
-            that hold these.
+        folder: contains one folder per class, see `labels.class_of_folder`; or folders such as `Training` and
+            `Testing` that contain the class folders.
         patient_pattern: regular expression on the path relative to `folder`; its first group (or the whole
-            match) is the patient. Without it, groups are clusters of slices that look alike.
-        class_names: other classes than the default ones; folders of none of them are left out.
-        keep_split: the folder's own split. Where it has no validation part, some groups of training become it.
+            match) is the patient. Without it, groups are clusters of similar slices.
+        class_names: classes to use instead of the default ones; other folders are left out.
+        keep_split: keep the folder's own split. If it has no validation part, some training groups become one.
         folds: number of folds to make instead of parts; the result is a folds file, see `data.folds.read_folds`.
-        provenance: group slices of public sets by what is known of them, see `data.grouping`, and leave copies out.
+        provenance: group slices of public sets by their known patients, see `data.grouping`, and leave copies out.
         fractions: of training, validation and test.
         seed: of the split.
-        workers: processes that read the images.
+        workers: number of processes that read the images.
 
     Raises:
-        InvalidFolder: a class folder is missing, empty or unknown; a path has no patient; or the folder has a split
-            and it is not to be kept, or the other way round.
+        InvalidFolder: a class folder is missing, empty or unknown; the pattern finds no patient in a path; or
+            `keep_split` does not match whether the folder has a split.
     """
     names = check_class_names(class_names or CLASS_NAMES)
     part_of = part_folders(folder, keep_split, dissolve=folds is not None)

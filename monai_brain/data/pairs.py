@@ -60,19 +60,19 @@ class Checked(NamedTuple):
 
 
 def find_pairs(folder: Path, *, patient_pattern: str | None = None) -> Pairs:
-    """Every slice with its mask.
+    """Find every slice and its mask.
 
-    Two layouts are known: `NAME.tif` beside `NAME_mask.tif` (LGG), and `images/NAME.png` with `masks/NAME.png`
-    at the same relative place, whatever the format. In the first, the folder that a slice lies in is its patient: by
-    its path, or by its name alone where that is one of The Cancer Genome Atlas, so that copies are one patient.
+    Two layouts are supported, in any image format: `NAME.tif` next to `NAME_mask.tif` (LGG), and `images/NAME.png`
+    with `masks/NAME.png` at the same relative path. In the first, the folder of a slice is its patient: its path, or
+    its name alone if that is a patient of The Cancer Genome Atlas, so that copies count as one patient.
 
     Args:
-        folder: searched with everything below it.
+        folder: folder to search, including its subfolders.
         patient_pattern: regular expression on the image's relative path; its first group is the patient.
 
     Raises:
-        InvalidPairs: a slice has no mask or a mask no slice, a mask has another size or other than two values,
-            a patient is not known, one image is there under two patients, there are volumes, or no pair at all.
+        InvalidPairs: a slice has no mask or a mask has no slice; a mask differs in size or has other than two values;
+            a patient is unknown; two patients have the same image; the folder has volumes, or no pairs.
     """
     patient_of = _patients(patient_pattern)
     entries = list(find_cases(folder))

@@ -176,11 +176,11 @@ def refuse_other_classes(class_names: Sequence[str], path: str | Path) -> None:
 
 
 def load_datalist(path: str | Path, dataset_dir: str | Path, part: str) -> list[dict[str, Any]]:
-    """One part of a datalist, with the paths of images and masks made absolute.
+    """Load one part of a datalist, with absolute paths of images and masks.
 
     Args:
-        path: the datalist.
-        dataset_dir: folder that its paths are relative to.
+        path: datalist file.
+        dataset_dir: folder that the paths in the datalist are relative to.
         part: `training`, `validation`, `test`; or several joined by `+`.
 
     Raises:

@@ -52,7 +52,7 @@ def evaluate_run(
     Args:
         run: folder of the training.
         dataset_dir: folder of the images that it was trained on; the baseline looks its neighbors up there.
-        bundle: its folder; by default the repository's classifier.
+        bundle: folder of the bundle; by default the repository's classifier.
         overwrite: replace an earlier evaluation.
         overrides: keys of the bundle's evaluate.yaml; None leaves a key as it is.
 
@@ -87,17 +87,17 @@ def predict_folder(
     """Apply a bundle to a folder of scans.
 
     Args:
-        folder: searched with everything below it.
-        output_dir: see `inference.folder.FolderRun`.
-        options: of the run; None leaves all as the bundle says.
+        folder: folder to search, including its subfolders.
+        output_dir: folder for the results, see `inference.folder.FolderRun`.
+        options: options of the run; None: the bundle's defaults.
         bundle: its folder; by default the repository's classifier.
-        overrides: further keys of the bundle's inference.yaml; None leaves a key as it is.
+        overrides: values for further keys of the bundle's inference.yaml; None leaves a key unchanged.
 
     Returns:
-        Exit status: 0 all good, 2 nothing to do, 3 some cases failed.
+        Exit status: 0 if all went well, 2 if there was nothing to do, 3 if some cases failed.
 
     Raises:
-        NoEffect: the bundle has no such options.
+        NoEffect: the bundle does not have one of the options.
     """
     place, options = find_bundle(bundle), options or FolderRunOptions()
     for warning in check_effect(options, place, repository_bundles()):

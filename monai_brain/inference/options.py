@@ -1,4 +1,4 @@
-"""What a folder run can be asked to do, and what of it has an effect with a bundle."""
+"""Options of a folder run, and which of them have an effect with a bundle."""
 
 import re
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ class NoEffect(ValueError):
 
 @dataclass(frozen=True)
 class FolderRunOptions:
-    """Options of a folder run, by the keys of a bundle's inference.yaml; None leaves what that file says.
+    """Options of a folder run, named after the keys of a bundle's inference.yaml; None keeps the value in that file.
 
     Raises:
-        NoEffect: two of them do not go together.
+        NoEffect: two options contradict each other.
     """
 
     weights: Path | None = None
     """A run's folder or a weight file."""
     # what is searched
     part: str | None = None
-    """Do one part, such as `2/4`; `monai-brain merge` combines the parts."""
+    """Process one part, such as `2/4`; `monai-brain merge` combines the parts."""
     recursive: bool | None = None
     """Search subfolders too."""
     glob: str | None = None
@@ -35,11 +35,11 @@ class FolderRunOptions:
     """Follow symbolic links that lead out of the folder."""
     # what is done
     explain: bool | None = None
-    """Write a picture per case that shows where the evidence was."""
+    """Write a heat map per case that shows where the evidence is."""
     method: str | None = None
-    """Method of `explain`, of `explain.methods.METHODS`."""
+    """Method of `explain`, one of `explain.methods.METHODS`."""
     review: bool | None = None
-    """Write a page on which a reader answers too."""
+    """Write a page on which a human reader can answer as well."""
     overwrite: bool | None = None
     """Replace earlier results in the output folder."""
     resume: bool | None = None
@@ -48,7 +48,7 @@ class FolderRunOptions:
     slices: str | None = None
     """Slices of a volume to classify: a range such as `40:60` (40 to 59, counted from 0), or `all`."""
     answer_anyway: bool | None = None
-    """Give a class even where there is a reason not to; the reason becomes a warning."""
+    """Give a class even if there is a reason not to; the reason becomes a warning."""
     coverage: float | None = None
     """How often the set of classes should contain the true one, 0.5 to 0.99; needs a calibration."""
     calibration: str | None = None
@@ -59,28 +59,28 @@ class FolderRunOptions:
     masks: bool | None = None
     """Write a mask per case."""
     overlays: bool | None = None
-    """Write a picture per case with a tumor."""
+    """Write an overlay for each case with a tumor."""
     threshold: float | None = None
     """Probability above which a pixel is tumor."""
     smallest_area: float | None = None
-    """Smallest component of a slice to keep, in mm2, or in pixels where the spacing is unknown."""
+    """Smallest component of a slice to keep, in mm2, or in pixels if the spacing is unknown."""
     smallest_volume: float | None = None
-    """Smallest component of a volume to keep, in mm3, or in voxels where the spacing is unknown."""
+    """Smallest component of a volume to keep, in mm3, or in voxels if the spacing is unknown."""
     force: bool | None = None
     """Outline even sequences that the weights were not trained on."""
     deidentify: bool | None = None
     """Replace patient and UIDs in DICOM masks; the key is written beside the output folder."""
     # what computes
     engine: str | None = None
-    """Software that runs the network, of `inference.engines.ENGINES`, or `auto`."""
+    """Software that runs the network: one of `inference.engines.ENGINES`, or `auto`."""
     precision: str | None = None
-    """One that the engine has: `fp32`, `bf16` or `int8`; with the engine `auto` also `auto`."""
+    """`fp32`, `bf16` or `int8`, if the engine supports it; with the engine `auto` also `auto`."""
     device: str | None = None
     """Device of the torch engine, such as `cpu` or `cuda:1`."""
     batch_size: int | None = None
     """Slices per batch."""
     workers: int | None = None
-    """Processes that open the files; 0 means none but this one."""
+    """Number of processes that read files; 0: read in the main process."""
 
     def __post_init__(self) -> None:
         if self.method is not None and not self.explain:
@@ -98,10 +98,10 @@ class FolderRunOptions:
 
 @dataclass(frozen=True)
 class Knobs:
-    """What can be set in a bundle's inference.yaml.
+    """The keys of a bundle's inference.yaml that can be set.
 
     Args:
-        bundle: its folder.
+        bundle: folder of the bundle.
     """
 
     bundle: Path
@@ -117,7 +117,7 @@ class Knobs:
         return name in self.config
 
     def uses(self, name: str) -> bool:
-        """Whether anything is made with it; the step that begins a run only records it."""
+        """Whether anything uses it, other than the first step of a run, which only records it."""
         steps = [step for step in self.config["run"] if ".begin(" not in step]
         return re.search(rf"@{name}\b", str({**self.config, "run": steps})) is not None
 
@@ -126,12 +126,12 @@ def check_effect(options: FolderRunOptions, bundle: Path, others: Mapping[str, P
     """Options that are ignored, as warnings.
 
     Args:
-        options: of the run.
-        bundle: that is applied.
-        others: known bundles by name, one of which may be meant.
+        options: options of the run.
+        bundle: folder of the bundle that is applied.
+        others: known bundles by name, to suggest one that has the option.
 
     Raises:
-        NoEffect: the bundle has no such options.
+        NoEffect: the bundle does not have one of the options.
     """
     knobs = Knobs(bundle)
     given = options.given()
@@ -145,5 +145,5 @@ def check_effect(options: FolderRunOptions, bundle: Path, others: Mapping[str, P
 
 
 def _flags(given: Mapping[str, Any]) -> str:
-    """The options as they were typed."""
+    """The options as typed on the command line."""
     return ", ".join(f"--{'no-' if value is False else ''}{name.replace('_', '-')}" for name, value in given.items())

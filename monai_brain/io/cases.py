@@ -74,28 +74,28 @@ def find_cases(
     glob: str | None = None,
     follow_links: bool = False,
 ) -> Iterator[Case | Skipped]:
-    """Every file below `folder`, in a stable order, as a case or as a coded skip.
+    """Find every file under `folder`, in a stable order, as a case or as a skipped file with a code.
 
-    Formats are not decided here: every file that is not a known sidecar becomes a case, and `read_case`
-    determines its format. Links that leave the folder are not followed.
+    Every file that is not a known sidecar becomes a case; `read_case` determines its format. Links that leave the
+    folder are not followed.
 
     Args:
-        folder: folder to search, with everything below it; or one file; or a table of cases (`.csv`, see
+        folder: folder to search, including its subfolders; or one file; or a table of cases (`.csv`, see
             `io.sequences.read_table`).
-        unpack_into: folder for what zip archives hold, whose files are then cases (`scans.zip/a.png`); None: an
+        unpack_into: folder to unpack zip archives into; their files become cases (`scans.zip/a.png`). None: an
             archive is a case that cannot be read.
-        recursive: with everything below the folder; else the files that lie in it directly (archives there are taken
-            whole).
-        glob: only files whose path matches it from the right, as `pathlib.PurePath.match` has it: `*.png` any such
-            file, `flair/*.nii.gz` those in a folder of this name. What does not match is as if it were not there. Of
-            an archive the name counts, not what it holds.
-        follow_links: follow symbolic links that lead out of the folder too, each folder once and at most
-            `DEEPEST_FOLDER` levels down. Only for folders whose links you trust.
+        recursive: search subfolders too; otherwise only files directly in the folder (archives there are unpacked
+            completely).
+        glob: only files whose path matches from the right, as in `pathlib.PurePath.match`: `*.png` for any such
+            file, `flair/*.nii.gz` for those in a folder of this name. Other files are ignored. For an archive, its
+            own name must match, not the names inside.
+        follow_links: also follow symbolic links that lead out of the folder, each folder once and at most
+            `DEEPEST_FOLDER` levels deep. Use it only for folders whose links you trust.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        InvalidTable: the table is wrong.
-        InvalidPattern: `glob` is empty, leads out of the folder or has `**`; or there is no folder to search.
+        FileNotFoundError: the folder does not exist.
+        InvalidTable: the table is invalid.
+        InvalidPattern: `glob` is empty, leads out of the folder or contains `**`, or `folder` is not a folder.
     """
     top = Path(folder)
     if glob is not None:

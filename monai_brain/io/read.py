@@ -38,14 +38,14 @@ def read_case(case: Case, *, limits: Limits = DEFAULT_LIMITS) -> Image:
 
     Args:
         case: as found by `find_cases`.
-        limits: sizes beyond which a file is refused, before it is decoded.
+        limits: maximum sizes; larger files are refused before they are decoded.
 
     Returns:
-        A slice's pixels as stored (uint8, uint16 or float32), a volume's as float32, oriented; what was converted
-        stands in `warnings`.
+        A slice's pixels as stored (uint8, uint16 or float32), or a volume's as float32, reoriented; conversions are
+        listed in `warnings`.
 
     Raises:
-        UnreadableCase: with a stable code; never another exception because of a file's content.
+        UnreadableCase: with a stable code. No content of a file raises any other exception.
     """
     if case.refused is not None:
         raise UnreadableCase(*case.refused)

@@ -25,8 +25,8 @@ PADDINGS = ("symmetric", "same")
 class MobileNetV2(nn.Module):
     """MobileNetV2 of width 1.
 
-    Two families of public weights compute with it: torchvision's (`batch_norm_eps` 1e-5, `padding` symmetric)
-    and those converted from Keras (1e-3, same: at stride 2, zeros at the right and the bottom only).
+    Two families of public weights fit it: torchvision's (`batch_norm_eps` 1e-5, `padding` symmetric) and those
+    converted from Keras (1e-3, same: at stride 2, zeros at the right and the bottom only).
 
     Args:
         num_classes: length of the logits.
@@ -34,10 +34,10 @@ class MobileNetV2(nn.Module):
         padding: `symmetric` or `same`, at stride 2.
         dropout: before the last layer.
         mirrored: outside of training, average the logits of a slice and of its mirror image. A head is nearly
-            symmetric, so both are plausible inputs; it takes twice the time.
+            symmetric, so both are plausible inputs; this takes twice the time.
 
     Raises:
-        ValueError: no such padding.
+        ValueError: the padding is unknown.
 
     Source: M. Sandler et al., MobileNetV2: Inverted Residuals and Linear Bottlenecks, CVPR 2018.
     """

@@ -19,14 +19,14 @@ DIVISOR = 16
 
 
 class UNetVGG16(nn.Module):
-    """Segmentation of slices: VGG16 down, double convolutions up, with skips from full resolution on.
+    """U-Net with a VGG16 encoder and a decoder of double convolutions, with skips at every resolution.
 
-    Inputs whose sides are not divisible by 16 are padded at the right and the bottom, and the output is cut
-    back.
+    Inputs whose sides are not divisible by 16 are padded at the right and the bottom, and the output is
+    cropped to the input's size.
 
     Args:
         num_classes: channels of the output.
-        widths: of the four decoder blocks, from the deepest up.
+        widths: channels of the four decoder blocks, from the deepest up.
 
     Source: O. Ronneberger et al., U-Net, MICCAI 2015; V. Iglovikov, A. Shvets, TernausNet, 2018, for the encoder
     with ImageNet weights.
@@ -61,7 +61,7 @@ class UNetVGG16(nn.Module):
         self.output = nn.Conv2d(widths[-1], num_classes, kernel_size=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Logits of every pixel.
+        """Logits of each pixel.
 
         Args:
             image: MR slices, shape (N, 3, H, W), float32, ImageNet-normalized.

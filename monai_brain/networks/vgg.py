@@ -71,7 +71,7 @@ class VGG(nn.Module):
         batch_norm: after every convolution.
 
     Raises:
-        ValueError: no such depth or head.
+        ValueError: the depth or head is unknown.
 
     Source: K. Simonyan, A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image Recognition, 2014.
     """
