@@ -1,15 +1,15 @@
-"""What the scripts that write pages of docs share: tables, commands, and paths that fit any machine."""
+"""What the scripts that write pages of docs share: tables, and paths that fit any machine."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from monai_brain.report.html import Table
 
 LEAKY = (
     "> **Leaky split.** Nearly every tumor slice of this test part has a neighbor of the same patient in training, and "
-    "many a mirror image of itself ([audit](audit.md)). These figures compare networks with each other; they do not "
-    "say how well a network does on new patients."
+    "many have their own mirror image there ([audit](audit.md)). These results compare networks with each other; they "
+    "do not show how well a network does on new patients."
 )
 """Above figures of a split of `data.splits.LEAKY_SPLITS`."""
 
@@ -26,16 +26,6 @@ def network_of(training: Mapping[str, Any]) -> str:
     """Name of a training's network, from its `run.json`; runs of before 0.1 have it in their command only."""
     name = training["options"].get("name")
     return str(name or re.findall(r"networks/(\w+)\.yaml", " ".join(training["command"]))[-1])
-
-
-def workflow_command(words: Sequence[str], placeholders: Mapping[str, str]) -> str:
-    """A recorded command of `monai.bundle` or `monai-brain`; what follows a word of `placeholders` is shown as it."""
-    line, before = ["python -m monai.bundle" if words[1] == "run" else "monai-brain"], ""
-    for word in words[1:]:
-        value = placeholders.get(before, without_folders(word))
-        line.append(f'"{value}"' if "'" in value else value)
-        before = word
-    return " ".join(line)
 
 
 def table_section(heading: str, table: Table) -> str:

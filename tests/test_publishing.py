@@ -72,22 +72,6 @@ def test_heading_of_explanations_names_what_was_explained(script, tmp_path, opti
     assert f"## {words}\n" in text
 
 
-def test_results_have_a_baseline_for_every_part_that_was_trained_on(script):
-    published = script("publish_run")
-
-    def run(part, nearest):
-        model = {**dict.fromkeys(("macro_f1", "accuracy", "macro_auc"), 0.9), "intervals": {"macro_f1": [0.8, 1.0]}}
-        result = {"seconds": 60, "epochs": 1, "best_val_macro_f1": 0.9}
-        metrics = {"model": model, "nearest_neighbor": {"macro_f1": nearest, "accuracy": nearest}}
-        return published.Run(part, 0, {"options": {"training_part": part}, "result": result}, {}, metrics, [])
-
-    lines = published.table([run("training", 0.5), run("training+validation", 0.75), run("training", 0.5)])
-    assert [line for line in lines if "neighbor" in line] == [
-        "| 1-nearest-neighbor on thumbnails | | | | | 0.5000 | 0.5000 | undefined |",
-        "| 1-nearest-neighbor on thumbnails, trained on training+validation | | | | | 0.7500 | 0.7500 | undefined |",
-    ]
-
-
 def evaluated(folder, correct, source="lgg"):
     """As an evaluation of a classifier leaves it: `correct` tenths of twenty slices."""
     labels = np.array([0, 2] * 10)
