@@ -65,8 +65,8 @@ class Registry(Mapping[str, T]):
         for name, entry in registered(self.kind).items():
             if name in self._known:
                 raise BrokenExtension(
-                    f"{_package(entry)} registers {name!r} in monai_brain.{self.kind}, a name that is taken; "
-                    "uninstall it, or have it choose another name"
+                    f"{_package(entry)} registers {name!r} in monai_brain.{self.kind}, a name already in use; "
+                    "uninstall it or rename its entry point"
                 )
         return registered(self.kind)
 
@@ -76,11 +76,11 @@ class Registry(Mapping[str, T]):
         except Exception as error:
             raise BrokenExtension(
                 f"{_package(entry)}: its {entry.name!r} of monai_brain.{self.kind} cannot be imported "
-                f"({type(error).__name__}: {error}); repair or uninstall it"
+                f"({type(error).__name__}: {error}); fix or uninstall it"
             ) from error
         if not (isinstance(found, self.expected) or (isinstance(found, type) and issubclass(found, self.expected))):
             raise BrokenExtension(
-                f"{_package(entry)}: {entry.value} of monai_brain.{self.kind} is no {self.expected.__name__}"
+                f"{_package(entry)}: {entry.value} of monai_brain.{self.kind} is not a {self.expected.__name__}"
             )
         return found
 

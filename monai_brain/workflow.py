@@ -155,7 +155,7 @@ def _in_one_line(kind: type[BaseException], error: BaseException, trace: Traceba
     """For `python -m monai.bundle run`: what users can mend is one line and an exit code, the rest a traceback."""
     first = root_cause(error)
     if isinstance(first, OSError) and first.errno in NO_SPACE:
-        message = f"{first}; what was done is kept, call again to go on (a training with --resume true)"
+        message = f"{first}; finished work is kept; run the command again to continue (a training with --resume true)"
         status = EXIT_ENVIRONMENT
     else:
         message, status = message_for_users(error) or "", EXIT_WRONG_USE

@@ -85,7 +85,7 @@ class Analyzer:
         """
         place = self.uploads.group(visitor, group)
         if place is None:
-            raise UnreadableCase("removed", "the upload was removed after a while")
+            raise UnreadableCase("removed", "the upload was removed after a period without use")
         self.uploads.remove_others(visitor, group)
         shutil.rmtree(place / "unpacked", ignore_errors=True)
         return cases_in(place / "files", place / "unpacked")
@@ -123,7 +123,7 @@ class Analyzer:
                 raise Cancelled(wanted.group)
             place = self.uploads.group(wanted.visitor, wanted.group)
             if place is None:
-                raise UnreadableCase("removed", "the upload was removed after a while")
+                raise UnreadableCase("removed", "the upload was removed after a period without use")
             if wanted in self.results:
                 self.results.move_to_end(wanted)
                 return self.results[wanted]

@@ -144,7 +144,7 @@ class Guard:
             raise
         except Exception as error:
             if body.refusal is None and not reply.has_begun:
-                raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Something failed here; nothing was kept.") from error
+                raise Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "Something went wrong; nothing was stored.") from error
             if body.refusal is None:
                 raise
         if body.refusal is not None and not reply.has_begun:
@@ -160,9 +160,9 @@ class Guard:
             raise Refusal(HTTPStatus.FORBIDDEN, "This page is not served under that name.")
         origin = headers.get("origin")
         if origin is not None and not self._is_own_origin(origin, authority):
-            raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
+            raise Refusal(HTTPStatus.FORBIDDEN, "Requests from other pages are refused.")
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and headers.get("sec-fetch-mode") != "navigate":
-            raise Refusal(HTTPStatus.FORBIDDEN, "Another page may not ask this one.")
+            raise Refusal(HTTPStatus.FORBIDDEN, "Requests from other pages are refused.")
         self._check_password(headers.get("authorization", ""), self._address(scope, headers))
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in PATHS:
@@ -266,7 +266,7 @@ def check_address(host: str, password: str | None, public_name: str | None = Non
     """
     way = "put one into a file and name it with --password-file, or into MONAI_BRAIN_PASSWORD"
     if (host not in LOOPBACK or public_name) and not password:
-        raise PasswordNeeded(f"{public_name or host}: others could reach the page there, so it wants a password; {way}")
+        raise PasswordNeeded(f"{public_name or host}: others could reach the page there, so it needs a password; {way}")
     if password is not None and len(password) < LEAST_PASSWORD:
         raise PasswordNeeded(f"a password of {len(password)} characters; at least {LEAST_PASSWORD} are needed; {way}")
 

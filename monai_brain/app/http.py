@@ -113,7 +113,7 @@ class RequestBody:
 
     def _too_large(self) -> Refusal:
         size = f"{self.limit // 1024**2} MB" if self.limit >= 1024**2 else f"{self.limit} bytes"
-        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {size}; nothing was kept.")
+        return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {size}; nothing was stored.")
 
 
 class Response:

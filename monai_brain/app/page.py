@@ -271,7 +271,7 @@ class _Handlers:
         except UnreadableCase as error:
             return self._refused(name, error, names, case, kept)
         except Exception as error:
-            logger.exception("an upload could not be computed")
+            logger.exception("an upload could not be processed")
             return self._refused(name, error)
         update, last = self.gr.update, len(result.positions) - 1
         return [
@@ -300,7 +300,7 @@ class _Handlers:
         if isinstance(error, UnreadableCase):
             words = widgets.refused(name, error.code, str(error))
         else:
-            words = widgets.refused(name, "failed", "something failed here, and nothing was kept")
+            words = widgets.refused(name, "failed", "something went wrong, and nothing was stored")
         return self._without_result(words, names, case, shown)
 
     def _without_result(

@@ -59,7 +59,7 @@ class QueueFilter:
             raise Refusal(HTTPStatus.BAD_REQUEST, "This is no JSON.") from None
         wanted = {"join": self._is_join, "cancel": self._is_cancel, "reset": self._is_reset}[verb]
         if not isinstance(order, dict) or not wanted(order):
-            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "The page does not ask like that; load it again.")
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "Unexpected request; reload the page.")
         known = ("data", "event_id", "fn_index", "session_hash", "trigger_id")
         return json.dumps({name: order[name] for name in known if order.get(name) is not None}).encode()
 
@@ -104,6 +104,6 @@ async def _whole(receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] != "http.request":
-            raise Refusal(HTTPStatus.BAD_REQUEST, "The order was broken off.")
+            raise Refusal(HTTPStatus.BAD_REQUEST, "The request was incomplete.")
         content, more = content + message.get("body", b""), message.get("more_body", False)
     return content

@@ -117,7 +117,7 @@ class Uploads:
         while more:
             message = await receive()
             if message["type"] != "http.request":
-                raise Refusal(HTTPStatus.BAD_REQUEST, "The upload was broken off.")
+                raise Refusal(HTTPStatus.BAD_REQUEST, "The upload was interrupted.")
             body, more = message.get("body", b""), message.get("more_body", False)
             with self.lock:
                 if place not in self.sizes:
@@ -127,7 +127,7 @@ class Uploads:
             if size > self.max_bytes:
                 megabytes = self.max_bytes // 1024**2
                 raise Refusal(
-                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {megabytes} MB together; nothing was kept."
+                    HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"More than {megabytes} MB together; nothing was stored."
                 )
             write(body)
 

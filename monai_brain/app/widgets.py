@@ -29,7 +29,7 @@ NOTICE = "Research use only; not a medical device."
 
 SYNTHETIC = "A synthetic picture, not a patient."
 
-MAY_BE_WRONG = "The network learned from real slices and is often wrong on synthetic ones."
+MAY_BE_WRONG = "The network was trained on real slices and is often wrong on synthetic ones."
 
 WAYS_OUT = {
     "empty_file": "Export the image again.",
@@ -39,15 +39,15 @@ WAYS_OUT = {
     "damaged": "Copy or export the file again.",
     "too_large": "Give a smaller file, or use monai-brain predict for a folder.",
     "too_small": "Give the image in its full size.",
-    "no_signal": "Give a slice that shows something.",
-    "several_pages": "Save each page as a file of its own.",
-    "several_volumes": "Save each volume as a file of its own.",
-    "animated": "Save the one slice that is meant.",
+    "no_signal": "Give a slice that is not empty.",
+    "several_pages": "Save each page as a separate file.",
+    "several_volumes": "Save each volume as a separate file.",
+    "animated": "Save the slice you want as a separate file.",
     "not_mr": "Give MR images.",
-    "missing_part": "Send the header and the file with the voxels together.",
-    "part_elsewhere": "Put the file with the voxels beside its header, and write its plain name there.",
+    "missing_part": "Send the header and the voxel file together.",
+    "part_elsewhere": "Put the voxel file next to its header, and write only its name there.",
     "mosaic": "Export single slices, or NIfTI.",
-    "decimal_comma": "Write the numbers of the header with a point.",
+    "decimal_comma": "Write the numbers in the header with a decimal point.",
     "no_file_meta": "Export the series again, as DICOM files with a preamble.",
     "missing_slices": "Send all files of the series.",
     "mixed_series": "Send the files of one series.",

@@ -35,7 +35,7 @@ def main() -> None:
     try:
         app()
     except _Stopped as stop:
-        errors.print(f"stopped ({stop.signal.name}); a run over a folder goes on when called again", markup=False)
+        errors.print(f"stopped ({stop.signal.name}); to continue a folder run, run the command again", markup=False)
         sys.exit(128 + stop.signal)
     except Exception as error:
         if (used_up := _used_up(error)) is not None:
@@ -104,4 +104,4 @@ def _used_up(error: BaseException) -> str | None:
         is_so = root.errno in USED_UP
     else:
         is_so = isinstance(root, MemoryError)
-    return f"{root}; what was done is kept, call again to go on" if is_so else None
+    return f"{root}; finished work is kept; run the command again to continue" if is_so else None

@@ -329,7 +329,7 @@ def _check_device(device: str | None) -> None:
     from monai_brain.inference.info import usable_devices
 
     if device not in (usable := usable_devices()):
-        raise typer.BadParameter(f"{device}: there is no such device here; there are {', '.join(usable)}")
+        raise typer.BadParameter(f"{device}: not available; available are {', '.join(usable)}")
 
 
 @app.command(rich_help_panel=PREDICT, epilog=example("merge OUT"))

@@ -80,7 +80,7 @@ def train(
     split = datalist or data / "datalist.json"
     existing(split, f"make one: monai-brain index {data} -o {split}")
     if output is not None and (output / "run.json").exists() and not resume:
-        raise FileExistsError(f"{output}: holds a run; add --resume to continue it, or give another folder with -o")
+        raise FileExistsError(f"{output}: contains a run; add --resume to continue it, or give another folder with -o")
     overrides = _settings(setting or [])
     from monai_brain.inference.apply import find_bundle, start_workflow
 

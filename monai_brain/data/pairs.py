@@ -165,7 +165,7 @@ def read_split(path: Path) -> Split:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise InvalidPairs(f"{path}: expected JSON with folds: {{patient: number}}") from None
     if both := sorted(held_out & set(folds)):
-        raise InvalidPairs(f"{path}: {both[0]} is in a fold and held out; take it out of one ({len(both)} in all)")
+        raise InvalidPairs(f"{path}: {both[0]} is in a fold and held out; remove it from one ({len(both)} in all)")
     return Split(folds, held_out)
 
 
@@ -210,7 +210,7 @@ def split_pairs(
         raise InvalidPairs(f"{split}: has other patients than the folder, such as {odd[0]} ({len(odd)} in all)")
     if held_out:
         if split is None or not last:
-            raise InvalidPairs("nobody is held out; name a file with a list test, with --split")
+            raise InvalidPairs("no patient is held out; give a file with a list `test` with --split")
         return segmentation_datalist(pairs, last, name=f"{split.stem}_held_out", seed=seed)
     pairs = [pair for pair in pairs if pair.patient in of_patient]
     if fold not in of_patient.values():
@@ -314,7 +314,7 @@ def _check(folder: Path, image: str, mask: str) -> Checked:
     try:
         tumor = read_mask(folder / mask)
     except UnreadableCase as refusal:
-        raise InvalidPairs(f"{mask}: {refusal} ({refusal.code}); mend it, or take it and {image} out") from None
+        raise InvalidPairs(f"{mask}: {refusal} ({refusal.code}); repair it, or remove it and {image}") from None
     shape = pixels.shape[1:]
     if tumor.shape != shape:
         raise InvalidPairs(f"{image} is {shape[0]}x{shape[1]}, {mask} is {tumor.shape[0]}x{tumor.shape[1]}")

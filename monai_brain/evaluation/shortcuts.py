@@ -45,7 +45,7 @@ def shortcut_baselines(
         if folds < 2:
             return {}
         divisions = list(GroupKFold(folds).split(thumbnails, labels, groups))
-        tested = f"{folds} folds, look-alikes together"
+        tested = f"{folds} folds, similar images together"
     methods: dict[str, Callable[..., np.ndarray]] = {
         "majority class": _majority,
         "nearest thumbnail": partial(_nearest, mirrors=False),

@@ -112,7 +112,7 @@ def make_explainer(method: str, network: nn.Module, layer: str | None = None, *,
         NoSuchLayer: see `explain.cam`.
     """
     if method not in METHODS:
-        raise UnknownMethod(f"method {method!r} is none of {', '.join(METHODS)}")
+        raise UnknownMethod(f"method {method!r} is not one of {', '.join(METHODS)}")
     chosen = METHODS[method]
     if segmenter and not chosen.of_masks:
         raise UnknownMethod(f"{method} explains classes only; of a segmenter's mask try {' or '.join(mask_methods())}")

@@ -77,7 +77,9 @@ def calibrate_site(
         out = Path(folder) / "predictions"
         status = predict_folder(labelled, out, calibration=NO_CALIBRATION, answer_anyway=True, **options)
         if status == EXIT_NOTHING:
-            raise InvalidCalibration(f"{labelled}: holds no slice or volume; give a folder with one folder per class")
+            raise InvalidCalibration(
+                f"{labelled}: contains no slice or volume; give a folder with one folder per class"
+            )
         return _fit_site(out / TABLE, output, known, patient_pattern)
 
 

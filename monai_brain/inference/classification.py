@@ -50,7 +50,7 @@ def slices_with_head(volume: np.ndarray) -> list[int]:
     return np.flatnonzero((area >= ENOUGH_HEAD * area.max()) & (area > 0)).tolist() or [volume.shape[1] // 2]
 
 
-NO_CHECK = "No input check lies beside these weights: whatever a picture shows, it gets a class."
+NO_CHECK = "These weights have no input check: every image gets a class, whatever it shows."
 """Said once by a run."""
 
 
@@ -75,7 +75,7 @@ class SliceRange:
         depth = volume.shape[1]
         end = depth if self.end is None else self.end
         if end > depth:
-            message = f"the volume has slices 0 to {depth - 1}; {self.first}:{end} leads beyond, ask for others"
+            message = f"the volume has slices 0 to {depth - 1}; {self.first}:{end} is out of range; give another range"
             raise UnreadableCase("slices_out_of_range", message)
         return list(range(self.first, end))
 

@@ -139,13 +139,13 @@ class FolderRun:
             raise InvalidOutput("no input: name the folder of scans with --input_dir")
         if self.stream.part_folder and not self.task.divisible:
             raise InvalidOutput(
-                "--deidentify does not go with --part: parts on several machines would each have a key; run it whole"
+                "--deidentify cannot be combined with --part: each part would have its own key; run it whole"
             )
         self.task.begin(self.output, self.stream.all_cases)
         source, target = Path(self.folder).resolve(), self.output.resolve()
         if source.is_relative_to(target) or target.is_relative_to(source):
             raise InvalidOutput(
-                f"{self.output}: input and output lie in one another; give an output folder outside of {source}"
+                f"{self.output}: one of input and output contains the other; give an output folder outside of {source}"
             )
         try:
             self.output.mkdir(parents=True, exist_ok=True)
@@ -162,8 +162,8 @@ class FolderRun:
             return
         if self.resume is False or ("counts" in earlier and not self.resume):
             raise InvalidOutput(
-                f"{self.output}: holds the results of a run; give another folder, --overwrite to replace them, or "
-                "--resume to add what came since"
+                f"{self.output}: contains the results of a run; give another folder, --overwrite to replace them, or "
+                "--resume to add new files"
             )
 
     @releases_lock_on_error
@@ -284,11 +284,11 @@ class FolderRun:
         except OSError as error:
             if error.errno in CLOSED:
                 raise FolderUnavailable(
-                    f"{self.output}: can no longer be written to ({error.strerror}); what was done is kept, call again "
-                    "to go on"
+                    f"{self.output}: can no longer be written to ({error.strerror}); finished work is kept; run "
+                    "the command again to continue"
                 ) from None
             if self.lock.file is not None and not self.lock.path.exists():
-                message = f"{self.output}: was removed while the run worked there; call again to begin anew"
+                message = f"{self.output}: was removed during the run; run the command again to start over"
                 raise FolderUnavailable(message) from None
             raise
 
@@ -306,8 +306,8 @@ class FolderRun:
         there = [name for name in own if (self.output / name).exists()]
         if there:
             raise InvalidOutput(
-                f"{self.output}: holds {', '.join(there)}, which no folder run made; give another folder, or move them "
-                "away if they are not needed"
+                f"{self.output}: contains {', '.join(there)}, not written by a folder run; give another folder, or "
+                "move them away"
             )
 
     def _refuse_other(self, earlier: Mapping[str, Any], identity: Mapping[str, Any]) -> None:
@@ -315,8 +315,8 @@ class FolderRun:
         other = sorted(name for name in {*mine, *theirs} if mine.get(name) != theirs.get(name))
         if other:
             raise InvalidOutput(
-                f"{self.output}: a run was begun here with another {', '.join(other)}; give the same again, another "
-                "folder, or --overwrite"
+                f"{self.output}: a run was started here with another {', '.join(other)}; give the same value, "
+                "another folder, or --overwrite"
             )
 
     def _refused(self) -> list[Prediction]:

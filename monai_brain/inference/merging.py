@@ -73,7 +73,7 @@ def _finished(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if "counts" not in content:
-        raise InvalidOutput(f"{folder}: is not finished; run its --part again, it goes on where it was")
+        raise InvalidOutput(f"{folder}: not finished; run its --part again to continue it")
     return content
 
 

@@ -33,7 +33,7 @@ LOADING = (
 
 NO_RESULT = {
     "non_finite_output": "the network's output for this file is not a number",
-    UNKNOWN_SEQUENCE: "the file shows another sequence than the network has learned from",
+    UNKNOWN_SEQUENCE: "the network was not trained on the sequence that the file shows",
     "not_written": "a file or folder of the same name is in the way of the result",
 }
 """What a task's codes mean."""

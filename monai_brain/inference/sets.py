@@ -61,7 +61,7 @@ class Sets(NamedTuple):
         """For pages."""
         return (
             "Probabilities are calibrated. The classes that cannot be ruled out form a set, which holds the true class "
-            f"in {self.coverage:.0%} of the cases, as far as these are like those of the calibration."
+            f"in {self.coverage:.0%} of the cases, if these are like those of the calibration."
         )
 
 

@@ -198,7 +198,9 @@ def _volume(
 ) -> tuple[Image, np.ndarray]:
     """The volume, and the order in which its slices came."""
     if any(frame.pixels.shape != frames[0].pixels.shape or frame.pixels.ndim != 2 for frame in frames):
-        raise UnreadableCase("mixed_series", "images of one series differ in size or have colors; give them one by one")
+        raise UnreadableCase(
+            "mixed_series", "images of one series differ in size or are in color; give them one by one"
+        )
     positions = np.array([f.position_mm for f in frames if f.position_mm is not None])
     directions = np.array([f.directions for f in frames if f.directions is not None])
     spacings = np.array([f.spacing_mm for f in frames if f.spacing_mm is not None])
@@ -208,7 +210,7 @@ def _volume(
             "no_positions", f"some slices have no usable {', '.join(lacking)}; they cannot be put in order"
         )
     if np.abs(directions - directions[0]).max() > PARALLEL or np.abs(spacings - spacings[0]).max() > PARALLEL:
-        raise UnreadableCase("mixed_series", "slices of one series lie in different planes; give them one by one")
+        raise UnreadableCase("mixed_series", "slices of one series are in different planes; give them one by one")
     places = positions @ np.cross(directions[0][0], directions[0][1])
     order = np.argsort(places, kind="stable")
     _check_steps(np.diff(places[order]))
@@ -220,7 +222,9 @@ def _volume(
 def _check_steps(steps: np.ndarray) -> None:
     usual = float(np.median(steps))
     if usual <= 0 or steps.min() < POSITION_TOLERANCE * usual:
-        raise UnreadableCase("several_volumes", "several slices lie at one place: echoes or times; give one of them")
+        raise UnreadableCase(
+            "several_volumes", "several slices have the same position (echoes or time points); give one of them"
+        )
     if np.abs(steps - usual).max() > POSITION_TOLERANCE * usual:
         raise UnreadableCase("missing_slices", "the distance between slices is uneven: some are missing")
 

@@ -152,7 +152,7 @@ def parse(content: bytes) -> Any:
     except InvalidDicomError:
         if is_bare(content):
             raise UnreadableCase("no_file_meta", NO_FILE_META) from None
-        raise UnreadableCase("not_an_image", "the content is no DICOM file") from None
+        raise UnreadableCase("not_an_image", "the content is not a DICOM file") from None
     except (EOFError, OSError) as error:
         raise UnreadableCase("truncated", f"the file ends too early ({type(error).__name__})") from None
     except Exception as error:
@@ -169,9 +169,9 @@ def check_kind(data: Any) -> None:
     if modality in NO_PICTURE or "Rows" not in data:
         raise UnreadableCase("no_pixels", "the file holds no image")
     if modality != "MR":
-        raise UnreadableCase("not_mr", "the file is no MR image; only those are read")
+        raise UnreadableCase("not_mr", "the file is not an MR image; only those are read")
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
-        raise UnreadableCase("no_pixels", "the file holds no pixels; were they removed?")
+        raise UnreadableCase("no_pixels", "the file contains no pixels; were they removed?")
 
 
 def check_mosaic(data: Any, notes: list[str]) -> None:
@@ -256,7 +256,8 @@ def numbers(source: Any, name: str, count: int) -> np.ndarray | None:
         stored = np.atleast_1d(source.get(name))
         if any(isinstance(value, str) and DECIMAL_COMMA.fullmatch(value.strip()) for value in stored):
             raise UnreadableCase(
-                "decimal_comma", f"{name} {pydicom.tag.Tag(name)} has a decimal comma; write its numbers with a point"
+                "decimal_comma",
+                f"{name} {pydicom.tag.Tag(name)} has a decimal comma; write its numbers with a decimal point",
             )
         values = np.array([float(value) for value in stored], np.float64)
     except UnreadableCase:
@@ -277,7 +278,7 @@ def rescale(data: Any, index: int) -> tuple[float, float]:
         return 1.0, 0.0
     slope, intercept = (numbers(source, name, 1) for name in ("RescaleSlope", "RescaleIntercept"))
     if slope is None or intercept is None or slope[0] == 0:
-        raise UnreadableCase("bad_rescale", "rescale slope and intercept are no usable numbers")
+        raise UnreadableCase("bad_rescale", "rescale slope and intercept are not usable numbers")
     return float(slope[0]), float(intercept[0])
 
 

@@ -174,7 +174,7 @@ def _check_frames(picture: Pillow.Image, format_name: str, notes: list[str]) -> 
             return
         raise UnreadableCase("several_pages", f"{frames} pages; split it into one file per slice")
     if format_name in ("PNG", "WEBP"):
-        raise UnreadableCase("animated", f"an animation of {frames} frames; save the one slice that is meant")
+        raise UnreadableCase("animated", f"an animation of {frames} frames; save the slice you want as a separate file")
     notes.append("extra_pictures_ignored")  # cameras hide previews behind a JPEG's picture
 
 

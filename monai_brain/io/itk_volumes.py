@@ -169,7 +169,9 @@ def _rewritten(content: bytes, voxels: bytes | None) -> bytes:
     """
     fields = _meta_fields(content)
     if fields.get("headersize", "0") not in ("", "0"):
-        raise UnreadableCase("unsupported_format", "the voxels do not begin where their file does (HeaderSize)")
+        raise UnreadableCase(
+            "unsupported_format", "the voxels do not start at the beginning of their file (HeaderSize)"
+        )
     for name in META_FIELDS:
         if not META_VALUE.fullmatch(fields.get(name.lower(), "")):
             raise UnreadableCase("damaged", f"the header's {name} is no number, no word and no list of these")
@@ -215,4 +217,4 @@ def _check(fields: dict[str, str], limits: Limits) -> None:
     if float(np.prod([float(n) for n in shape])) > limits.max_voxels:
         raise UnreadableCase("too_large", f"{shape} voxels; at most {limits.max_voxels} are read")
     if not NUMBER_TYPES.fullmatch(fields.get("type", "")):
-        raise UnreadableCase("unsupported_format", "voxels are no plain numbers")
+        raise UnreadableCase("unsupported_format", "the voxels are not plain numbers")

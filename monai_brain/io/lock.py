@@ -42,9 +42,9 @@ class FolderLock:
         except OSError as error:
             file.close()
             if error.errno in HELD:
-                message = "another run works here; wait for it, or give another folder"
+                message = "another run is using this folder; wait for it, or give another folder"
             else:
-                message = f"its file system knows no locks ({error.strerror}); give a folder on another one"
+                message = f"its file system does not support locks ({error.strerror}); give a folder on another one"
             raise FolderInUse(f"{self.path.parent}: {message}") from None
         self.file = file
 

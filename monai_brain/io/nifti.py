@@ -211,7 +211,7 @@ def decompressed(content: bytes, limits: Limits) -> bytes:
 def _header(content: bytes) -> tuple[Any, Any]:
     found = next((entry for magic, entry in MAGIC.items() if content[entry[1] : entry[1] + len(magic)] == magic), None)
     if found is None:
-        raise UnreadableCase("not_an_image", "the content is no NIfTI file")
+        raise UnreadableCase("not_an_image", "the content is not a NIfTI file")
     kind, _, size = found
     if len(content) < size:
         raise UnreadableCase("truncated", "the file ends inside its header")
@@ -234,7 +234,7 @@ def _checked_shape(header: Any, limits: Limits) -> tuple[int, int, int]:
         raise UnreadableCase("damaged", f"the header gives the shape {shape}")
     if len(shape) > 3 and max(shape[3:]) > 1:
         raise UnreadableCase(
-            "several_volumes", f"holds {np.prod(shape[3:])} volumes; write the one that is meant alone"
+            "several_volumes", f"contains {np.prod(shape[3:])} volumes; save the one you want as a separate file"
         )
     voxels = float(np.prod([float(n) for n in shape]))
     if voxels > limits.max_voxels:

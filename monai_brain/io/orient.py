@@ -65,7 +65,7 @@ def oriented(
     if not np.isfinite(values).all():
         raise UnreadableCase("non_finite", "some voxels are NaN or infinite")
     if not _is_usable(affine_ras):
-        raise UnreadableCase("bad_affine", "the affine is singular or not finite; which way is up is not known")
+        raise UnreadableCase("bad_affine", "the affine is singular or not finite, so the orientation is unknown")
     orientation = io_orientation(TIE_BREAK @ affine_ras)
     world_axis = [int(axis) for axis in orientation[:, 0]]
     plane, names = PLANES[_slice_axis(values.shape, affine_ras, world_axis)]

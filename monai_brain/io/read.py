@@ -117,7 +117,7 @@ def _read_file(path: Path, limits: Limits, constant: bool = False, others: Seque
 def _decoded(found: Format, path: Path, content: bytes, limits: Limits, others: Sequence[Path]) -> Image:
     may_be_packed = any(own.endswith(".gz") for own in found.suffixes)
     if may_be_packed and path.suffix.lower() == ".gz" and not content.startswith(GZIP):
-        raise UnreadableCase("damaged", "is named .gz and is not compressed; was it renamed?")
+        raise UnreadableCase("damaged", "is named .gz but not compressed; was it renamed?")
     if not found.voxels_apart:
         return found.read(content, limits)
     part = part_of(path, content, others)
@@ -130,7 +130,7 @@ def _refusal(path: Path, content: bytes, name: str | None) -> UnreadableCase:
     if name is None and is_bare(content):
         return UnreadableCase("no_file_meta", NO_FILE_META)
     if name is None:
-        return UnreadableCase("not_an_image", "the content is no known image format")
+        return UnreadableCase("not_an_image", "the content is not a known image format")
     if name == "zip":
         check_archive(path)
     *most, last = titles()
@@ -177,7 +177,7 @@ def read_volume_mask(path: Path, image: Image) -> np.ndarray:
     """
     mask = _read_file(path, DEFAULT_LIMITS, constant=True)
     if mask.kind != "volume":
-        raise UnreadableCase("not_a_mask", "is no volume; the mask of a volume is one")
+        raise UnreadableCase("not_a_mask", "is not a volume, but the mask of a volume must be one")
     check_geometry("the mask", mask, "its image", image)
     return mask.pixels[0] > 0
 
@@ -204,7 +204,7 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     try:
         before = path.stat()
         if not stat.S_ISREG(before.st_mode):  # a pipe would be waited for
-            raise UnreadableCase("changed", "the file was one when the folder was listed, and is none any more")
+            raise UnreadableCase("changed", "it was a file when the folder was listed, but is not one any more")
         if before.st_size > limits.max_bytes:
             raise UnreadableCase("too_large", f"{before.st_size} bytes; at most {limits.max_bytes} are read")
         content = path.read_bytes()
@@ -212,7 +212,7 @@ def read_bytes(path: Path, limits: Limits = DEFAULT_LIMITS) -> bytes:
     except PermissionError:
         raise UnreadableCase("no_permission", "no permission to read the file") from None
     except FileNotFoundError:
-        raise UnreadableCase("vanished", "the file was there when the folder was listed, and is gone") from None
+        raise UnreadableCase("vanished", "the file was there when the folder was listed, but is gone now") from None
     except OSError as error:
         raise UnreadableCase("unreadable", f"the system could not read the file ({error.strerror})") from None
     if not content:

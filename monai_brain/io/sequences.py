@@ -135,7 +135,7 @@ def _rows(path: Path) -> dict[str, dict[str, str]]:
         if not cells["case"] or not cells["flair"]:
             raise InvalidTable(f"{place}: case or flair is empty; a row needs both")
         if re.search(r"[/\\\0]", cells["case"]) or cells["case"] in (".", "..") or cells["case"] in found:
-            raise InvalidTable(f"{place}: case {cells['case']!r} is there twice or is no plain name")
+            raise InvalidTable(f"{place}: case {cells['case']!r} occurs twice or is not a plain name")
         found[cells["case"]] = cells
     return found
 

@@ -164,7 +164,7 @@ def check(value: Any, where: str) -> None:
         target = value.get("_target_")
         if target is not None and not (isinstance(target, str) and _is_allowed(target)):
             raise UnsafeSettings(
-                f"{where}: _target_ {target!r} may not be handed on with weights; use a class of "
+                f"{where}: _target_ {target!r} is not allowed in the settings of weights; use a class of "
                 f"monai_brain.networks, monai_brain.transforms or torch.nn, one of {', '.join(MONAI_TRANSFORMS)}, "
                 f"{', '.join(MONAI_NETWORKS)}, resnet10 to resnet152, or a class that an installed package registers "
                 "(docs/extending.md)"

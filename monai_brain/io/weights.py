@@ -68,7 +68,7 @@ def load_weights(network: torch.nn.Module, place: str | Path) -> Path:
     path = find_weights(Path(place))
     weights = read_weights(path)
     if path.suffix == ".safetensors" and _recorded_checksum(path) is None:
-        logger.warning("%s: carries no checksum, so a damaged weight would not be noticed", path)
+        logger.warning("%s: has no checksum, so damage would not be noticed", path)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:

@@ -135,7 +135,7 @@ def read_run(path: Path) -> Run:
         RunsDiffer: it is no finished run, was not evaluated, or is no classifier.
     """
     if not (path / "run.json").is_file() or "result" not in (manifest := _json(path / "run.json")):
-        raise RunsDiffer(f"{path}: is no finished training; go on with --resume true")
+        raise RunsDiffer(f"{path}: not a finished training; continue it with --resume true")
     evaluation = path / "evaluation_test"
     if not (evaluation / "metrics.json").is_file():
         raise RunsDiffer(

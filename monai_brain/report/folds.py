@@ -27,7 +27,7 @@ def refuse_no_fold(run: Path, table: str) -> None:
         raise InvalidFolds(f"{run}: was trained on its test part too; pool runs that were trained without it")
     weights = training.get("result", {}).get("weights_sha256")
     if weights is None:
-        raise InvalidFolds(f"{run}: is no finished training; go on with --resume true, and evaluate it again")
+        raise InvalidFolds(f"{run}: not a finished training; continue it with --resume true, and evaluate it again")
     if identity_of(run)["weights_sha256"] != weights:
         raise InvalidFolds(f"{run}: was trained on after its evaluation; evaluate it again")
 

@@ -55,7 +55,7 @@ def read_run(folder: Path) -> RunFiles:
             raise InvalidRun(f"{folder}: has no {name}; {way_out}")
     manifest = _json(folder / "run.json")
     if "result" not in manifest:
-        raise InvalidRun(f"{folder}: the training is not finished; go on with --resume true")
+        raise InvalidRun(f"{folder}: the training is not finished; continue it with --resume true")
     test = folder / "evaluation_test"
     tables = [own for name in ("predictions.csv", "patients.csv") if (own := test / name).is_file()]
     calibration = folder / "calibration.json"

@@ -113,7 +113,9 @@ class TrainingRun:
         self.was_finished = False
         if (self.folder / "run.json").exists():
             if not self.resume:
-                raise RunExists(f"{self.folder}: holds a run; add --resume true to go on, or give another --output_dir")
+                raise RunExists(
+                    f"{self.folder}: contains a run; add --resume true to continue it, or give another --output_dir"
+                )
             self._refuse_other_run(trainer)
             self._take_up(trainer)
             if self.was_finished and self._is_over(trainer):
@@ -153,7 +155,7 @@ class TrainingRun:
         for key, what in (("datalist_sha256", "datalist"), ("settings", "network or preprocessing")):
             if before.get(key) != self.manifest[key]:
                 raise CannotResume(
-                    f"{self.folder}: was begun with another {what}; give the same again, or another --output_dir"
+                    f"{self.folder}: was started with another {what}; give the same value, or another --output_dir"
                 )
         options = json.loads(json.dumps(self.options))
         for key, value in before["options"].items():

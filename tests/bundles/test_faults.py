@@ -76,7 +76,7 @@ def test_limit_on_the_size_of_files_is_a_full_disk(words, tmp_path):
     done = process("monai_brain", *words, limits={resource.RLIMIT_FSIZE: 3000})
     assert done.returncode == 5, done.stderr
     assert "File too large: '" in done.stderr
-    assert "call again to go on" in done.stderr
+    assert "run the command again to continue" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "predictions.csv").exists()
     assert not list((tmp_path / "out").rglob(".writing-*"))

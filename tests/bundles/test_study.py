@@ -281,7 +281,7 @@ def test_plan_that_cannot_be_carried_out_is_refused(tmp_path, change, message):
 
 @pytest.mark.slow
 def test_runs_that_cannot_stand_in_one_table_are_refused(trained, studied, tmp_path):
-    with pytest.raises(RunsDiffer, match="is no finished training"):
+    with pytest.raises(RunsDiffer, match="not a finished training"):
         write_comparison(tmp_path, [tmp_path])
     run = studied / "out" / "cnn" / "seed_0"
     other = tmp_path / "other"

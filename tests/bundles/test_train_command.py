@@ -48,7 +48,7 @@ MISTAKES = {
     "misspelt key": ({"max_epohs": 3}, "did you mean max_epochs?"),
     "no datalist": ({"datalist": "nowhere.json"}, "monai-brain index"),
     "no weights": ({"weights": "nowhere.pt"}, "nowhere.pt"),
-    "existing run": ({}, "holds a run; add --resume true"),
+    "existing run": ({}, "contains a run; add --resume true"),
 }
 
 

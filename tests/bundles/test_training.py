@@ -122,7 +122,7 @@ def test_settings_that_could_not_be_handed_on_are_refused_before_training(data, 
     run = workflow("train.yaml", "networks/cnn.yaml", **options)
     with pytest.raises(RuntimeError) as caught:
         run.run()
-    assert "LoadImaged' may not be handed on with weights" in str(cause(caught.value))
+    assert "LoadImaged' is not allowed in the settings of weights" in str(cause(caught.value))
     assert not (tmp_path / "run" / "run.json").exists()
 
 

@@ -90,7 +90,7 @@ def test_mask_of_another_size_or_with_gray_values_names_the_pair(lgg):
     with pytest.raises(InvalidPairs, match=r"is 40x48, TCGA.*_mask\.tif is 36x36"):
         find_pairs(lgg)
     draw(path, 0, np.tile(np.arange(48, dtype=np.uint8), (40, 1)))
-    with pytest.raises(InvalidPairs, match=r"holds 48 values.*not_a_mask.*take it and TCGA"):
+    with pytest.raises(InvalidPairs, match=r"holds 48 values.*not_a_mask.*remove it and TCGA"):
         find_pairs(lgg)
 
 

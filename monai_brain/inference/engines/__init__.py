@@ -29,7 +29,7 @@ def make_engine(kind: str = "torch", precision: str = "fp32") -> Engine:
     if kind == AUTO:
         return _auto(precision)
     if kind not in ENGINES:
-        raise UnknownEngine(f"engine {kind!r} is none of {', '.join(ENGINES)}, {AUTO}")
+        raise UnknownEngine(f"engine {kind!r} is not one of {', '.join(ENGINES)}, {AUTO}")
     precisions = ENGINES[kind].precisions
     if precision not in precisions:
         raise UnknownEngine(f"the {kind} engine has no precision {precision!r}; it has {', '.join(precisions)}")

@@ -68,7 +68,7 @@ class AutoEngine(Engine):
         self.engine, self.candidates = torch_engine, [torch_engine]
         few = f"{slices} slices are fewer than {FEWEST_SLICES}"
         reason = "the parts of a run need the same one" if divided else few
-        self.log(f"Engine: {torch_engine.label}, because {reason}; --engine names another.")
+        self.log(f"Engine: {torch_engine.label}, because {reason}; --engine selects another.")
 
     def build(self, network: nn.Module, weights_sha256: str, slices: Tensor) -> None:
         """See `Engine`.

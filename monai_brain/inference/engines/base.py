@@ -184,7 +184,7 @@ def cache_folder() -> Path:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             raise
         raise InvalidCache(
-            f"{place}: built engines cannot be kept there ({error}); name a folder with MONAI_BRAIN_CACHE, or use "
+            f"{place}: engines cannot be stored there ({error}); name a folder with MONAI_BRAIN_CACHE, or use "
             "--engine torch"
         ) from None
     return folder
