@@ -32,10 +32,10 @@ PAGE, FIGURE = DOCS / "calibration.md", DOCS / "images" / "reliability.png"
 INTRODUCTION = f"""\
 # Calibration, prediction sets and per-patient results
 
-How well the classifier's probabilities are calibrated on unseen patients. All results are for slices whose patient was
-used neither to train the network nor to fit the calibration: each fold is scored by a network trained without it, and
-calibrated with the temperature and thresholds of the other folds. The shipped calibration is fitted on all of these
-folds together.
+This page shows how well the classifier's probabilities are calibrated on unseen patients. All results are for slices
+whose patient was used neither to train the network nor to fit the calibration: each fold is scored by a network trained
+without it, and calibrated with the temperature and thresholds of the other folds. The shipped calibration is fitted on
+all of these folds together.
 
 - **Calibration error** (ECE): predictions are put into {BINS} bins of equal width by their highest probability; ECE is
   the gap between the mean probability and the accuracy of a bin, averaged over bins weighted by their number of
@@ -50,7 +50,7 @@ folds together.
   of it, so their own calibration cannot be measured on this data; it is assumed to be that of the folds.
 
 Groups are slice stacks in the Cheng set and clusters of look-alikes among the other images
-([patients apart](patients_apart.md)).
+([patient-level results](patients_apart.md)).
 """
 
 COMMANDS = """\
@@ -75,12 +75,12 @@ def main() -> None:
     curves = {name.capitalize(): calibration[name]["reliability"] for name in ("before", "after")}
     draw_reliability({f"{name} scaling": bins for name, bins in curves.items()}, FIGURE)
     sections = [
-        table_section("Before and after scaling", scaling_table(calibration)),
+        table_section("Before and after temperature scaling", scaling_table(calibration)),
         "![Accuracy by highest probability, before and after scaling](images/reliability.png)\n",
         table_section("Sets for slices", coverage_table(figures["sets_of_slices"], "slices")),
         table_section("Sets for groups", coverage_table(figures["sets_of_patients"], "groups")),
         table_section("Results for groups of several slices", verdict_table(figures["verdicts"])),
-        f"`predict` uses: {rule_in_use()}.\n",
+        f"`predict` uses the {rule_in_use()}.\n",
     ]
     if options.heads:
         temperature = fit_temperature(found.probabilities, found.labels)
@@ -91,7 +91,11 @@ def main() -> None:
 
 def rule_in_use() -> str:
     name = next(name for name, rule in RULES.items() if rule is VERDICT_RULE)
-    return f"{name}, if these are at least {LEAST_TUMOR_SHARE:.0%} of all" if "called a tumor" in name else name
+    return (
+        f"{name} if these are at least {LEAST_TUMOR_SHARE:.0%} of all, and otherwise that of all slices"
+        if "called a tumor" in name
+        else name
+    )
 
 
 def scaling_table(calibration: Mapping[str, Any]) -> Table:
@@ -111,8 +115,9 @@ def scaling_table(calibration: Mapping[str, Any]) -> Table:
 def coverage_table(rows: Sequence[Mapping[str, Any]], unit: str) -> Table:
     names = [in_words(name) for name in rows[0]["by_class"]]
     caption = (
-        f"Share of sets that contain the true class, mean over groups with 95 % intervals; sets for {unit}. Single and "
-        "empty are shares of all sets"
+        f"Share of sets that contain the true class, mean over groups with 95% intervals; sets for "
+        f"{unit}. The last two "
+        "columns give the share of sets with one class and with none"
     )
     cells = [
         [
@@ -136,7 +141,9 @@ def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         ]
         for row in rows
     ]
-    caption = "Accuracy of the class of a group, overall and by class; groups with more than one slice only"
+    caption = (
+        "Accuracy on groups with more than one slice, overall and by true class (0.9 of 20: accuracy 0.9 on 20 groups)"
+    )
     return Table(caption, ["rule", "accuracy", *names], cells)
 
 
@@ -155,8 +162,10 @@ def heads_table(found: Labelled, temperature: float) -> Table:
         rows.append([name, *("{:.3f} ({:.3f} to {:.3f})".format(*bounded_mean(own)) for own in shares)])
     shown = int(np.sum(found.labels != no_tumor))
     caption = (
-        f"{len(set(found.groups))} held-out heads with a tumor; {shown} of {len(found.labels)} slices show it. With "
-        "95 % intervals. No heads without a tumor were available; the last column uses only the slices above and below "
+        f"There are {len(set(found.groups))} held-out heads with a tumor, which {shown} of their "
+        f"{len(found.labels)} slices "
+        "show; intervals are 95%. No heads without a tumor were available; the last column uses only the "
+        "slices above and below "
         "the tumors, which are harder than slices of healthy heads"
     )
     columns = ["rule", "right class", "called a tumor", "called a tumor from tumor-free slices"]

@@ -21,7 +21,11 @@ FIGURES = {
 TESTS = "## McNemar"
 """Heading of a table of all pairs, too long for the page."""
 
-NOTE_OF_TESTS = "`monai-brain compare` also writes McNemar's exact test for every pair of runs.\n"
+NOTE_OF_TESTS = (
+    "`monai-brain compare` also writes McNemar's exact test for every pair of runs. The p-values "
+    "above are from this test; "
+    "they treat images as independent and are not corrected.\n"
+)
 
 
 def main() -> None:

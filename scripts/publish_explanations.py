@@ -35,7 +35,7 @@ explained for its predicted class, by a network that saw no slice of its patient
 - **outside the head**: correctly classified slices whose map has less than half of its mass inside the head; `predict`
   and the page then warn (`evidence_outside_head`). The warning concerns the map, not the class.
 
-Made with
+Commands:
 ```
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o VALIDATION --part validation --per-class 15 \\
   --methods gradcam gradcam++ --layers features.18 features.17.conv.0 features.14.conv.0
@@ -43,8 +43,8 @@ python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST --
 python scripts/benchmarks/outlines.py RUN IMAGES cheng_outlines.jsonl -o TEST_5 --per-class 5 --methods occlusion
 python scripts/publish_explanations.py --chosen VALIDATION --tested TEST TEST_5 --note NOTE
 ```
-RUN is one fold of the study in [patients apart](patients_apart.md). Slices are drawn at random, a fixed number per
-class.
+RUN is one fold of the study in [patient-level results](patients_apart.md). Slices are drawn at random, a fixed number
+per class.
 """
 COLUMNS = ["slices", "mass inside", "chance", "hottest pixel inside", "IoU at matched area", "drop", "outside the head"]
 
@@ -87,7 +87,7 @@ def class_table(found: Mapping[str, Any]) -> Table:
         for label, class_name in enumerate(found["class_names"]):
             rows.append([name, class_name, *figures([row for row in own if row["label"] == label], intervals=True)])
         rows.append([name, "all", *figures(own, intervals=True)])
-    caption = f"Means (95 % bootstrap intervals over stacks of slices), {found['part']} part; {about(found)}"
+    caption = f"Means (95% bootstrap intervals over stacks of slices), {found['part']} part; {about(found)}"
     return Table(caption, ["method", "class", *COLUMNS], rows)
 
 
@@ -101,7 +101,10 @@ def by_map(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str | None], li
 
 def about(found: Mapping[str, Any]) -> str:
     """What was explained, in words."""
-    return f"{found['run']}, {found['slices']} slices, at most {found['per_class']} per class; no tumor has no outline"
+    return (
+        f"{found['run']}, {found['slices']} slices, at most {found['per_class']} per class; "
+        'the class "no tumor" has no outlines'
+    )
 
 
 def figures(rows: Sequence[Mapping[str, Any]], intervals: bool = False) -> list[str]:

@@ -46,22 +46,22 @@ GOOD_REFUSED = (0.005, 0.01, 0.02, 0.05, 0.10)
 
 TEXT = """# What the classifier refuses to answer
 
-Before a class is shown, the input check looks at every slice. Is it an MR slice of a head? Which sequence and plane
-does it show? Was the skull removed? Is it like the slices that the classifier was trained on? If something speaks
-against a class, the case gets none: its status is `abstained`, its code is `not_a_head`, `other_sequence`,
-`skull_stripped` or `unlike_training`, and the probabilities stay in their columns. `--answer-anyway` gives the class,
-with that code as a warning. A sequence named in a DICOM header or a file name takes precedence over the picture; the
-figures here are of pictures alone.
+Before a class is shown, the input check examines every slice. Is it an MR slice of a head? Which sequence and plane
+does it show? Was the skull removed? Is it like the slices that the classifier was trained on? If it finds a reason not
+to give a class, the case gets none: its status is `abstained`, its code is `not_a_head`, `other_sequence`,
+`skull_stripped` or `unlike_training`, and the probabilities are still reported. `--answer-anyway` gives the class, with
+that code as a warning. A sequence named in a DICOM header or a file name takes precedence over the pixels; the results
+here use the pixels alone.
 
-The check is a network with {parameters} weights on {side}x{side} pixels, the same for every engine. It was trained on
-folds 1 to 3 of the public set's Cheng slices (T1 with contrast), on the three sequences of the LGG patients that have
-all of them and are not held out, on {by_eye} slices of the public set whose sequence was labelled by eye (less those of
-folds 4 and 5), on axial heads whose skull was removed by simulation, and on photographs, noise, shapes and text. Its
-limits come from validation slices. It saw none of the pictures below. A slice of 512x512 takes {milliseconds:.1f} ms of
-one core. Intervals are 95 %, over patients or pictures.
+The check is a network with {parameters} weights and {side}x{side} input pixels, the same for every engine. It was
+trained on folds 1 to 3 of the public set's Cheng slices (T1 with contrast), on the three sequences of the LGG patients
+that have all of them and are not held out, on {by_eye} slices of the public set whose sequence was labeled by eye
+(except those in folds 4 and 5), on axial heads whose skull was removed by simulation, and on photographs, noise, shapes
+and text. Its thresholds were chosen on validation slices. None of the pictures below were used for this. A 512x512
+slice takes {milliseconds:.1f} ms on one core. Intervals are 95%, over patients or pictures.
 
-The targets: refuse at least 0.95 of pictures that show no head, at least 0.90 of FLAIR, T2 and plain T1, and at most
-0.02 of T1 with contrast and skull.
+The targets are to refuse at least 0.95 of pictures that show no head, at least 0.90 of FLAIR, T2 and plain T1, and at
+most 0.02 of post-contrast T1 with skull.
 """
 
 
@@ -88,7 +88,7 @@ def main() -> None:
         table_section("What is refused", refusals(check, pictures, scores)),
         table_section("By class of the public set", by_class(check, pictures, scores)),
         table_section("Whole volumes", volumes(check, pictures, scores)),
-        table_section("The curve", curve(pictures, scores)),
+        table_section("Refusals by threshold", curve(pictures, scores)),
         table_section("Plane and skull", plane_and_skull(pictures, scores)),
         flair_section(check, lgg, options.weights),
         "## Command\n```\n" + __doc__.split("\n\n")[1] + "\n```\n",
@@ -174,9 +174,11 @@ def by_class(check: InputCheck, pictures: Sequence[Picture], scores: np.ndarray)
         words = ", ".join(f"{name} {number}" for name, number in seen.most_common())
         rows.append((in_words(label), str(len(own)), f"{1 - seen['class'] / len(own):.3f}", words))
     caption = (
-        'Fold 5 of the public set. Its class "no tumor" holds T2, FLAIR, plain T1 and CT beside T1 with contrast, so '
-        "many of its slices are rightly refused. The last column says what the check sees; `class` means that it finds "
-        "no objection and the slice gets a class"
+        'Fold 5 of the public set. Its class "no tumor" contains T2, FLAIR, plain T1 and CT as well as '
+        "post-contrast T1; "
+        "therefore many of its slices are rightly refused. The last column says what the check recognizes; "
+        "`class` means "
+        "that it finds no objection and the slice gets a class"
     )
     return Table(caption, ("class", "slices", "refused", "outcome"), rows)
 
@@ -211,7 +213,7 @@ def plane_and_skull(pictures: Sequence[Picture], scores: np.ndarray) -> Table:
         chosen = [index for index, one in enumerate(pictures) if one.source in sources]
         right = is_stripped[chosen] == (skull == "skull removed")
         rows.append((skull, *counted_right(right, [pictures[index] for index in chosen])))
-    caption = "Planes of Cheng's slices were labelled by eye; the other heads with a known plane are axial"
+    caption = "Planes of Cheng's slices were labeled by eye; the other heads with a known plane are axial"
     return Table(caption, ("shows", "slices", "patients or pictures", "recognized correctly"), rows)
 
 
@@ -230,10 +232,9 @@ def curve(pictures: Sequence[Picture], scores: np.ndarray) -> Table:
         limit = np.quantile(scores[kinds == KINDS[0], 0], share)
         refused = [f"{(scores[kinds == kind, 0] < limit).mean():.3f}" for kind in KINDS[1:]]
         rows.append((f"{share:.3f}", f"{limit:.3f}", *refused))
-    columns = (f"refused of {KINDS[0]}", "limit", *KINDS[1:])
+    columns = (f"share of {KINDS[0]} refused", "threshold", *KINDS[1:])
     return Table(
-        "Share of slices refused at different limits (thresholds) of the check's probability; skull-stripped heads are "
-        "left out",
+        "Share of slices refused at different thresholds of the check's probability; skull-stripped heads are left out",
         columns,
         rows,
     )

@@ -20,13 +20,15 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, FIGURE = DOCS / "patients_apart.md", DOCS / "images" / "optimism.png"
 
 INTRODUCTION = """\
-# Patients apart
+# Results on a patient-level split
+
 
 In the most widely used public set of brain tumor slices (the Nickparvar set), every published split has the same
-patients in training and test ([audit](audit.md)). Here, every test image was scored once by a network that saw no
-slice of its patient, in five folds of the split `classification_v2`: slices of the Cheng set keep their author's
-patient folds, and the other images stay with their look-alikes in any of eight orientations. Each distinct slice
-counts once. The first row shows the same recipe on a split that does not separate patients.
+patients in training and test ([audit](audit.md)). Here, every test image was scored once by a network that saw no slice
+of its patient, in five folds of the split `classification_v2`: slices of the Cheng set keep the patient folds published
+by the set's author, and the other images stay with their look-alikes in any of eight orientations. Each distinct slice
+counts once. For comparison, the first row of the table shows the same recipe on a split that does not separate
+patients.
 """
 
 COMMANDS = """\
@@ -71,7 +73,7 @@ def main() -> None:
     draw_optimism(bars, FIGURE)
     lines = [INTRODUCTION, *table(optimism(protocols)), "", "![Accuracy by protocol](images/optimism.png)", ""]
     lines += [options.note.read_text(encoding="utf-8")] if options.note else []
-    lines += ["## Patients apart, class by class", ""]
+    lines += ["## Patient-level split, class by class", ""]
     for block in evaluation_blocks(apart)[1:]:
         lines += [f"{block.caption}.", "", *table(block), ""] if isinstance(block, Table) else []
     if held_out:

@@ -31,12 +31,12 @@ SHOWN = 2
 
 INTRODUCTION = """# Segmentation
 
-Quality of the masks that `monai-brain predict --bundle bundles/brain_tumor_segmentation` writes with the bundled
-weights. Each of the 31 patients held out by the split `segmentation_v2` of the public LGG set was segmented once, and
-the masks were scored at the reference's own resolution. No training used these patients, nor any patient of the
-institutions FG and EZ. Dice is computed over all slices of a patient together, so a large tumor does not count more
-because it spans more slices. The data and the split are not part of the repository; with other data, results will
-differ.
+This page shows the quality of the masks that `monai-brain predict --bundle bundles/brain_tumor_segmentation` writes
+with the bundled weights. Each of the 31 patients held out by the split `segmentation_v2` of the public LGG set was
+segmented once, and the masks were scored at the reference's own resolution. Neither these patients nor any other
+patient of the institutions FG and EZ were used in training. Dice is computed over all slices of a patient together, so
+a large tumor does not count more because it spans more slices. The data and the split are not part of the repository;
+with other data, results will differ.
 """
 GALLERY = """
 ## Pictures
@@ -110,7 +110,7 @@ def replace_evidence(page: Path, evidence: Path) -> None:
 
 
 def evidence_section(evidence: Path) -> str:
-    """Shares of explanations' mass, means over slices with 95 % intervals over patients, and how they were measured."""
+    """Shares of explanations' mass, means over slices with 95% intervals over patients, and how they were measured."""
     found = read(evidence)
     missed = sum(not row["found"] for row in found["rows"])
     rows = []
@@ -125,8 +125,9 @@ def evidence_section(evidence: Path) -> str:
     patients = len({row["group"] for row in found["rows"]})
     drawn = len({row["image"] for row in found["rows"]})
     caption = (
-        f"{drawn} slices with tumor, drawn at random from the {patients} held-out patients; no explanation for the "
-        f"{missed} in which no tumor is found. Layer `{found['layer']}`. Means (95 % bootstrap intervals over patients)"
+        f"{drawn} slices with tumor were drawn at random from the {patients} held-out patients; in {missed} of them no "
+        "tumor is found, and nothing is explained. Values are means (95% bootstrap intervals over patients) for the "
+        f"layer `{found['layer']}`"
     )
     columns = ["method", "explained", "empty maps", "mass in the reference", "the reference's share of the head"]
     columns += ["hottest pixel in the reference", "mass in the predicted mask", "mass in the head", "outside the head"]
@@ -150,13 +151,13 @@ def size_table(metrics: dict[str, Any]) -> Table:
         ]
         for name, own in metrics["by_size"].items()
     ]
-    caption = "Thirds of the patients by reference pixels, all slices together"
-    return Table(caption, ["tumor", "patients", "pixels", "mean Dice", "bias of size"], rows)
+    caption = "Patients are split into thirds by the number of tumor pixels in the reference, over all slices"
+    return Table(caption, ["tumor", "patients", "pixels", "mean Dice", "size bias"], rows)
 
 
 def area_table(metrics: dict[str, Any]) -> Table:
     own = metrics["areas"]
-    caption = f"Predicted minus reference area (Bland and Altman); {own['unit']}"
+    caption = f"Predicted minus reference area (Bland and Altman): {own['unit']}"
     row = [str(own["number"]), f"{own['bias']:+.0f}", f"{own['low']:.0f} to {own['high']:.0f}"]
     return Table(caption, ["slices", "bias", "limits of agreement"], [row])
 
@@ -170,14 +171,14 @@ def engine_table(scored: list[Path]) -> Table:
         options = read(folder / "run.json")["options"]
         dice = np.array([own[patient] for patient in shared])
         rows.append([f"{options['engine']} {options['precision']}", f"{dice.mean():.4f}", f"{np.median(dice):.4f}"])
-    caption = f"Dice of the {len(shared)} patients that every engine segmented"
+    caption = f"Dice over the {len(shared)} patients, each segmented with every engine"
     return Table(caption, ["engine", "mean", "median"], rows)
 
 
 def paired_table(metrics: dict[str, Any]) -> Table:
     own = metrics["paired"]
     caption = (
-        "The bundled weights compared with those shipped previously, paired by patient; 95 % bootstrap interval of the "
+        "The bundled weights compared with those shipped previously, paired by patient; 95% bootstrap interval of the "
         "mean difference in Dice"
     )
     row = [

@@ -7,7 +7,8 @@ from typing import Any
 from monai_brain.report.html import Table
 
 LEAKY = (
-    "> **Leaky split.** Nearly every tumor slice of this test part has a neighbor of the same patient in training, and "
+    "> **Leaky split.** Nearly every tumor slice of this test part has a neighboring slice of the "
+    "same patient in training, and "
     "many have their own mirror image there ([audit](audit.md)). These results compare networks with each other; they "
     "do not show how well a network does on new patients."
 )

@@ -30,7 +30,7 @@ def scored(folder, engine, dice):
     group = {"number": len(dice), "mean_dice": 0.7, "median_dice": 0.7, "mean_interval": [0.6, 0.8]}
     group["median_interval"] = [0.6, 0.8]
     sizes = {"number": 1, "reference_pixels": [5, 9], "mean_dice": 0.7, "mean_interval": [0.6, 0.8]}
-    metrics = {"patients": group, "by_institution": {"CS": group}, "bootstrap": "95 %", "empty_masks": ""}
+    metrics = {"patients": group, "by_institution": {"CS": group}, "bootstrap": "95%", "empty_masks": ""}
     metrics["by_size"] = {"small": {**sizes, "mean_size_bias": -0.1}}
     metrics["areas"] = {"number": 4, "bias": 12.4, "low": -50.0, "high": 75.0, "unit": "pixels"}
     metrics["paired"] = {"patients": 2, "mean": 0.05, "interval": [0.01, 0.09], "mean_dice": 0.75}
@@ -46,7 +46,7 @@ def scored(folder, engine, dice):
 def test_engines_are_compared_on_the_patients_that_all_of_them_segmented(script, tmp_path):
     folders = [scored(tmp_path / "a", "torch", [0.9, 0.7, 0.1]), scored(tmp_path / "b", "onnx", [0.9, 0.8])]
     text = script("publish_segmentation").page(folders[0], folders[1:])
-    assert "Dice of the 2 patients that every engine segmented" in text
+    assert "Dice over the 2 patients, each segmented with every engine" in text
     assert "| torch fp32 | 0.8000 | 0.8000 |" in text and "| onnx fp32 | 0.8500 | 0.8500 |" in text
     assert "| 2 | 0.750 | 0.700 | +0.050 (+0.010 to +0.090) | 2 |" in text
     assert "| small | 1 | 5 to 9 | 0.700 (0.600 to 0.800) | -0.100 |" in text

@@ -141,7 +141,10 @@ def index(
         int | None,
         typer.Option(
             min=1,
-            help="Fold to test, of --folds or of a folds file; the next one validates, the others train.",
+            help=(
+                "Fold to test on, with --folds or a folds file; the next fold is for validation, the "
+                "others are for training."
+            ),
             rich_help_panel=FOLDS,
         ),
     ] = None,
@@ -154,7 +157,7 @@ def index(
     also: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Also train and validate on the images of this folds file, which lies beside them.",
+            help="Also train and validate on the images of this folds file, which must be in their folder.",
             rich_help_panel=FOLDS,
         ),
     ] = None,
@@ -320,14 +323,14 @@ def audit(
     split_to: Annotated[
         Path | None,
         typer.Option(
-            help="Write a datalist without copies that keeps look-alikes, and slices of a known patient, in one part.",
+            help="Write a datalist without copies. Look-alikes, and slices of a known patient, stay in the same part.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     workers: Workers = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Find copies (mirrored and rotated ones too), leaks between parts, label conflicts and slices of public sets."""
+    """Find copies (mirrored and rotated too), leaks between parts, label conflicts and slices of public sets."""
     from monai_brain.io.write import refuse_existing, write_json
     from monai_brain.labels import CLASS_NAMES, class_names_from
     from monai_brain.report.audit import audit as audit_sets
@@ -382,22 +385,22 @@ def index_pairs(
     folder: Annotated[Path, typer.Argument(help="Folder of slices with their masks.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Datalist to write.", rich_help_panel=OUTPUT)],
     patient_pattern: Annotated[str | None, typer.Option(help=PATIENT_PATTERN, rich_help_panel=INPUT)] = None,
-    fold: Annotated[int, typer.Option(min=0, help="Fold to test, counted from 0.", rich_help_panel=SPLIT)] = 0,
+    fold: Annotated[int, typer.Option(min=0, help="Fold to test on, counted from 0.", rich_help_panel=SPLIT)] = 0,
     folds: Annotated[
         int, typer.Option(min=2, help="Number of folds, balanced over institutions.", rich_help_panel=SPLIT)
     ] = 4,
     split: Annotated[Path | None, typer.Option(help="Use the folds of this file.", rich_help_panel=SPLIT)] = None,
     held_out: Annotated[
         bool,
-        typer.Option("--held-out", help="Test the patients that the file of --split holds out.", rich_help_panel=SPLIT),
+        typer.Option("--held-out", help="Test on the patients that the --split file holds out.", rich_help_panel=SPLIT),
     ] = False,
     leave_out: Annotated[
-        str | None, typer.Option(help="Test this institution instead of a fold.", rich_help_panel=SPLIT)
+        str | None, typer.Option(help="Test on this institution instead of a fold.", rich_help_panel=SPLIT)
     ] = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Pair slices with masks and split them by patient; test a fold, an institution or held-out patients."""
+    """Pair slices with masks and split them by patient; test on a fold, an institution or held-out patients."""
     from monai_brain.data.pairs import count_by_part, find_pairs, split_pairs
     from monai_brain.io.write import refuse_existing, write_json
 
@@ -435,10 +438,10 @@ def label_slices(
     split: Annotated[
         Path,
         typer.Option(
-            help="File with the fold of every patient, and the held-out patients as test.", rich_help_panel=INPUT
+            help="File with the fold of every patient, and the held-out patients under `test`.", rich_help_panel=INPUT
         ),
     ],
-    sequence: Annotated[MrSequence, typer.Option(help="Sequence to take.", rich_help_panel=INPUT)] = MrSequence.T1C,
+    sequence: Annotated[MrSequence, typer.Option(help="Sequence to use.", rich_help_panel=INPUT)] = MrSequence.T1C,
     tumor: Annotated[Tumor, typer.Option(help="Class of slices with tumor.", rich_help_panel=INPUT)] = Tumor.GLIOMA,
     overwrite: Overwrite = False,
 ) -> None:
@@ -506,7 +509,7 @@ def explore(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Show what a data set holds: classes, examples, sizes, intensities, preprocessing and augmentation."""
+    """Show what a data set contains: classes, examples, sizes, intensities, preprocessing and augmentation."""
     from monai_brain.inference.apply import find_bundle
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.exploration import write_exploration

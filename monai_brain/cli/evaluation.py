@@ -52,7 +52,7 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="RUN|PREDICTIONS",
-            help="Folder of a training; or, with --datalist, a bundle that has weights, or masks written by predict; "
+            help="Run folder; or, with --datalist, a bundle that has weights, or masks written by predict; "
             "or, with LABELS, a CSV of predictions or a folder of masks.",
         ),
     ],
@@ -87,7 +87,7 @@ def evaluate(
     bundle: Annotated[
         Path | None,
         typer.Option(
-            help="Bundle: a folder, or the name of one of the repository's.",
+            help="Bundle: a folder, or the name of one in the repository.",
             show_default="brain_tumor_classification",
             rich_help_panel=RUNS,
         ),
@@ -130,7 +130,7 @@ def evaluate(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Score a trained run, or predictions of any software against labels."""
+    """Score a training run, or predictions from any software against labels."""
     existing(run, "give the folder of a training, or predictions")
     if labels is not None:
         existing(labels, "give the labels or reference masks")
@@ -202,7 +202,7 @@ def _evaluate_files(
             predictions, labels, output, names=names, classes=given, by=by, against=against
         )
         rows = figures_of_classes(metrics)
-    table = Table("", "value (95 % interval)")
+    table = Table("", "value (95% interval)")
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -243,7 +243,7 @@ def _evaluate_masks(
 
 @app.command(rich_help_panel=EVALUATE, epilog=example("report RUN --checklist tripod-ai"))
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of a training that was evaluated on its test part.")],
+    run: Annotated[Path, typer.Argument(help="Run folder that was evaluated on its test part.")],
     checklist: Annotated[
         ChecklistName, typer.Option(help="CLAIM 2024, TRIPOD+AI or Metrics Reloaded.", rich_help_panel=OUTPUT)
     ] = ChecklistName.CLAIM_2024,
@@ -259,7 +259,7 @@ def report(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a printable page about a run, with a reporting checklist filled in as far as software can."""
+    """Write a printable page about a run, with a reporting checklist filled in as far as possible."""
     existing(run, "give the folder of a training")
     from monai_brain.io.write import refuse_existing
     from monai_brain.report.checklist_page import write_checklist
@@ -280,7 +280,7 @@ def agree(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Measure agreement and Cohen's kappa between readers and the model, with 95 % intervals."""
+    """Measure agreement and Cohen's kappa between readers and the model, with 95% intervals."""
     from monai_brain.evaluation.agreement import agreements, read_review
     from monai_brain.io.write import refuse_existing, write_csv
 

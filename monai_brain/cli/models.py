@@ -11,11 +11,9 @@ from monai_brain.cli.shared import EXIT_FINDINGS, OUTPUT, TRAIN, Bundle, Overwri
 
 @app.command(rich_help_panel=TRAIN, epilog=example("pool STUDY/cnn/fold_*/seed_0 -o POOLED"))
 def pool(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders of trainings, one per fold, each evaluated on its test part.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, one per fold, each evaluated on its test part.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for figures, table and page.", rich_help_panel=OUTPUT)
+        Path, typer.Option("-o", "--output", help="Folder for the figures, table and page.", rich_help_panel=OUTPUT)
     ],
     overwrite: Overwrite = False,
 ) -> None:
@@ -36,7 +34,7 @@ def pool(
 @app.command(rich_help_panel=TRAIN, epilog=example("study study.yaml -o STUDY"))
 def study(
     plan: Annotated[
-        Path, typer.Argument(help="YAML with dataset_dir, datalist or folds, networks; optional: seeds, options.")
+        Path, typer.Argument(help="YAML with dataset_dir, networks, and datalist or folds; optional: seeds, options.")
     ],
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for one run per network and seed.", rich_help_panel=OUTPUT)
@@ -78,9 +76,9 @@ def _pool_folds(runs: list[Path], output: Path) -> None:
 
 @app.command(rich_help_panel=TRAIN, epilog=example("compare runs/cnn runs/resnet50 -o COMPARISON"))
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of trainings that were evaluated on their test parts.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders that were evaluated on their test parts.")],
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for table, page and figures.", rich_help_panel=OUTPUT)
+        Path, typer.Option("-o", "--output", help="Folder for the table, page and figures.", rich_help_panel=OUTPUT)
     ],
     overwrite: Overwrite = False,
 ) -> None:

@@ -59,7 +59,7 @@ def predict(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", help="Folder for table, page, pictures and masks.", rich_help_panel=OUTPUT),
+        typer.Option("-o", "--output", help="Folder for the table, page, pictures and masks.", rich_help_panel=OUTPUT),
     ],
     recursive: Annotated[
         bool | None,
@@ -73,14 +73,15 @@ def predict(
     glob: Annotated[
         str | None,
         typer.Option(
-            help="Take only files whose path ends like this, such as '*.png' or 'flair/*.nii'.", rich_help_panel=INPUT
+            help="Use only files whose path ends with this pattern, such as '*.png' or 'flair/*.nii'.",
+            rich_help_panel=INPUT,
         ),
     ] = None,
     follow_links: Annotated[
         bool | None,
         typer.Option(
             "--follow-links",
-            help="Follow symbolic links that lead out of the folder; only if you trust them.",
+            help="Follow symbolic links that lead out of the folder; use only if you trust them.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -88,7 +89,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Do one part, such as 2/4, to share the work among machines; see merge.",
+            help="Process one part, such as 2/4, to share the work among machines; see the merge command.",
             rich_help_panel=INPUT,
         ),
     ] = None,
@@ -97,7 +98,7 @@ def predict(
     explain: Annotated[
         bool | None,
         typer.Option(
-            "--explain", help="Write a picture per case that shows where the evidence was.", rich_help_panel=EXPLANATION
+            "--explain", help="Write a picture per case that shows where the evidence is.", rich_help_panel=EXPLANATION
         ),
     ] = None,
     method: Annotated[
@@ -106,7 +107,7 @@ def predict(
             metavar="[gradcam|gradcam++|occlusion|attention]",
             parser=one_of("explanations", METHODS),
             autocompletion=completing(METHODS),
-            help="Method of --explain; a segmenter has gradcam and gradcam++ only.",
+            help="Method for --explain; segmenters support only gradcam and gradcam++.",
             show_default="gradcam",
             rich_help_panel=EXPLANATION,
         ),
@@ -124,7 +125,7 @@ def predict(
         bool | None,
         typer.Option(
             "--answer-anyway",
-            help="Give a class even where there is a reason not to; the reason becomes a warning.",
+            help="Give a class even if the input check objects; the reason becomes a warning.",
             rich_help_panel=CLASSES,
         ),
     ] = None,
@@ -163,7 +164,7 @@ def predict(
         typer.Option(
             min=0,
             max=1,
-            help="Probability above which a pixel is tumor.",
+            help="Probability above which a pixel counts as tumor.",
             show_default="the weights' own",
             rich_help_panel=MASKS,
         ),
@@ -172,7 +173,7 @@ def predict(
         float | None,
         typer.Option(
             min=0,
-            help="Smallest component of a slice to keep, in mm2 (in pixels where the spacing is unknown).",
+            help="Smallest mask component to keep in a slice, in mm2 (in pixels if the spacing is unknown).",
             show_default="0",
             rich_help_panel=MASKS,
         ),
@@ -181,7 +182,7 @@ def predict(
         float | None,
         typer.Option(
             min=0,
-            help="Smallest component of a volume to keep, in mm3 (in voxels where the spacing is unknown).",
+            help="Smallest mask component to keep in a volume, in mm3 (in voxels if the spacing is unknown).",
             show_default="0",
             rich_help_panel=MASKS,
         ),
@@ -208,7 +209,7 @@ def predict(
         bool | None,
         typer.Option(
             "--resume/--no-resume",
-            help="Also extend a finished run: new and changed files, and those that could not be reached.",
+            help="Also extend a finished run: add new and changed files, and retry those that could not be reached.",
             show_default="continue an interrupted run only",
             rich_help_panel=OUTPUT,
         ),
@@ -216,7 +217,9 @@ def predict(
     review: Annotated[
         bool | None,
         typer.Option(
-            "--review", help="Also write a page where a reader records answers; see agree.", rich_help_panel=OUTPUT
+            "--review",
+            help="Also write a page on which a reader records answers; see the agree command.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_json: Annotated[
@@ -228,7 +231,9 @@ def predict(
             metavar="[torch|onnx|openvino|auto]",
             parser=one_of("engines", ENGINES),
             autocompletion=completing(ENGINES),
-            help="Software that runs the network; auto: torch, or for 2,000 slices and more the fastest installed.",
+            help=(
+                "Software that runs the network; auto: torch, or the fastest installed engine for 2,000 or more slices."
+            ),
             show_default="auto",
             rich_help_panel=SPEED,
         ),
@@ -239,7 +244,7 @@ def predict(
             metavar="[fp32|bf16|int8|auto]",
             parser=one_of("engines", PRECISIONS),
             autocompletion=completing(PRECISIONS),
-            help="bf16 for torch and openvino, int8 for openvino; auto (any) with --engine auto.",
+            help="bf16: torch and openvino only; int8: openvino only; auto (any of them): --engine auto only.",
             show_default="fp32",
             rich_help_panel=SPEED,
         ),
@@ -261,13 +266,16 @@ def predict(
         int | None,
         typer.Option(
             min=0,
-            help="Processes that open the files; 0: none but this one.",
+            help="Number of processes that open files; 0: only this process.",
             show_default="one per four cores",
             rich_help_panel=SPEED,
         ),
     ] = None,
 ) -> None:
-    """Classify or segment every slice and volume of a folder; a file that cannot be read becomes a row with a code."""
+    """Classify or segment every slice and volume in a folder.
+
+    A file that cannot be read gets a row with an error code.
+    """
     existing(folder, "give the folder that holds the scans")
     from monai_brain.inference.apply import predict_folder
     from monai_brain.inference.options import FolderRunOptions
@@ -334,7 +342,7 @@ def _check_device(device: str | None) -> None:
 
 @app.command(rich_help_panel=PREDICT, epilog=example("merge OUT"))
 def merge(
-    output: Annotated[Path, typer.Argument(help="Output folder of a run that was divided by --part.")],
+    output: Annotated[Path, typer.Argument(help="Output folder of a run that was divided with --part.")],
 ) -> None:
     """Combine the parts of a divided run into one table and one page."""
     from monai_brain.inference.folder import has_findings
@@ -377,26 +385,27 @@ def serve_page(
     host: Annotated[
         str,
         typer.Option(
-            help="Address to listen on; any but this computer's own needs a password.", rich_help_panel=SERVER
+            help="Address to listen on; any address other than this computer's own needs a password.",
+            rich_help_panel=SERVER,
         ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: a free one.", rich_help_panel=SERVER)] = 7860,
     password_file: Annotated[
         Path | None,
         typer.Option(
-            help="File with the password in its first line; or set MONAI_BRAIN_PASSWORD.", rich_help_panel=SERVER
+            help="File with the password on its first line; or set MONAI_BRAIN_PASSWORD.", rich_help_panel=SERVER
         ),
     ] = None,
     public_name: Annotated[
         str | None,
-        typer.Option(help="Name under which a proxy serves the page; needs a password.", rich_help_panel=SERVER),
+        typer.Option(help="Host name under which a proxy serves the page; needs a password.", rich_help_panel=SERVER),
     ] = None,
     max_upload_mb: Annotated[
         int,
-        typer.Option(min=1, help="Largest upload in MB, all its files together.", rich_help_panel=SERVER),
+        typer.Option(min=1, help="Maximum total size of an upload, in MB.", rich_help_panel=SERVER),
     ] = 64,
 ) -> None:
-    """Serve the web page: drop a scan, see class or mask, and why."""
+    """Serve a web page that shows the class or mask of a scan, and the evidence."""
     from monai_brain.app.server import serve
 
     password = os.environ.get("MONAI_BRAIN_PASSWORD") or None

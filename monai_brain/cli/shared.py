@@ -19,7 +19,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Brain tumors on MR images: classify, outline, explain, and measure honestly. Research use only.",
+    help="Classify, outline and explain brain tumors on MR images, and measure how well that works. Research use only.",
     epilog="Example: monai-brain predict SCANS -o OUT",
 )
 

@@ -24,7 +24,7 @@ TRAINING = "Training"
 )
 def train(
     network: Annotated[
-        str, typer.Option(help="Network of the bundle's configs/networks, such as cnn.", rich_help_panel=MODEL)
+        str, typer.Option(help="Network from the bundle's configs/networks, such as cnn.", rich_help_panel=MODEL)
     ],
     data: Annotated[
         Path,

@@ -41,7 +41,7 @@ def calibrate(
     site: Annotated[
         Path | None,
         typer.Option(
-            help="Your own labelled cases instead of POOLED: a folder per class, or predictions.csv.",
+            help="Your own labeled cases instead of POOLED: a folder per class, or predictions.csv.",
             rich_help_panel=SITE,
         ),
     ] = None,
@@ -65,13 +65,13 @@ def calibrate(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Calibrate probabilities and class sets on labeled predictions, and test them on patients not used for it."""
+    """Calibrate probabilities and class sets on labeled predictions, and test them on other patients."""
     from monai_brain.inference.apply import find_bundle
     from monai_brain.inference.calibrating import calibrate_by_folds, calibrate_site
     from monai_brain.io.write import refuse_existing
 
     if (pooled is None) == (site is None):
-        raise typer.BadParameter("give either the folder of pooled folds, or --site with labelled cases")
+        raise typer.BadParameter("give either the folder of pooled folds, or --site with labeled cases")
     if site is None:
         refuse_given(context, ["labels", "patient_pattern"], "has an effect with --site only")
     refuse_existing(output, overwrite=overwrite)
@@ -127,7 +127,7 @@ def stress(
 
 def _table_of_site(figures: dict[str, Any]) -> Table:
     columns = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
-    title = f"{figures['cases']} cases, with 95 % intervals; predictive values at the prevalence of these cases"
+    title = f"{figures['cases']} cases, with 95% intervals; predictive values at the prevalence of these cases"
     table = Table("class", "cases", "prevalence", *(name.replace("_", " ") for name in columns), title=title)
     for name, own in figures["site"].items():
         table.add_row(name, str(own["cases"]), f"{own['prevalence']:.3f}", *(_share(own[key]) for key in columns))

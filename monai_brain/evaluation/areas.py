@@ -8,7 +8,7 @@ import numpy as np
 from monai_brain.evaluation.intervals import interval_over_groups
 
 LIMITS_OF_AGREEMENT = 1.96
-"""Standard deviations to each side of the mean difference, between which 95 % of normal differences lie."""
+"""Standard deviations to each side of the mean difference, between which 95% of normal differences lie."""
 
 SIZES = ("small", "medium", "large")
 """Thirds of the patients, by the pixels of their reference."""

@@ -21,7 +21,7 @@ NO_INTERVAL = f"no interval below {FEWEST_GROUPS} groups"
 
 
 class Interval(NamedTuple):
-    """A 95 % bootstrap interval."""
+    """A 95% bootstrap interval."""
 
     low: float
     high: float
@@ -33,17 +33,21 @@ def draw_groups(groups: int, *, draws: int = DRAWS, seed: int = 0) -> np.ndarray
     return random.multinomial(groups, np.full(groups, 1 / groups), size=draws)
 
 
-def interval_of(estimate: float, resampled: np.ndarray, groups: int, *, share: bool = True) -> Interval | None:
+def interval_of(
+    estimate: float, resampled: np.ndarray, groups: int, *, share: bool = True, counted: bool = False
+) -> Interval | None:
     """Interval from the spread of bootstrap resamples, also for few groups and shares near 1.
 
-    Percentiles are too narrow there. A share gets half a pseudo-group, half of it correct, added to its groups, and a
-    normal interval on the logit scale; docs/intervals.md measures the coverage.
+    Percentiles are too narrow there. A share gets half a pseudo-group, half of it correct, added to its groups, and its
+    interval on the logit scale; docs/intervals.md measures the coverage.
 
     Args:
         estimate: from the data.
         resampled: from each resample, (draws,); NaN if undefined.
         groups: number of groups that the estimate is based on.
-        share: the metric lies between 0 and 1; otherwise the interval uses Student's t on the metric's own scale.
+        share: the metric lies between 0 and 1; otherwise the interval is on the metric's own scale.
+        counted: the metric is a share of correct cases, such as a sensitivity. The pseudo-group then widens the
+            interval enough, and the normal quantile replaces Student's t.
 
     Returns:
         None for fewer than `FEWEST_GROUPS` groups.
@@ -55,13 +59,14 @@ def interval_of(estimate: float, resampled: np.ndarray, groups: int, *, share: b
     if groups < FEWEST_GROUPS:
         return None
     variance = float(np.nanvar(resampled)) * groups / (groups - 1)
+    quantile = float(stats.norm.ppf((1 + LEVEL) / 2) if counted else stats.t.ppf((1 + LEVEL) / 2, groups - 1))
     if not share:
-        reach = float(stats.t.ppf((1 + LEVEL) / 2, groups - 1)) * variance**0.5
+        reach = quantile * variance**0.5
         return Interval(estimate - reach, estimate + reach)
     total = groups + PSEUDO_GROUPS
     center = (groups * estimate + PSEUDO_GROUPS / 2) / total
     variance = (groups**2 * variance + PSEUDO_GROUPS * (0.5 - center) ** 2) / total**2
-    reach = float(stats.norm.ppf((1 + LEVEL) / 2)) * variance**0.5 / (center * (1 - center))
+    reach = quantile * variance**0.5 / (center * (1 - center))
     low, high = (float(expit(logit(center) + sign * reach)) for sign in (-1, 1))
     return Interval(min(low, estimate), max(high, estimate))
 
@@ -74,7 +79,7 @@ def group_bootstrap(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
-    """95 % percentile interval of a statistic over resampled groups.
+    """95% percentile interval of a statistic over resampled groups.
 
     Args:
         statistic: from the indices of the images drawn, (M,), to a number.

@@ -58,9 +58,11 @@ def class_estimates(
     held = [_holding(confusion, index) for index in range(len(class_names))]
     accuracy = np.trace(counts, axis1=1, axis2=2) / counts.sum(axis=(1, 2))
     return {
-        "all": {"accuracy": _estimate(accuracy, number), **_macro(figures, held, number)},
+        "all": {"accuracy": _estimate(accuracy, number, counted=True), **_macro(figures, held, number)},
         **{
-            name: {key: _estimate(own[:, index], held[index][key]) for key, own in figures.items()}
+            name: {
+                key: _estimate(own[:, index], held[index][key], counted=key != "auc") for key, own in figures.items()
+            }
             | ({"auc": UNDEFINED} if probabilities is None else {})
             for index, name in enumerate(class_names)
         },
@@ -85,12 +87,12 @@ def mean_estimate(values: np.ndarray, groups: Sequence[Hashable], *, share: bool
     return _estimate((weights @ sums) / (weights @ sizes), len(sums), share=share)
 
 
-def _estimate(values: np.ndarray, groups: int, *, share: bool = True) -> Estimate:
+def _estimate(values: np.ndarray, groups: int, *, share: bool = True, counted: bool = False) -> Estimate:
     """Of a figure of the data and of the resamples, (1 + D,)."""
     if np.isnan(values[0]):
         return Estimate(None, None, groups)
     own = float(values[0])
-    return Estimate(own, interval_of(own, values[1:], groups, share=share), groups)
+    return Estimate(own, interval_of(own, values[1:], groups, share=share, counted=counted), groups)
 
 
 def _macro(figures: Mapping[str, np.ndarray], held: Sequence[Mapping[str, int]], number: int) -> dict[str, Estimate]:
@@ -99,7 +101,7 @@ def _macro(figures: Mapping[str, np.ndarray], held: Sequence[Mapping[str, int]],
     fewest = min(held[index]["sensitivity"] for index in present)
     enough = number if fewest >= FEWEST_GROUPS else fewest  # a mean over classes needs all of them
     found = {
-        f"macro_{key}": _estimate(figures[key][:, present].mean(axis=1), enough)
+        f"macro_{key}": _estimate(figures[key][:, present].mean(axis=1), enough, counted=True)
         for key in ("f1", "sensitivity", "precision")
     }
     found["macro_auc"] = _estimate(figures["auc"].mean(axis=1), enough) if "auc" in figures else UNDEFINED

@@ -11,9 +11,10 @@ from monai.metrics.utils import get_edge_surface_distance
 from scipy import ndimage
 
 EMPTY_RULE = (
-    "Dice and IoU of an empty reference are 1 where the prediction is empty too, else 0; sensitivity of an empty "
-    "reference, precision of an empty prediction, and HD95 where either is empty are undefined and left out of means; "
-    "a patient's HD95 is that of the slices where neither is empty, and its bias of size is undefined without a tumor"
+    "If the reference is empty, Dice and IoU are 1 if the prediction is empty too, and 0 otherwise. Sensitivity with "
+    "an empty reference, precision with an empty prediction, and HD95 with either are undefined and "
+    "left out of means. A "
+    "patient's HD95 uses the slices in which neither is empty, and its size bias is undefined without a tumor"
 )
 """Printed with every result: tools differ in this rule, and it dominates means over slices."""
 

@@ -35,7 +35,7 @@ def shortcut_baselines(
         test: which pictures are tested, the others being the references, bool (N,); None: folds by group.
 
     Returns:
-        `tested`, in words, and `baselines`: by name, `accuracy` and its 95 % `interval` over groups.
+        `tested`, in words, and `baselines`: by name, `accuracy` and its 95% `interval` over groups.
     """
     if test is not None:
         divisions = [(np.flatnonzero(~test), np.flatnonzero(test))]

@@ -22,7 +22,7 @@ def site_figures(
 
     Returns:
         By class `cases` and `prevalence` (share of the cases), and `sensitivity`, `specificity`,
-        `positive_predictive_value` and `negative_predictive_value` as a share with its 95 % interval.
+        `positive_predictive_value` and `negative_predictive_value` as a share with its 95% interval.
     """
     found = {}
     for index, name in enumerate(class_names):
@@ -55,7 +55,7 @@ def share(hit: np.ndarray, groups: Sequence[Hashable], among: np.ndarray) -> lis
 
 
 def bounded_mean(values: Sequence[float]) -> list[float]:
-    """Mean of numbers from 0 to 1, with the ends of its 95 % interval.
+    """Mean of numbers from 0 to 1, with the ends of its 95% interval.
 
     The interval is that of Clopper and Pearson with the numbers as trials. So it is valid for few of them and for means
     of 0 and 1, where resampling would give no width; for numbers other than 0 and 1 it is wider than necessary.

@@ -23,7 +23,7 @@ COLUMNS = {
     "seed": "seed",
     "val_macro_f1": "validation macro-F1",
     "macro_f1": "test macro-F1",
-    "interval": "95 % interval",
+    "interval": "95% interval",
     "accuracy": "accuracy",
     "macro_auc": "AUC",
     "macro_precision": "precision",
@@ -99,7 +99,7 @@ def write_comparison(folder: Path, runs: Sequence[Path]) -> None:
     )
     tables = comparison_tables(read)
     figures: list[Block] = [
-        Figure("Test macro-F1 with 95 % intervals; lines are nearest-neighbor baselines", "macro_f1.png"),
+        Figure("Test macro-F1 with 95% intervals; lines are nearest-neighbor baselines", "macro_f1.png"),
         *([Figure("Validation macro-F1 by epoch, first seed of each", "validation.png")] if histories else []),
         Figure("Confusion matrices on the test part, first seed of each", "confusion_matrices.png"),
     ]

@@ -147,7 +147,7 @@ def score_classes(
         "tumor_classes": tumor_classes(labels, predicted, groups, no_tumor),
         "by_source": by_source(items, predicted, no_tumor),
         "by_group": by_group(labels, probabilities, groups),
-        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of groups within their class; {NO_INTERVAL}",
+        "bootstrap": f"95% percentile intervals, {DRAWS} resamples of groups within their class; {NO_INTERVAL}",
     }
     if guessed is not None:
         metrics[NEIGHBOR] = _neighbor_metrics(labels, guessed, groups, class_names)

@@ -146,7 +146,7 @@ def draw_score_bars(
     low = min(float(ends.min()), *(value for _, value in baselines))
     axes.set(xlabel="test macro-F1 (the axis does not begin at 0)", xlim=(max(0, low - 0.05), 1.03))
     axes.invert_yaxis()
-    figure.suptitle("Test macro-F1 with 95 % intervals")
+    figure.suptitle("Test macro-F1 with 95% intervals")
     figure.legend(frameon=False, loc="outside lower center")
     save_figure(figure, path)
 

@@ -52,7 +52,7 @@ def write_localization(
     answers["all"] = [True] * len(rows)
     found = {
         "by_answer": {name: _figures(rows, patients, np.flatnonzero(own)) for name, own in answers.items()},
-        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of patients",
+        "bootstrap": f"95% percentile intervals, {DRAWS} resamples of patients",
     }
     write_json(folder / "localization.json", found)
     write_json(folder / "run.json", manifest("localization", options))

@@ -32,7 +32,7 @@ REFERENCE_GRAY = np.uint8(90)
 """Of the reference in these pictures, which know no scan."""
 
 INTERVALS = (
-    f"95 % intervals: {DRAWS} bootstrap resamples of patients; of shares on the logit scale, else with Student's t; "
+    f"95% intervals: {DRAWS} bootstrap resamples of patients; of shares on the logit scale, else with Student's t; "
     f"none below {FEWEST_GROUPS} patients. HD95 of a patient is the mean of its masks"
 )
 
@@ -278,7 +278,7 @@ def _as_dict(own: Estimate) -> dict[str, Any]:
 
 
 def _readable(figure: str) -> str:
-    return {"dice": "Dice", "iou": "IoU", "size_bias": "bias of size"}.get(figure, figure)
+    return {"dice": "Dice", "iou": "IoU", "size_bias": "size bias"}.get(figure, figure)
 
 
 def _shown(own: Mapping[str, Any]) -> str:
@@ -310,7 +310,7 @@ def _tables(metrics: Mapping[str, Any]) -> list[Block]:
         blocks.append(Table("Read this first", ["note"], [[note] for note in metrics["notes"]]))
     keys = (*SHARES, "hd95", "size_bias")
     columns = ["", "number", "median Dice", *map(_readable, SHARES)]
-    columns += [f"HD95, {metrics['hd95_unit']}", "bias of size"]
+    columns += [f"HD95, {metrics['hd95_unit']}", "size bias"]
     means = [
         [what, str(own["number"]), f"{own['median_dice']:.3f}", *(_shown(own[key]) for key in keys)]
         for what, own in (("patients, all masks of one together", metrics["patients"]), ("masks", metrics["masks"]))
@@ -322,13 +322,13 @@ def _tables(metrics: Mapping[str, Any]) -> list[Block]:
             str(presence["with_tumor"]),
             _shown(presence["sensitivity"]),
         ],
-        ["nothing drawn where it has none", str(presence["without_tumor"]), _shown(presence["specificity"])],
+        ["empty masks where the reference is empty", str(presence["without_tumor"]), _shown(presence["specificity"])],
         [
-            "lesions of the reference in which anything was drawn",
+            "lesions of the reference in which anything was predicted",
             str(lesions["lesions"]),
             str(lesions["lesions_found"]),
         ],
-        ["drawn where the reference has nothing", "", str(lesions["lesions_invented"])],
+        ["false positives: predicted components where the reference has none", "", str(lesions["lesions_invented"])],
     ]
     blocks += [
         Table(f"Means. {INTERVALS}. {metrics['empty_masks']}", columns, means),

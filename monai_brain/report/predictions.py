@@ -24,7 +24,7 @@ PER_CLASS = ("sensitivity", "specificity", "precision", "f1", "auc")
 OVERALL = ("accuracy", "macro_f1", "macro_sensitivity", "macro_precision", "macro_auc")
 
 INTERVALS = (
-    f"95 % intervals: {DRAWS} bootstrap resamples of whole groups, standard error on the logit scale; "
+    f"95% intervals: {DRAWS} bootstrap resamples of whole groups, standard error on the logit scale; "
     f"none below {FEWEST_GROUPS} groups, as so few do not show how far patients differ"
 )
 

@@ -200,14 +200,14 @@ def _of_masks(metrics: Mapping[str, Any]) -> dict[str, str]:
     own = metrics["patients"]
     rule = metrics["empty_masks"]
     return {
-        "metrics": "Dice and IoU by patient and by slice, sensitivity, precision, HD95, bias of size, lesions found.",
+        "metrics": "Dice and IoU by patient and by slice, sensitivity, precision, HD95, size bias, lesions found.",
         "internal": f"Test part: {own['number']} patients.",
         "performance": f"Mean Dice of patients {with_interval(own['mean_dice'], own['mean_interval'])}, median "
         f"{with_interval(own['median_dice'], own['median_interval'])}.",
         "per_class": "One class, tumor.",
         "prediction": "Pixels above the threshold that the validation patients chose.",
         "output": "A mask per slice.",
-        "borders": "Dice beside HD95 in the plane.",
+        "borders": "Dice and in-plane HD95.",
         "empty": f"{rule[0].upper()}{rule[1:]}.",
         "aggregation": "All slices of a patient together; means and medians over patients.",
     }

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from monai_brain.evaluation.intervals import DRAWS, NO_INTERVAL, interval_over_groups, with_interval
+from monai_brain.evaluation.intervals import DRAWS, FEWEST_GROUPS, NO_INTERVAL, interval_over_groups, with_interval
 from monai_brain.evaluation.segmentation import (
     EMPTY_RULE,
     Overlap,
@@ -156,7 +156,7 @@ def _by_patient(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             for name in sorted({row["institution"] for row in rows})
         },
         "empty_masks": EMPTY_RULE,
-        "bootstrap": f"95 % percentile intervals, {DRAWS} resamples of patients; {NO_INTERVAL}",
+        "bootstrap": f"95% percentile intervals, {DRAWS} resamples of patients; {NO_INTERVAL}",
     }
 
 
@@ -259,12 +259,12 @@ def patient_table(metrics: Mapping[str, Any]) -> Table:
         [
             name,
             str(own["number"]),
-            with_interval(own["mean_dice"], own["mean_interval"]),
-            with_interval(own["median_dice"], own["median_interval"]),
+            with_interval(own["mean_dice"], own["mean_interval"] if own["number"] >= FEWEST_GROUPS else None),
+            with_interval(own["median_dice"], own["median_interval"] if own["number"] >= FEWEST_GROUPS else None),
         ]
         for name, own in groups.items()
     ]
-    caption = f"Patients, all slices of one together ({metrics['bootstrap']})"
+    caption = f"Each patient is scored on all slices together ({metrics['bootstrap']}; {NO_INTERVAL})"
     return Table(caption, ["institution", "patients", "mean Dice", "median Dice"], rows)
 
 
@@ -274,11 +274,12 @@ def lesion_table(metrics: Mapping[str, Any]) -> list[Table]:
     if "lesions" not in own:
         return []
     caption = (
-        f"Patients: mean HD95 in the plane, of the {own['with_hd95']} of {own['number']} that have one; mean of "
-        "predicted size / reference - 1; components of the reference, those in which anything was predicted, and "
-        f"predictions where there is none. {metrics['empty_masks']}"
+        f"The table shows the mean in-plane HD95 over the patients that have one ({own['with_hd95']} of "
+        f"{own['number']}); size bias (mean of predicted size / reference size - 1); lesions (components of the "
+        "reference), those found (in which anything was predicted), and false positives (predicted components where "
+        f"the reference has none). {metrics['empty_masks']}"
     )
-    columns = ["HD95, pixels", "bias of size", "lesions", "found", "invented"]
+    columns = ["HD95, pixels", "size bias", "lesions", "found", "false positives"]
     shown = [_shown(own["mean_hd95_pixels"]), _shown(own["mean_size_bias"]), *(str(own[key]) for key in COUNTS)]
     return [Table(caption, columns, [shown])]
 
@@ -297,8 +298,8 @@ def every_patient(patients: Sequence[Mapping[str, Any]]) -> Table:
         for row in patients
     ]
     columns = ["patient", "institution", "slices", "Dice", "sensitivity", "precision"]
-    columns += ["HD95, pixels", "lesions/found/invented"] if known else []
-    return Table("Every patient, the best first", columns, rows)
+    columns += ["HD95, pixels", "lesions/found/false positives"] if known else []
+    return Table("All patients, in descending order of Dice", columns, rows)
 
 
 def _shown(value: float | None) -> str:

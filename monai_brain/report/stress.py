@@ -32,7 +32,7 @@ def stress_table(result: Mapping[str, Any]) -> Table:
         for own in result["corruptions"]
     ]
     caption = (
-        f"{result['measure'].capitalize()} of {result['slices']} slices, with 95 % intervals; nothing is said of which "
+        f"{result['measure'].capitalize()} of {result['slices']} slices, with 95% intervals; nothing is said of which "
         "answer is right"
     )
     return Table(caption, ["corruption", "strengths", "weak", "medium", "strong"], rows)

@@ -44,13 +44,13 @@ KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "JPEG, quality 40": lambda image: cv2.imdecode(cv2.imencode(".jpg", image, [1, 40])[1], 0),
     "mirrored": lambda image: np.ascontiguousarray(image[:, ::-1]),
     "rotated by 90 degrees and mirrored": lambda image: np.ascontiguousarray(np.rot90(image)[:, ::-1]),
-    "20 % and 10 gray levels brighter": lambda image: np.clip(image * 1.2 + 10, 0, 255).astype(np.uint8),
+    "20% and 10 gray levels brighter": lambda image: np.clip(image * 1.2 + 10, 0, 255).astype(np.uint8),
     "gamma 0.8": lambda image: (255 * (image / 255.0) ** 0.8).astype(np.uint8),
     "noise, standard deviation 8": lambda image: np.clip(
         image + np.random.default_rng(0).normal(0, 8, image.shape), 0, 255
     ).astype(np.uint8),
     "resized to 512": lambda image: cv2.resize(image, (512, 512), interpolation=cv2.INTER_CUBIC),
-    "cropped by 2 %": lambda image: crop(image, 0.02),
+    "cropped by 2%": lambda image: crop(image, 0.02),
     "rotated by 2 degrees": lambda image: turn(image, 2),
     "rotated by 5 degrees": lambda image: turn(image, 5),
 }

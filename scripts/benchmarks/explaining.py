@@ -52,9 +52,9 @@ def main() -> None:
             rows.append([network_of(run), plain, explained, spread])
     record(
         f"Explained folders, {options.method}",
-        ["network", "plain, s", "explained, s", "times the plain run's time, median (range)"],
+        ["network", "plain, s", "explained, s", "explained / plain, median (range)"],
         rows,
-        f"{len(items)} test files, {options.repeats} turns. Target: at most {TARGET:g} times.",
+        f"{len(items)} test files, {options.repeats} rounds. Target: at most {TARGET:g} times.",
         ["torch", "monai"],
         "IMAGES --datalist SPLIT RUN...",
     )

@@ -261,7 +261,7 @@ def report(
 ) -> None:
     first = next(iter(found))
     what = "slices" if segments else "images"
-    turns = "One turn" if len(found[first]) == 1 else f"Medians of {len(found[first])} turns"
+    turns = "One round" if len(found[first]) == 1 else f"Medians of {len(found[first])} rounds"
     rows = []
     for one, passes in found.items():
         ratio = statistics.median(mine.rate / usual.rate for mine, usual in zip(passes, found[first], strict=True))
@@ -281,20 +281,20 @@ def report(
             "network",
             "engine",
             f"{what}/s",
-            "times the first",
-            "of the network alone",
-            "of peak",
+            "relative to the first row",
+            "relative to the network alone",
+            "relative to peak",
             "Dice" if segments else "accuracy",
             "network",
             "waiting for files",
             "waiting for results",
-            "beside it: reading",
+            "in parallel: reading",
             "preprocessing",
             "results",
         ],
         rows,
-        f"{turns}, file to table. The last columns are shares of the run's wall-clock "
-        f"time; what is beside the network runs in other processes and threads. Peaks in GMAC/s: {measured}."
+        f"{turns}, from file to table. The last columns are shares of the run's wall-clock "
+        f"time; work in parallel with the network runs in other processes and threads. Peaks in GMAC/s: {measured}."
         + (SEGMENTING if segments else CLASSIFYING),
         ["torch", "onnxruntime", "openvino", "nncf", "monai"],
         ("--images SLICES --datalist FOLD --unet RUN" if segments else "--images IMAGES --datalist SPLIT --vgg RUN")

@@ -1,4 +1,4 @@
-"""Measure how often the 95 % intervals of `monai-brain evaluate` hold the truth, in data whose truth is known.
+"""Measure how often the 95% intervals of `monai-brain evaluate` hold the truth, in data whose truth is known.
 
 python scripts/benchmarks/intervals.py [--repetitions 1000] [--write]
 
@@ -94,7 +94,7 @@ def main() -> None:
         after = rest.partition("<!-- end of table -->")[2]
         PAGE.write_text(
             f"{before}<!-- table -->\n{table}\n\nEach value is from {options.repetitions} repetitions; "
-            f"an ideal 95 % interval would give 0.950 +- {1.96 * (0.95 * 0.05 / options.repetitions) ** 0.5:.3f}.\n"
+            f"an ideal 95% interval would give 0.950 +- {1.96 * (0.95 * 0.05 / options.repetitions) ** 0.5:.3f}.\n"
             f"<!-- end of table -->{after}",
             encoding="utf-8",
         )

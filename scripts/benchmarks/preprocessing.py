@@ -95,7 +95,7 @@ def main() -> None:
         rows.append([name, f"{rate:.0f}", f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"])
     record(
         "Deterministic preprocessing of 224x224 JPEGs, one core",
-        ["", "images/s", "of the plain loop's rate, median (range)"],
+        ["", "images/s", "relative to the plain loop, median (range)"],
         rows,
         f"{len(paths)} images, {options.rounds} interleaved rounds. Target: at least {TARGET} of the plain loop.",
         ["opencv-python-headless", "pillow", "numpy", "torch", "monai"],

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
-HEADER = "# Benchmarks\n\nMade by the commands named; ratios are of one run, both sides interleaved.\n"
+HEADER = "# Benchmarks\n\nEach section gives its command. Ratios are from one run in which both sides alternate.\n"
 
 
 def record(

@@ -111,20 +111,20 @@ def main() -> None:
         commands = {
             "import monai_brain.cli": ["-c", "import monai_brain.cli"],
             "monai-brain --help": ["-m", "monai_brain", "--help"],
-            "predict of a folder that is not there": missing,
+            "predict with a missing folder": missing,
         }
         rows = [[what, *_shown(seconds_of(words, options.repeats)), _causes(words)] for what, words in commands.items()]
         first = until_first_row(predict, folder / "journals", options.repeats)
         causes = _causes([*predict, "-o", str(folder / "x")])
-        rows.append(["predict of one slice, until its row", *_shown(first), causes])
-    notes = f"Median of {options.repeats}. Processor seconds of predict are those of the whole command. Imports: a "
-    notes += "package's own modules."
+        rows.append(["predict with one slice, until its row", *_shown(first), causes])
+    notes = f"Median of {options.repeats}. Processor seconds of predict cover the whole command. Shares of "
+    notes += "imports count a package's own modules only."
     arguments = ("--bundle BUNDLE " if options.bundle else "") + f"--repeats {options.repeats}"
     if load := os.getloadavg()[0] if hasattr(os, "getloadavg") else 0:
-        notes += f" Load of the machine at the end: {load:.1f}."
+        notes += f" Machine load at the end: {load:.1f}."
     record(
         "Start-up",
-        ["command", "seconds", "processor seconds", "share of imports"],
+        ["command", "seconds", "processor seconds", "shares of imports"],
         rows,
         notes,
         ["torch", "monai"],

@@ -69,7 +69,7 @@ def soak_faults(folder: Path, faults: Sequence[Fault]) -> int:
     folder.chmod(0o755)  # for other users
     scans, weights = write_cases(folder / "scans", CASES), train_small(folder)
     failed = 0
-    print("| fault | exit code | last line of the error output | what is left | the same command again |")
+    print("| fault | exit code | last line of the error output | what remains | running the command again |")
     print("|---|---|---|---|---|", flush=True)
     for number, own in enumerate(faults):
         if own.needs_root and os.geteuid() != 0:

@@ -173,7 +173,7 @@ def killed_workers(place: Place) -> Ended:
     return end(place, process)
 
 
-@fault("kill -9 of the parent: do workers stay?", -signal.SIGKILL)
+@fault("kill -9 of the parent: do workers survive?", -signal.SIGKILL)
 def orphans(place: Place) -> Ended:
     process = at_work(place, begin(place))
     workers = workers_of(process.pid)
@@ -181,7 +181,9 @@ def orphans(place: Place) -> Ended:
     ended = end(place, process)
     time.sleep(3)
     alive = [worker for worker in workers if Path(f"/proc/{worker}").exists()]
-    return ended._replace(again=f"{len(alive)} of {len(workers)} workers stay" + (", which differs" if alive else ""))
+    return ended._replace(
+        again=f"{len(alive)} of {len(workers)} workers survive" + (", which differs" if alive else "")
+    )
 
 
 # files that change

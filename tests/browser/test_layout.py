@@ -69,14 +69,14 @@ def test_overlay_opens_beside_its_slice_and_closes_by_keyboard(worklist):
     links = worklist.locator("#cases a.open")
     links.first.tap()
     assert box.is_visible()
-    assert box.inner_text().startswith(f"{LONG}, no tumor, 45.1 %")
+    assert box.inner_text().startswith(f"{LONG}, no tumor, 45.1%")
     assert worklist.evaluate(TORN) == []
     picture = worklist.locator("#box-picture")
     width = picture.evaluate("image => image.decode().then(() => image.naturalWidth)")
     assert width > 2 * HEIGHT  # slice and overlay, side by side
     assert picture.bounding_box()["width"] <= PHONE["width"]
     worklist.keyboard.press("ArrowRight")
-    assert box.inner_text().startswith("a9.png, meningioma, 98.8 %")
+    assert box.inner_text().startswith("a9.png, meningioma, 98.8%")
     worklist.keyboard.press("Escape")
     assert not box.is_visible()
     assert links.nth(1).evaluate("link => link === document.activeElement")

@@ -144,7 +144,7 @@ def test_blinded_reader_sees_the_model_only_after_the_answer(review, folder):
     review.keyboard.press("a")
     assert "hidden until" in review.inner_text("#model")
     review.keyboard.press("1")
-    assert "Model: glioma, 99.0 %" in review.inner_text("#model")
+    assert "Model: glioma, 99.0%" in review.inner_text("#model")
     assert review.locator("#overlay").is_visible()
     review.get_by_label("Reader").fill("ben")
     rows = export(review, folder)

@@ -47,7 +47,7 @@ function draw() {
   at("model").replaceChildren();
   const lines = hidden
     ? ["The model's answer is hidden until you have given yours."]
-    : [`Model: ${words[own.label]}, ${(100 * own.certainty).toFixed(1)} %`, ...own.warnings];
+    : [`Model: ${words[own.label]}, ${(100 * own.certainty).toFixed(1)}%`, ...own.warnings];
   if (answer) lines.push(`Your answer: ${answer.decision}${answer.label ? `, ${words[answer.label]}` : ""}`);
   for (const line of lines) {
     const paragraph = document.createElement("div");
