@@ -212,7 +212,7 @@ def test_too_few_patients_is_one_line_and_exit_2(tmp_path, phantom_folder):
 
 
 def test_evaluation_of_a_segmenter_says_dice_of_patients(tmp_path, monkeypatch):
-    one = {"number": 3, "mean_dice": 0.8, "median_dice": 0.85, "mean_interval": [0.7, 0.9]}
+    one = {"number": 30, "mean_dice": 0.8, "median_dice": 0.85, "mean_interval": [0.7, 0.9]}
     metrics = {"patients": {**one, "median_interval": [0.75, 0.95]}, "by_institution": {}, "bootstrap": "95%"}
     write_json(tmp_path / "metrics.json", metrics)
     monkeypatch.setattr(apply, "evaluate_run", lambda *_, **__: tmp_path)

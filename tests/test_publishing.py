@@ -174,6 +174,6 @@ def test_evidence_of_the_segmenter_replaces_its_own_section_only(script, tmp_pat
     once = page.read_text()
     module.replace_evidence(page, tmp_path / "evidence.json")
     assert page.read_text() == once
-    assert "2 slices with tumor" in once and "no explanation for the 1 in which no tumor is found" in once
+    assert "2 slices with tumor" in once and "in 1 of them no tumor is found" in once
     assert "| Grad-CAM | 1 | 0 | 0.500" in once
     assert once.startswith("# Segmentation\n\n## Before\nx\n") and once.endswith("\n## Pictures\ny\n")

@@ -18,7 +18,7 @@ def write_fold(folder, patient, *, part="training", result=True, scored="a" * 64
     ("options", "message"),
     [
         ({"part": "training+validation+test"}, "was trained on its test part too"),
-        ({"result": False}, "is no finished training"),
+        ({"result": False}, "not a finished training"),
         ({"scored": "b" * 64}, "was trained on after its evaluation; evaluate it again"),
     ],
 )
