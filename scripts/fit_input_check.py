@@ -43,7 +43,7 @@ REFUSED_PROBABILITY, REFUSED_DISTANCE = 0.008, 0.002
 OTHERS = 1600
 BATCH, LEARNING_RATE, WEIGHT_DECAY, SMOOTHING = 64, 4e-3, 1e-2, 0.03
 OF_LAYOUT, LEAST_DEVIATION = 3000, 1e-3
-"""Heads that plane and skull are fitted on, as many again of those labelled by eye; added to deviations."""
+"""Heads that plane and skull are fitted on, as many again of those labeled by eye; added to deviations."""
 
 STRIPPED, HEAD = 0.2, 0.1
 """Share of axial heads whose skull is removed, and what is brighter than that share of the brightest is head."""

@@ -17,14 +17,14 @@ from publishing import table_section
 
 from monai_brain.evaluation.calibration import BINS, fit_temperature, scaled
 from monai_brain.evaluation.calibration_file import VERDICT_RULE, together
-from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
+from monai_brain.evaluation.cross_fitting import Labeled, figures_by_folds
 from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.site import bounded_mean
 from monai_brain.evaluation.verdict import LEAST_TUMOR_SHARE, RULES
 from monai_brain.labels import in_words, index_of_no_tumor
 from monai_brain.report.figures import draw_reliability
 from monai_brain.report.html import Table
-from monai_brain.report.labelled import read_labelled, read_pooled
+from monai_brain.report.labeled import read_labeled, read_pooled
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, FIGURE = DOCS / "calibration.md", DOCS / "images" / "reliability.png"
@@ -84,7 +84,7 @@ def main() -> None:
     ]
     if options.heads:
         temperature = fit_temperature(found.probabilities, found.labels)
-        on_heads = heads_table(read_labelled(options.heads), temperature)
+        on_heads = heads_table(read_labeled(options.heads), temperature)
         sections.append(table_section("Results for whole heads", on_heads))
     PAGE.write_text("\n".join([INTRODUCTION, *sections, COMMANDS]), encoding="utf-8")
 
@@ -147,7 +147,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     return Table(caption, ["rule", "accuracy", *names], cells)
 
 
-def heads_table(found: Labelled, temperature: float) -> Table:
+def heads_table(found: Labeled, temperature: float) -> Table:
     """Heads that all have a tumor, with slices that do not show it; these alone stand for heads without a tumor."""
     no_tumor = index_of_no_tumor(found.class_names)
     calibrated = found._replace(probabilities=scaled(found.probabilities, temperature))

@@ -32,8 +32,8 @@ LEAST_DIFFERENCE = 1.0
 """Mean difference in gray values below which a channel is a copy of another: its sequence is missing."""
 
 
-class LabelledSlices(NamedTuple):
-    """The labelled slices of a folder, split by patient."""
+class LabeledSlices(NamedTuple):
+    """The labeled slices of a folder, split by patient."""
 
     folds: dict[str, Any]
     """A folds file, see `data.folds.read_folds`, of the patients that have a fold."""
@@ -45,7 +45,7 @@ class LabelledSlices(NamedTuple):
 
 def label_slices(
     folder: Path, pairs: Sequence[Pair], split: Split, output: Path, *, sequence: str = "t1c", tumor: str = "glioma"
-) -> LabelledSlices:
+) -> LabeledSlices:
     """Write one sequence of each slice whose class is certain as `output/CLASS/NAME.png`.
 
     Args:
@@ -57,7 +57,7 @@ def label_slices(
         tumor: class of the slices with tumor.
 
     Raises:
-        InvalidPairs: a slice has other than three channels or no number, or no slice could be labelled.
+        InvalidPairs: a slice has other than three channels or no number, or no slice could be labeled.
     """
     items: dict[str, list[dict[str, Any]]] = defaultdict(list)
     missing = []
@@ -90,7 +90,7 @@ def label_slices(
     common = {"class_names": list(CLASS_NAMES), "grouping": "patient"}
     in_folds = [item | {"fold": split.folds[p] + 1} for p, own in items.items() if p in split.folds for item in own]
     held_out = [item for p, own in items.items() if p in split.held_out for item in own]
-    return LabelledSlices(
+    return LabeledSlices(
         {"name": f"lgg_{sequence}", **common, "items": in_folds},
         {"name": f"lgg_{sequence}_held_out", **common, "test": held_out},
         missing,

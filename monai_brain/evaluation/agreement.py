@@ -124,8 +124,8 @@ def agreement(
     paths = [path for path in first_answers if path in second_answers]
     mine, theirs = ([answers[path].label for path in paths] for answers in (first_answers, second_answers))
     same = np.array([one == other != "" for one, other in zip(mine, theirs, strict=True)])
-    labelled = [i for i, (one, other) in enumerate(zip(mine, theirs, strict=True)) if one and other]
-    pairs = np.array([(mine[i], theirs[i]) for i in labelled], dtype=object).reshape(-1, 2)
+    labeled = [i for i, (one, other) in enumerate(zip(mine, theirs, strict=True)) if one and other]
+    pairs = np.array([(mine[i], theirs[i]) for i in labeled], dtype=object).reshape(-1, 2)
     blinded = sum(first_answers[path].blinded or second_answers[path].blinded for path in paths)
     disputed = [
         (path, *pair)

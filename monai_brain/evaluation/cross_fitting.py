@@ -14,7 +14,7 @@ from monai_brain.evaluation.verdict import RULES
 SHOWN_COVERAGES = (0.8, 0.9, 0.95)
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """Predictions with their reference labels; N slices."""
 
     probabilities: np.ndarray
@@ -27,17 +27,17 @@ class Labelled(NamedTuple):
     """(N,); a group is in one fold."""
     class_names: tuple[str, ...]
 
-    def part(self, own: np.ndarray) -> "Labelled":
+    def part(self, own: np.ndarray) -> "Labeled":
         """The slices of a mask (N,)."""
         groups = [self.groups[index] for index in np.flatnonzero(own).tolist()]
-        return Labelled(self.probabilities[own], self.labels[own], groups, self.folds[own], self.class_names)
+        return Labeled(self.probabilities[own], self.labels[own], groups, self.folds[own], self.class_names)
 
 
 class CrossFitted(NamedTuple):
     """A part of the predictions, and a calibration fitted on the others."""
 
     fold: int
-    part: Labelled
+    part: Labeled
     calibration: Calibration
 
     @property
@@ -46,7 +46,7 @@ class CrossFitted(NamedTuple):
         return self.calibration.scaled(self.part.probabilities)
 
 
-def cross_fitted(found: Labelled) -> list[CrossFitted]:
+def cross_fitted(found: Labeled) -> list[CrossFitted]:
     """For each fold, the calibration fitted on the others.
 
     Raises:
@@ -63,7 +63,7 @@ def cross_fitted(found: Labelled) -> list[CrossFitted]:
     return fitted
 
 
-def fitted_on(found: Labelled, weights_sha256: str, source: dict[str, Any]) -> Calibration:
+def fitted_on(found: Labeled, weights_sha256: str, source: dict[str, Any]) -> Calibration:
     """See `calibrated.calibration_from`."""
     return calibration_from(found.probabilities, found.labels, found.groups, found.class_names, weights_sha256, source)
 
@@ -202,7 +202,7 @@ def _taken_at_its_word(probabilities: np.ndarray, labels: np.ndarray) -> dict[st
     }
 
 
-def figures_by_folds(found: Labelled) -> dict[str, Any]:
+def figures_by_folds(found: Labeled) -> dict[str, Any]:
     """All of them, as JSON values.
 
     Args:

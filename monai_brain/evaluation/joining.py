@@ -99,21 +99,21 @@ def join(predictions: Table, references: Table, names: Names = USUAL_NAMES, clas
             f"{', '.join(class_names)} (such as prob_{class_names[0]}); it has {', '.join(predictions.columns)}. "
             "Name the column of the class with --prediction-column"
         )
-    labelled = [place for place, row in enumerate(references.rows) if row[truth]]
-    labels = np.array([_index(references, place, truth, class_names) for place in labelled])
-    rows = [matched.get(place) for place in labelled]
+    labeled = [place for place, row in enumerate(references.rows) if row[truth]]
+    labels = np.array([_index(references, place, truth, class_names) for place in labeled])
+    rows = [matched.get(place) for place in labeled]
     probabilities = _probabilities(predictions, rows, columns) if columns else None
     predicted, why = _predicted(predictions, rows, own, class_names, probabilities)
-    grouped_by, groups = _groups(predictions, references, rows, labelled, names.group)
+    grouped_by, groups = _groups(predictions, references, rows, labeled, names.group)
     identity = need_column(references, ID_COLUMNS, "the case", "--id-column", names.case)
-    counts = {"labelled cases": len(labelled), **why, "answered and analyzed": int((predicted >= 0).sum())}
+    counts = {"labeled cases": len(labeled), **why, "answered and analyzed": int((predicted >= 0).sum())}
     flow = _flow(predictions, references, rows, counts, rule)
     every = {
-        column: [_cell(predictions, references, column, row, place) for row, place in zip(rows, labelled, strict=True)]
+        column: [_cell(predictions, references, column, row, place) for row, place in zip(rows, labeled, strict=True)]
         for column in dict.fromkeys([*references.columns, *predictions.columns])
     }
     return Joined(
-        [references.rows[place][identity] for place in labelled],
+        [references.rows[place][identity] for place in labeled],
         class_names,
         labels,
         predicted,
@@ -133,7 +133,7 @@ def _flow(
     matched = len([row for row in rows if row is not None])
     return {
         "rows in the labels": len(references.rows),
-        "left out: no reference class": len(references.rows) - counts["labelled cases"],
+        "left out: no reference class": len(references.rows) - counts["labeled cases"],
         **counts,
         "rows in the predictions": len(predictions.rows),
         "left out: predictions without a label": len(predictions.rows) - matched,
@@ -247,7 +247,7 @@ def _index(table: Table, place: int, column: str, class_names: Sequence[str]) ->
 
 
 def _groups(
-    predictions: Table, references: Table, rows: Sequence[int | None], labelled: Sequence[int], asked: str | None
+    predictions: Table, references: Table, rows: Sequence[int | None], labeled: Sequence[int], asked: str | None
 ) -> tuple[str | None, list[str]]:
     table = references
     column = None
@@ -258,7 +258,7 @@ def _groups(
     alone = [f"case {place}" for place in range(len(rows))]
     if column is None:
         return None, alone
-    places: Sequence[int | None] = labelled if table is references else rows
+    places: Sequence[int | None] = labeled if table is references else rows
     cells = ["" if place is None else table.rows[place][column] for place in places]
     return column, [cell or own for cell, own in zip(cells, alone, strict=True)]
 

@@ -1,4 +1,4 @@
-"""Fit a calibration for weights: on the pooled folds of their recipe, or on labelled cases of a site."""
+"""Fit a calibration for weights: on the pooled folds of their recipe, or on labeled cases of a site."""
 
 import tempfile
 from pathlib import Path
@@ -17,7 +17,7 @@ from monai_brain.inference.sets import NO_CALIBRATION
 from monai_brain.io import settings
 from monai_brain.io.weights import find_weights
 from monai_brain.io.write import sha256_of
-from monai_brain.report.labelled import read_labels, read_pooled, read_site
+from monai_brain.report.labeled import read_labels, read_pooled, read_site
 
 TABLE = "predictions.csv"
 
@@ -53,12 +53,12 @@ def calibrate_by_folds(pooled: Path, weights: Path, output: Path | None = None) 
 
 
 def calibrate_site(
-    labelled: Path, output: Path, labels: Path | None, patient_pattern: str | None, **options: Any
+    labeled: Path, output: Path, labels: Path | None, patient_pattern: str | None, **options: Any
 ) -> dict[str, Any]:
-    """Fit on labelled cases of one site, and measure on each fifth what the others give.
+    """Fit on labeled cases of one site, and measure on each fifth what the others give.
 
     Args:
-        labelled: a folder with one folder for each class, to which the network is applied; or a `predictions.csv`.
+        labeled: a folder with one folder for each class, to which the network is applied; or a `predictions.csv`.
         output: file to write.
         labels: CSV with the columns `path` and `label`, for a `predictions.csv`, or for a folder without class folders.
         patient_pattern: regular expression for the patient in a path; None: each case is its own.
@@ -71,15 +71,13 @@ def calibrate_site(
         InvalidTable: see `read_site`.
     """
     known = read_labels(labels) if labels is not None else None
-    if labelled.is_file():
-        return _fit_site(labelled, output, known, patient_pattern)
+    if labeled.is_file():
+        return _fit_site(labeled, output, known, patient_pattern)
     with tempfile.TemporaryDirectory(prefix="monai-brain-") as folder:
         out = Path(folder) / "predictions"
-        status = predict_folder(labelled, out, calibration=NO_CALIBRATION, answer_anyway=True, **options)
+        status = predict_folder(labeled, out, calibration=NO_CALIBRATION, answer_anyway=True, **options)
         if status == EXIT_NOTHING:
-            raise InvalidCalibration(
-                f"{labelled}: contains no slice or volume; give a folder with one folder per class"
-            )
+            raise InvalidCalibration(f"{labeled}: contains no slice or volume; give a folder with one folder per class")
         return _fit_site(out / TABLE, output, known, patient_pattern)
 
 
@@ -96,6 +94,6 @@ def _fit_site(table: Path, output: Path, labels: dict[str, str] | None, pattern:
         "accuracy": float(np.mean(predicted == found.labels)),
         **figures_by_folds(found),
     }
-    source = {"source": "labelled cases of a site", "figures": figures}
+    source = {"source": "labeled cases of a site", "figures": figures}
     write_calibration(output, fitted_on(found, manifest["weights_sha256"], source))
     return figures

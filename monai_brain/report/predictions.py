@@ -80,7 +80,7 @@ def figures_of_classes(metrics: Mapping[str, Any]) -> list[list[str]]:
     """The main figures of `metrics.json`, for the command line."""
     model, answered = metrics["model"], metrics["answered"]
     return [
-        ["cases answered", f"{model['images']} of {metrics['flow']['labelled cases']}"],
+        ["cases answered", f"{model['images']} of {metrics['flow']['labeled cases']}"],
         *([readable(name), shown(model[name])] for name in ("accuracy", "macro_f1", "macro_auc")),
         ["accuracy, unanswered counted as wrong", shown(answered["accuracy_unanswered_wrong"])],
         [always(metrics["majority_class"]["class"]), shown(metrics["majority_class"]["accuracy"])],
@@ -96,7 +96,7 @@ def _metrics(joined: Joined, by: Sequence[str]) -> dict[str, Any]:
     right = (joined.predicted == joined.labels).astype(float)
     present = np.bincount(joined.labels, minlength=len(joined.class_names))
     metrics: dict[str, Any] = {
-        "part": "the labelled cases",
+        "part": "the labeled cases",
         "class_names": list(joined.class_names),
         "flow": dict(joined.flow),
         "notes": _notes(joined, present),
@@ -178,7 +178,7 @@ def _notes(joined: Joined, present: np.ndarray) -> list[str]:
             "that class; specificity and AUC are undefined. Add cases of another class."
         )
     elif absent:
-        notes.append(f"Classes without a labelled case, which count in no mean: {', '.join(map(in_words, absent))}.")
+        notes.append(f"Classes without a labeled case, which count in no mean: {', '.join(map(in_words, absent))}.")
     if joined.probabilities is None:
         notes.append("No probabilities, so no AUC, calibration or curve over coverage: add a column for each class.")
     elif _complete(joined, np.flatnonzero(joined.answered)) is None:

@@ -17,7 +17,7 @@ from monai_brain.inference.session import Session, cases_in
 from monai_brain.io.write import write_json
 from monai_brain.labels import CLASS_NAMES
 from monai_brain.report.evaluation import FOLD, GROUP
-from monai_brain.report.labelled import InvalidTable
+from monai_brain.report.labeled import InvalidTable
 from tests.bundles.running import cause, table
 from tests.conftest import draw_phantom, read
 from tests.io.dicoms import CANARY, save_series
@@ -25,13 +25,13 @@ from tests.io.dicoms import CANARY, save_series
 pytestmark = pytest.mark.slow
 PROBABILITIES = [f"prob_{name}" for name in CLASS_NAMES]
 SIZE = 15
-"""Slices of each class in `labelled`."""
+"""Slices of each class in `labeled`."""
 
 
 @pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
+def labeled(tmp_path_factory):
     """Class folders of new phantoms, three slices of a patient."""
-    folder = tmp_path_factory.mktemp("labelled") / "scans"
+    folder = tmp_path_factory.mktemp("labeled") / "scans"
     for index, name in enumerate(CLASS_NAMES):
         (folder / name).mkdir(parents=True)
         for number in range(SIZE):
@@ -41,9 +41,9 @@ def labelled(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def raw(trained, labelled, tmp_path_factory):
+def raw(trained, labeled, tmp_path_factory):
     output = tmp_path_factory.mktemp("raw") / "out"
-    assert predict_folder(labelled, output, weights=str(trained), workers=0) == 0
+    assert predict_folder(labeled, output, weights=str(trained), workers=0) == 0
     return output
 
 
@@ -74,12 +74,12 @@ def values(row):
     return np.array([float(row[name]) for name in PROBABILITIES])
 
 
-def test_probabilities_are_scaled_and_sets_follow_the_coverage(calibrated, raw, labelled, tmp_path):
+def test_probabilities_are_scaled_and_sets_follow_the_coverage(calibrated, raw, labeled, tmp_path):
     content = read(calibrated / CALIBRATION)
     tables = {}
     for coverage in (None, 0.6):
         output = tmp_path / str(coverage)
-        predict_folder(labelled, output, weights=str(calibrated), coverage=coverage, workers=0)
+        predict_folder(labeled, output, weights=str(calibrated), coverage=coverage, workers=0)
         tables[coverage] = table(output)
     before = table(raw)
     for path, row in tables[0.6].items():
@@ -97,47 +97,47 @@ def test_probabilities_are_scaled_and_sets_follow_the_coverage(calibrated, raw, 
     assert "set" not in next(iter(before.values()))
 
 
-def test_empty_set_gives_no_class_unless_it_is_asked_for(calibrated, labelled, tmp_path):
+def test_empty_set_gives_no_class_unless_it_is_asked_for(calibrated, labeled, tmp_path):
     content = read(calibrated / CALIBRATION)
     for own in content["least_probability"].values():
         for name in CLASS_NAMES:
             own[name] = [1.0] * len(own[name])
     write_json(tmp_path / "strict.json", content)
     options = {"weights": str(calibrated), "calibration": str(tmp_path / "strict.json"), "workers": 0}
-    predict_folder(labelled, tmp_path / "out", **options)
+    predict_folder(labeled, tmp_path / "out", **options)
     assert {(row["status"], row["code"], row["label"]) for row in table(tmp_path / "out").values()} == {
         ("abstained", "empty_set", "")
     }
-    predict_folder(labelled, tmp_path / "anyway", answer_anyway=True, **options)
+    predict_folder(labeled, tmp_path / "anyway", answer_anyway=True, **options)
     rows = table(tmp_path / "anyway").values()
     assert {row["status"] for row in rows} == {"ok"}
     assert all("empty_set" in row["warnings"] and row["label"] in CLASS_NAMES for row in rows)
 
 
-def test_coverage_is_pinned_and_wants_a_calibration(calibrated, trained, labelled, tmp_path):
-    predict_folder(labelled, tmp_path / "out", weights=str(calibrated), coverage=0.8, workers=0)
+def test_coverage_is_pinned_and_wants_a_calibration(calibrated, trained, labeled, tmp_path):
+    predict_folder(labeled, tmp_path / "out", weights=str(calibrated), coverage=0.8, workers=0)
     options = {"weights": str(calibrated), "resume": True, "workers": 0}
-    assert predict_folder(labelled, tmp_path / "out", coverage=0.8, **options) == 0
+    assert predict_folder(labeled, tmp_path / "out", coverage=0.8, **options) == 0
     with pytest.raises(RuntimeError) as caught:
-        predict_folder(labelled, tmp_path / "out", coverage=0.9, **options)
+        predict_folder(labeled, tmp_path / "out", coverage=0.9, **options)
     assert "another coverage" in str(cause(caught.value))
     with pytest.raises(RuntimeError) as caught:
-        predict_folder(labelled, tmp_path / "new", weights=str(trained), coverage=0.9, workers=0)
+        predict_folder(labeled, tmp_path / "new", weights=str(trained), coverage=0.9, workers=0)
     assert isinstance(cause(caught.value), InvalidCalibration)
 
 
-def test_calibration_of_other_weights_is_not_used(calibrated, raw, labelled, tmp_path, caplog):
+def test_calibration_of_other_weights_is_not_used(calibrated, raw, labeled, tmp_path, caplog):
     content = read(calibrated / CALIBRATION) | {"weights_sha256": "0" * 64}
     write_json(tmp_path / "run" / CALIBRATION, content)
     shutil.copy(calibrated / "model.safetensors", tmp_path / "run")
-    predict_folder(labelled, tmp_path / "out", weights=str(tmp_path / "run"), workers=0)
+    predict_folder(labeled, tmp_path / "out", weights=str(tmp_path / "run"), workers=0)
     assert table(tmp_path / "out") == table(raw)
     assert "other weights" in caplog.text
 
 
-def test_patients_are_put_together_in_one_run_and_in_parts(calibrated, labelled, tmp_path):
+def test_patients_are_put_together_in_one_run_and_in_parts(calibrated, labeled, tmp_path):
     options = {"weights": str(calibrated), "patient_pattern": r"(patient_\d+)", "workers": 0}
-    predict_folder(labelled, tmp_path / "whole", **options)
+    predict_folder(labeled, tmp_path / "whole", **options)
     patients = rows_of(tmp_path / "whole" / "patients.csv")
     assert [row["patient"] for row in patients] == list(dict.fromkeys(row["patient"] for row in patients))
     assert {row["cases"] for row in patients} == {"3"}
@@ -153,7 +153,7 @@ def test_patients_are_put_together_in_one_run_and_in_parts(calibrated, labelled,
     assert f"Patients: {len(patients)}" in page
     assert "in 90% of the cases" in page
     for part in ("1/2", "2/2"):
-        predict_folder(labelled, tmp_path / "parts", part=part, **options)
+        predict_folder(labeled, tmp_path / "parts", part=part, **options)
     merge_parts(tmp_path / "parts")
     for name in ("predictions.csv", "patients.csv"):
         assert (tmp_path / "parts" / name).read_text() == (tmp_path / "whole" / name).read_text()
@@ -168,12 +168,12 @@ def test_dicom_patients_are_numbers(calibrated, tmp_path):
     assert all(CANARY not in path.read_text() for path in (tmp_path / "out").glob("*.[cj]s*"))
 
 
-def test_page_gets_the_set_of_a_folder_run(calibrated, labelled, tmp_path):
-    predict_folder(labelled, tmp_path / "out", weights=str(calibrated), workers=0)
+def test_page_gets_the_set_of_a_folder_run(calibrated, labeled, tmp_path):
+    predict_folder(labeled, tmp_path / "out", weights=str(calibrated), workers=0)
     expected = table(tmp_path / "out")
     session = Session(weights=calibrated)
     try:
-        case = cases_in(labelled, tmp_path)[0]
+        case = cases_in(labeled, tmp_path)[0]
         result = session.predict(case, tmp_path / "result")
     finally:
         session.close()
@@ -181,8 +181,8 @@ def test_page_gets_the_set_of_a_folder_run(calibrated, labelled, tmp_path):
     assert result.prediction.values["set"] == expected[case.id]["set"]
 
 
-def test_site_gets_a_calibration_of_its_own_from_a_folder_or_from_tables(trained, raw, labelled, tmp_path):
-    command = ["calibrate", "--site", str(labelled), "--weights", str(trained), "-o", str(tmp_path / "folder.json")]
+def test_site_gets_a_calibration_of_its_own_from_a_folder_or_from_tables(trained, raw, labeled, tmp_path):
+    command = ["calibrate", "--site", str(labeled), "--weights", str(trained), "-o", str(tmp_path / "folder.json")]
     result = CliRunner().invoke(app, [*command, "--patient-pattern", r"(patient_\d+)"])
     assert result.exit_code == 0, result.output
     assert "positive" in result.output
@@ -201,7 +201,7 @@ def test_site_gets_a_calibration_of_its_own_from_a_folder_or_from_tables(trained
     assert temperatures[0] == pytest.approx(temperatures[1], rel=1e-3)
     # what is calibrated already is calibrated anew, not once more
     options = {"weights": str(trained), "calibration": str(tmp_path / "tables.json"), "workers": 0}
-    predict_folder(labelled, tmp_path / "out", answer_anyway=True, **options)
+    predict_folder(labeled, tmp_path / "out", answer_anyway=True, **options)
     command[2] = str(tmp_path / "out" / "predictions.csv")
     result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "again.json")])
     assert result.exit_code == 0, result.output
@@ -215,7 +215,7 @@ def test_site_of_few_cases_is_refused_in_words(raw, tmp_path):
     command = ["calibrate", "--site", str(raw / "predictions.csv"), "--labels", str(labels)]
     result = CliRunner().invoke(app, [*command, "-o", str(tmp_path / "c.json")])
     assert isinstance(result.exception, InvalidTable)
-    assert "30 labelled cases; at least 50" in str(result.exception)
+    assert "30 labeled cases; at least 50" in str(result.exception)
 
 
 def rows_of(path):

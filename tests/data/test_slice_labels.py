@@ -44,7 +44,7 @@ def label(heads, *more):
     return CliRunner().invoke(app, [*words, *more])
 
 
-def test_only_slices_whose_class_is_certain_are_labelled(heads):
+def test_only_slices_whose_class_is_certain_are_labeled(heads):
     result = label(heads)
     assert result.exit_code == 0, result.output
     items = read_folds(heads / "out" / "folds.json")["items"]

@@ -25,7 +25,7 @@ from monai_brain.evaluation.calibration_file import (
     write_calibration,
 )
 from monai_brain.evaluation.conformal import COVERAGES, InvalidCoverage, coverage_step, least_probabilities
-from monai_brain.evaluation.cross_fitting import Labelled, figures_by_folds
+from monai_brain.evaluation.cross_fitting import Labeled, figures_by_folds
 from monai_brain.evaluation.intervals import with_interval
 from monai_brain.evaluation.site import share
 from monai_brain.evaluation.verdict import tumor_slices
@@ -143,7 +143,7 @@ def test_figures_by_folds_are_of_patients_that_the_fit_did_not_see():
     probabilities, labels, groups = of_patients(5, 400)
     sharp = scaled(probabilities, 0.4)
     folds = np.array([hash_of(group) % 5 for group in groups])
-    found = figures_by_folds(Labelled(sharp, labels, groups, folds, CLASS_NAMES))
+    found = figures_by_folds(Labeled(sharp, labels, groups, folds, CLASS_NAMES))
     before, after = (found["calibration"][name] for name in ("before", "after"))
     assert after["calibration_error"] < 0.5 * before["calibration_error"]
     assert after["brier_score"] < before["brier_score"]
@@ -160,7 +160,7 @@ def test_sets_of_a_class_with_few_groups_have_no_interval():
     probabilities, labels, groups = of_patients(5, 40)
     rare = labels == 2
     kept = ~rare | np.isin(groups, np.unique(np.array(groups)[rare])[:4])
-    few = Labelled(
+    few = Labeled(
         probabilities[kept],
         labels[kept],
         [g for g, own in zip(groups, kept, strict=True) if own],

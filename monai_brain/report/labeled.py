@@ -10,7 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from monai_brain.evaluation.calibration import scaled
 from monai_brain.evaluation.calibration_file import calibration_of
-from monai_brain.evaluation.cross_fitting import Labelled
+from monai_brain.evaluation.cross_fitting import Labeled
 from monai_brain.io.tables import InvalidTable, read_table
 from monai_brain.labels import class_of_folder
 from monai_brain.report.evaluation import FOLD, GROUP
@@ -18,12 +18,12 @@ from monai_brain.report.evaluation import FOLD, GROUP
 PREFIX = "prob_"
 
 LEAST_CASES = 50
-"""Labelled cases of a site, below which temperature and thresholds would mostly follow chance."""
+"""Labeled cases of a site, below which temperature and thresholds would mostly follow chance."""
 
 SITE_FOLDS = 5
 
 
-def read_pooled(folder: Path) -> tuple[Labelled, dict[str, Any]]:
+def read_pooled(folder: Path) -> tuple[Labeled, dict[str, Any]]:
     """What `monai-brain pool` wrote: every slice scored by a network that saw none of its patient.
 
     Returns:
@@ -32,13 +32,13 @@ def read_pooled(folder: Path) -> tuple[Labelled, dict[str, Any]]:
     Raises:
         InvalidTable: it is none, or was written before there were groups and folds in it.
     """
-    found, manifest = read_labelled(folder), _manifest(folder)
+    found, manifest = read_labeled(folder), _manifest(folder)
     if manifest.get("kind") != "pooling" or len(set(found.folds)) < 2:
         raise InvalidTable(f"{folder}: holds no pooled folds; put them together: monai-brain pool RUN... -o FOLDER")
     return found, manifest["options"]
 
 
-def read_labelled(folder: Path) -> Labelled:
+def read_labeled(folder: Path) -> Labeled:
     """What `monai-brain evaluate` or `pool` wrote; without folds, all is one.
 
     Raises:
@@ -50,12 +50,12 @@ def read_labelled(folder: Path) -> Labelled:
     names = _classes_in(rows[0])
     labels = np.array([names.index(row["reference"]) for row in rows])
     folds = np.array([int(row.get(FOLD) or 1) for row in rows])
-    return Labelled(_probabilities(rows, names), labels, [row[GROUP] for row in rows], folds, names)
+    return Labeled(_probabilities(rows, names), labels, [row[GROUP] for row in rows], folds, names)
 
 
 def read_site(
     predictions: Path, labels: Mapping[str, str] | None, groups: Mapping[str, str]
-) -> tuple[Labelled, dict[str, Any]]:
+) -> tuple[Labeled, dict[str, Any]]:
     """What `monai-brain predict` wrote, with the site's labels.
 
     Args:
@@ -76,7 +76,7 @@ def read_site(
     known = [(row, own) for row, own in zip(rows, classes, strict=True) if own is not None]
     if len(known) < LEAST_CASES:
         raise InvalidTable(
-            f"{predictions}: {len(known)} labelled cases; at least {LEAST_CASES} are needed, as with fewer the result "
+            f"{predictions}: {len(known)} labeled cases; at least {LEAST_CASES} are needed, as with fewer the result "
             "would mostly follow chance. Label more, or use the calibration that came with the weights"
         )
     rows = [row for row, _ in known]
@@ -87,7 +87,7 @@ def read_site(
         probabilities = scaled(probabilities, 1 / temperature)
     own_groups: list[Hashable] = [groups.get(row["path"], row["path"]) for row in rows]
     folds = _site_folds(truth, own_groups)
-    return Labelled(probabilities, truth, own_groups, folds, names), manifest
+    return Labeled(probabilities, truth, own_groups, folds, names), manifest
 
 
 def read_labels(path: Path) -> dict[str, str]:
