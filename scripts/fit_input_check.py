@@ -21,24 +21,29 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
-from monai_brain.evaluation.input_check import KINDS, PLANES, as_network_input, thumbnail
+from monai_brain.evaluation.input_check import KINDS, LEAST_STRIPPED, PLANES, as_network_input, thumbnail
+from monai_brain.evaluation.intervals import draw_groups
 from monai_brain.io.weights import write_weights
 from monai_brain.networks.input_check import InputCheckNet
 
 SHARES = {
-    ("cheng", "t1c"): 0.13,
-    ("lgg", "t1c"): 0.23,
-    ("lgg", "t1"): 0.22,
-    ("lgg", "flair"): 0.13,
+    ("cheng", "t1c"): 0.12,
+    ("lgg", "t1c"): 0.25,
+    ("lgg", "t1"): 0.25,
+    ("lgg", "flair"): 0.11,
     ("other", "flair"): 0.03,
     ("other", "t2"): 0.07,
-    ("demo", "t1c"): 0.03,
-    ("any", "not_a_head"): 0.16,
+    ("demo", "t1c"): 0.02,
+    ("any", "not_a_head"): 0.15,
 }
 """Of what the network learns from, by source and kind."""
 
-REFUSED_PROBABILITY, REFUSED_DISTANCE = 0.008, 0.002
-"""Shares of validation slices of T1 with contrast that either limit refuses."""
+ACCEPTED_REFUSALS, REQUIRED_REFUSALS, CONFIDENCE = 0.02, {"t1": 0.90, "flair": 0.90, "not_a_head": 0.95}, 0.95
+"""Share of T1 with contrast that is refused at most, shares of other pictures that are refused at least, and the
+confidence over validation patients."""
+
+LIMITS = np.linspace(0.005, 0.6, 120)
+"""Probabilities to choose from."""
 
 OTHERS = 1600
 BATCH, LEARNING_RATE, WEIGHT_DECAY, SMOOTHING = 64, 4e-3, 1e-2, 0.03
@@ -58,7 +63,7 @@ def main() -> None:
     for name in ("--images", "--folds", "--heads", "--split", "--demo"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=12000)
     options = parser.parse_args()
     public, heads = public_slices(options.images, options.folds), lgg_slices(options.heads, options.split)
     pictures = [
@@ -174,24 +179,47 @@ def _between(low: float, high: float, shape: tuple[int, ...]) -> Tensor:
 
 
 def set_limits(network: InputCheckNet, pictures: Sequence[Picture]) -> None:
-    """Center and spread of T1 with contrast by its training slices, limits by its validation slices.
+    """Center and spread of T1 with contrast by its training slices, limits by validation pictures.
 
-    Both sources of real slices count alike.
+    The probability is the most lenient one whose lower bounds of refused other pictures are `REQUIRED_REFUSALS`; the
+    upper bound of refused T1 with contrast, both real sources counting alike, must then be within `ACCEPTED_REFUSALS`.
+    The distance is a safety net: it refuses no validation slice of T1 with contrast of the average source. Source:
+    A. N. Angelopoulos et al., Learn then Test, 2021, for thresholds by bounds of a risk.
     """
     real = [own for own in pictures if own.kind == "t1c" and own.source in ("cheng", "lgg")]
+    validation = [own for own in pictures if part_of(own) == "validation"]
     with torch.inference_mode():
         features = network.features(_inputs([own for own in real if part_of(own) == "training"]))
         network.center.copy_(features.mean(dim=0))
         variances, axes = torch.linalg.eigh(torch.cov(features.T))
         network.whitening.copy_(axes / (variances + LEAST_VARIANCE).sqrt())
-        by_source = []
-        for source in ("cheng", "lgg"):
-            own = [own for own in real if part_of(own) == "validation" and own.source == source]
-            outputs = network(_inputs(own))
-            by_source.append((outputs.kinds.softmax(dim=1)[:, 0].numpy(), outputs.distances.numpy()))
-        least = np.mean([np.quantile(own, REFUSED_PROBABILITY) for own, _ in by_source])
-        most = np.mean([np.quantile(own, 1 - REFUSED_DISTANCE) for _, own in by_source])
+        good = [
+            [own for own in validation if own.kind == "t1c" and own.source == source] for source in ("cheng", "lgg")
+        ]
+        most = float(np.mean([network(_inputs(own)).distances.max() for own in good]))
+        shares = np.mean([_refused(network, own, most) for own in good], axis=0)
+        least = max(
+            LIMITS[np.quantile(_refused(network, own, most), 1 - CONFIDENCE, axis=1) >= required].min()
+            for kind, required in REQUIRED_REFUSALS.items()
+            if (own := [one for one in validation if one.kind == kind])
+        )
+        upper = float(np.quantile(shares[least == LIMITS], CONFIDENCE))
+        print(f"T1 with contrast: at most {upper:.3f} of validation slices refused, with {CONFIDENCE:.0%} confidence")
+        if upper > ACCEPTED_REFUSALS:
+            raise SystemExit(f"no limit refuses enough of other pictures and at most {ACCEPTED_REFUSALS} of these")
         network.limits.copy_(torch.tensor([least, most]))
+
+
+def _refused(network: InputCheckNet, pictures: Sequence[Picture], most_distance: float) -> np.ndarray:
+    """Shares refused at each of `LIMITS`, in resamples of patients, (limits, draws)."""
+    outputs = network(_inputs(pictures))
+    otherwise = (outputs.distances > most_distance) | (outputs.skull_stripped.sigmoid() >= LEAST_STRIPPED)
+    refused = (outputs.kinds.softmax(dim=1)[:, 0].numpy() < LIMITS[:, None]) | otherwise.numpy()
+    names = [own.group if own.kind != "not_a_head" else str(number) for number, own in enumerate(pictures)]
+    patients = np.unique(names, return_inverse=True)[1]
+    weights = draw_groups(patients.max() + 1)
+    by_patient = np.stack([np.bincount(patients, own) for own in refused])
+    return (by_patient @ weights.T) / (np.bincount(patients) @ weights.T)
 
 
 def _inputs(pictures: Sequence[Picture]) -> Tensor:

@@ -70,7 +70,8 @@ class InputCheck:
         """
         network = InputCheckNet(len(KINDS), len(PLANES))
         load_weights(network, self.path)
-        return network.eval()
+        network.eval().fuse()
+        return network
 
     def __call__(self, slices: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities of `KINDS`, `PLANES` and a stripped skull, and the distance from what was learned.
@@ -125,8 +126,8 @@ def thumbnail(gray: np.ndarray) -> np.ndarray:
         gray: uint8 (H, W).
     """
     for axis in (1, 0):
-        means = gray.mean(axis=axis)
-        kept = np.flatnonzero(means >= HEAD_ROWS * means.max())
+        sums = cv2.reduce(gray, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+        kept = np.flatnonzero(sums >= HEAD_ROWS * sums.max())
         margin = round(MARGIN * (kept[-1] + 1 - kept[0]))
         span = slice(max(0, kept[0] - margin), kept[-1] + 1 + margin)
         gray = gray[span] if axis == 1 else gray[:, span]

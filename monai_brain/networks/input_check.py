@@ -1,16 +1,21 @@
 """A small network that tells what a picture shows before any class is asked for."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 FEATURES = 32
 """That the kind is decided by; distances are measured in them."""
 
 CELLS = 4
 """Along each side, for what depends on where things are: plane and skull."""
+
+
+SMALLER = 0.9
+"""Size of a second view; on validation slices, two sizes tell T1 with and without contrast apart better than one."""
 
 
 class Outputs(NamedTuple):
@@ -61,15 +66,25 @@ class InputCheckNet(nn.Module):
         self.register_buffer("limits", torch.tensor([0.5, 10.0]))
 
     def forward(self, pictures: Tensor) -> Outputs:
-        """Logits, and distances from the center.
+        """Logits, and distances from the center; in evaluation, kinds and distances are means over four views.
 
         Args:
             pictures: (N, 1, h, w), float32, 0 to about 1.
         """
-        maps = self.convolutions(pictures)
-        features, layout = self._features(maps), self._layout(maps)
+        maps = self.convolutions(pictures if self.training else _views(pictures))
+        features, layout = self._features(maps), self._layout(maps[: len(pictures)])
         distances = ((features - self.center) @ self.whitening).norm(dim=1) / FEATURES**0.5
-        return Outputs(self.kind(features), self.plane(layout), self.skull_stripped(layout)[:, 0], distances)
+        kinds, distances = (
+            own.unflatten(0, (-1, len(pictures))).mean(dim=0) for own in (self.kind(features), distances)
+        )
+        return Outputs(kinds, self.plane(layout), self.skull_stripped(layout)[:, 0], distances)
+
+    def fuse(self) -> None:
+        """Merge each batch norm into its convolution, for speed; the network must be in evaluation mode."""
+        pairs = [(own[0], own[1]) for own in self.convolutions.children() if isinstance(own, nn.Sequential)]
+        fused = [fuse_conv_bn_eval(cast(nn.Conv2d, own), cast(nn.BatchNorm2d, norm)) for own, norm in pairs]
+        self.convolutions = nn.Sequential(*(nn.Sequential(own, nn.ReLU(inplace=True)) for own in fused))
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def features(self, pictures: Tensor) -> Tensor:
         """What the kind is decided by, (N, `FEATURES`)."""
@@ -85,6 +100,14 @@ class InputCheckNet(nn.Module):
 
     def _layout(self, maps: Tensor) -> Tensor:
         return functional.adaptive_avg_pool2d(maps, CELLS).flatten(1)
+
+
+def _views(pictures: Tensor) -> Tensor:
+    """Pictures, the same at `SMALLER` size, and both mirrored: (4 N, 1, h, w)."""
+    matrix = torch.tensor([[1 / SMALLER, 0, 0], [0, 1 / SMALLER, 0]]).expand(len(pictures), -1, -1)
+    grid = functional.affine_grid(matrix, list(pictures.shape), align_corners=False)
+    both = torch.cat([pictures, functional.grid_sample(pictures, grid, align_corners=False)])
+    return torch.cat([both, both.flip(3)])
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
