@@ -128,9 +128,9 @@ def test_own_things_come_first_and_others_are_imported_when_asked_for(monkeypatc
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ([("here", "tests.conftest:BUNDLE")], "a name that is taken"),
+        ([("here", "tests.conftest:BUNDLE")], "a name already in use"),
         ([("a", "tests.conftest:BUNDLE"), ("a", "tests.conftest:REPOSITORY")], "both register 'a'"),
-        ([("a", "tests.conftest:draw_phantom")], "is no Path"),
+        ([("a", "tests.conftest:draw_phantom")], "is not a Path"),
     ],
 )
 def test_registration_that_cannot_be_used_is_refused(monkeypatch, entries, message):

@@ -60,8 +60,8 @@ class Sets(NamedTuple):
     def note(self) -> str:
         """For pages."""
         return (
-            "Probabilities are calibrated. The classes that cannot be ruled out form a set, which holds the true class "
-            f"in {self.coverage:.0%} of the cases, if these are like those of the calibration."
+            "Probabilities are calibrated. The classes that cannot be ruled out form a set, which contains the true "
+            f"class in {self.coverage:.0%} of the cases, if these are like those of the calibration."
         )
 
 

@@ -97,7 +97,7 @@ class TrainingRun:
 
         Raises:
             RunExists: there is a run already, and `resume` is false.
-            CannotResume: it is finished, was begun with other data or settings, or no checkpoint is whole.
+            CannotResume: it is finished, was started with other data or settings, or no checkpoint is whole.
             UnsafeSettings: the network or preprocessing could not be handed on to evaluation and inference.
             TrainedOnTestPart: `weights` is a run that learned from slices of this one's other parts.
         """
@@ -160,7 +160,7 @@ class TrainingRun:
         options = json.loads(json.dumps(self.options))
         for key, value in before["options"].items():
             if key in options and key not in MAY_CHANGE and options[key] != value:
-                raise CannotResume(f"{self.folder}: was begun with {key} {value}, not {options[key]}; give the same")
+                raise CannotResume(f"{self.folder}: was started with {key} {value}, not {options[key]}; give the same")
         if options.get("annealing") == "cosine" and options.get("max_epochs") != before["options"].get("max_epochs"):
             trainer.logger.warning("max_epochs has changed: the annealed learning rate goes on along another curve")
         self.was_finished = "result" in before

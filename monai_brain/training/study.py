@@ -165,7 +165,7 @@ def run_study(study: Study, output: Path, log: Callable[[str], None] = lambda li
         The runs that were finished, and what kept the others from it.
 
     Raises:
-        InvalidStudy: a run in `output` was begun with other options.
+        InvalidStudy: a run in `output` was started with other options.
     """
     for number, datalist in study.datalists.items():
         _keep(output / f"fold_{number}.json", datalist)
@@ -278,7 +278,7 @@ def _keep(path: Path, content: Mapping[str, Any]) -> None:
     if not path.is_file():
         write_json(path, dict(content))
     elif json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(dict(content))):
-        raise InvalidStudy(f"{path}: the study was begun with other options; give those again, or another output")
+        raise InvalidStudy(f"{path}: the study was started with other options; give those again, or another output")
 
 
 def _is_finished(run: Path) -> bool:

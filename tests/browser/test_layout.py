@@ -56,7 +56,7 @@ def test_patients_and_cases_come_first_and_skipped_files_are_folded_away(worklis
 
 def test_code_is_explained_to_mouse_and_finger(worklist):
     code = worklist.locator("abbr", has_text="learned_slice")
-    words = "The network learned from this slice or its mirror image: it may remember the answer."
+    words = "The network was trained on this slice or its mirror image: it may remember the answer."
     assert code.get_attribute("title") == words
     shown = worklist.locator(".code span", has_text=words)
     assert not shown.is_visible()

@@ -36,7 +36,7 @@ def test_worklist_shows_sets_and_patients(page, undecided, tmp_path):
     rows = page.locator("#cases tbody tr")
     assert rows.count() == 4
     assert all(" or " in rows.nth(number).inner_text() for number in range(4))
-    assert "holds the true class in 90% of the cases" in page.inner_text(".numbers")
+    assert "contains the true class in 90% of the cases" in page.inner_text(".numbers")
     patients = page.locator("#patients tbody tr")
     assert [patients.nth(number).locator("td").first.inner_text() for number in range(2)] == ["p0", "p1"]
     page.get_by_role("button", name="cannot be ruled out", exact=True).click()  # sorts

@@ -255,7 +255,7 @@ def test_second_run_in_a_folder_is_refused_while_the_first_works(many, trained, 
     (tmp_path / "out").mkdir()
     lock = FolderLock(tmp_path / "out")
     lock.acquire()
-    assert "another run works here" in message(predict_folder, many, tmp_path / "out", weights=str(trained))
+    assert "another run is using this folder" in message(predict_folder, many, tmp_path / "out", weights=str(trained))
     lock.release()
     assert predict_folder(many, tmp_path / "out", weights=str(trained)) == 3
 

@@ -136,8 +136,8 @@ def test_batch_size_does_not_change_the_table(trained, scans, tmp_path):
 @pytest.mark.parametrize(
     ("where", "message"),
     [
-        pytest.param("inside", "lie in one another", marks=pytest.mark.bad_input(70)),
-        pytest.param("around", "lie in one another", marks=pytest.mark.bad_input(70)),
+        pytest.param("inside", "contains the other", marks=pytest.mark.bad_input(70)),
+        pytest.param("around", "contains the other", marks=pytest.mark.bad_input(70)),
         ("again", "--overwrite"),
     ],
 )

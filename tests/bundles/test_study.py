@@ -295,7 +295,7 @@ def test_runs_that_cannot_stand_in_one_table_are_refused(trained, studied, tmp_p
 @pytest.mark.slow
 def test_study_with_other_options_into_the_same_folder_is_refused(studied, data):
     changed = write_plan(studied / "changed.yaml", data, options={**SMALL, "max_epochs": 9})
-    with pytest.raises(InvalidStudy, match="was begun with other options"):
+    with pytest.raises(InvalidStudy, match="was started with other options"):
         run_study(read_study(changed, BUNDLE), studied / "out")
 
 

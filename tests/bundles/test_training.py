@@ -113,7 +113,7 @@ def test_resume_with_something_else_is_refused(trained, data, phantom_folder, tm
     with pytest.raises(RuntimeError) as caught:
         workflow("train.yaml", "networks/cnn.yaml", **options).run()
     begun = {"seed": "seed 0", "val_interval": "val_interval 1"}.get(change, f"another {change}")
-    assert f"begun with {begun}" in str(cause(caught.value))
+    assert f"started with {begun}" in str(cause(caught.value))
 
 
 def test_settings_that_could_not_be_handed_on_are_refused_before_training(data, tmp_path):

@@ -137,7 +137,7 @@ def test_resume_with_other_phases_is_refused(finished, options):
     run = workflow(*FILES, **{**options, "phases": changed}, max_epochs=5, output_dir=str(finished), resume=True)
     with pytest.raises(RuntimeError) as caught:
         run.run()
-    assert "was begun with phases" in str(cause(caught.value))
+    assert "was started with phases" in str(cause(caught.value))
 
 
 @pytest.mark.parametrize("option", [{"batch_size": 8}, {"label_smoothing": 0.2}, {"train#random_transforms": []}])
@@ -145,7 +145,7 @@ def test_resume_with_another_recipe_is_refused(finished, options, option):
     run = workflow(*FILES, **{**options, **option}, max_epochs=5, output_dir=str(finished), resume=True)
     with pytest.raises(RuntimeError) as caught:
         run.run()
-    assert "was begun with" in str(cause(caught.value))
+    assert "was started with" in str(cause(caught.value))
 
 
 def test_run_that_was_killed_before_it_wrote_its_result_gets_it_by_resuming(finished, options, tmp_path):

@@ -232,7 +232,7 @@ def test_patients_that_are_held_out_are_in_no_fold_and_tested_by_themselves(lgg,
     last = split_pairs(pairs, held_out=True, split=split)
     assert last["name"] == "split_held_out"
     assert {item["group"] for item in last["test"]} == set(patients[:2])
-    with pytest.raises(InvalidPairs, match="nobody is held out"):
+    with pytest.raises(InvalidPairs, match="no patient is held out"):
         split_pairs(pairs, held_out=True)
     split.write_text(json.dumps({"folds": dict.fromkeys(patients, 0), "test": patients[:1]}))
     with pytest.raises(InvalidPairs, match="in a fold and held out"):

@@ -77,7 +77,7 @@ def test_large_logits_do_not_overflow():
 
 
 def test_methods_that_cannot_work_say_so(network):
-    with pytest.raises(UnknownMethod, match="none of gradcam"):
+    with pytest.raises(UnknownMethod, match="not one of gradcam"):
         make_explainer("lime", network)
     with pytest.raises(UnknownMethod, match="makes no attention map"):
         make_explainer("attention", network)

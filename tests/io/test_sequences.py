@@ -105,8 +105,8 @@ def test_table_names_files_relative_to_itself(tmp_path):
         ("flair,t1\na,b\n", "it takes case and flair"),
         ("", "it takes case and flair"),
         ("case,flair\na,\n", "line 2: case or flair is empty"),
-        ("case,flair\na,x\na,y\n", "line 3: case 'a' is there twice"),
-        ("case,flair\n../a,x\n", "no plain name"),
+        ("case,flair\na,x\na,y\n", "line 3: case 'a' occurs twice"),
+        ("case,flair\n../a,x\n", "not a plain name"),
     ],
 )
 def test_wrong_tables_are_refused_with_the_place(tmp_path, text, said):

@@ -149,7 +149,7 @@ def test_80_file_without_a_checksum_is_held_against_the_manifest_or_warned_of(tm
     path = tmp_path / "model.safetensors"
     path.write_bytes(save({name: own.contiguous() for name, own in network().state_dict().items()}))
     load_weights(network(), path)
-    assert "carries no checksum" in caplog.text
+    assert "has no checksum" in caplog.text
     caplog.clear()
     (tmp_path / "run.json").write_text(json.dumps({"result": {"weights_sha256": sha256_of(path)}}))
     load_weights(network(), path)

@@ -72,7 +72,7 @@ def test_rate_of_an_epoch_is_the_highest_that_it_was_trained_with(train, tmp_pat
 
 def test_run_goes_on_with_its_own_options_and_those_that_were_not_noted_when_it_began(train, tmp_path):
     train(tmp_path / "run", stopped_after=1, val_interval=1)
-    with pytest.raises(CannotResume, match="was begun with val_interval 1, not 2"):
+    with pytest.raises(CannotResume, match="was started with val_interval 1, not 2"):
         train(tmp_path / "run", resume=True, val_interval=2)
     train(tmp_path / "old", stopped_after=1)
     assert len(train(tmp_path / "old", resume=True, val_interval=2)) == EPOCHS
