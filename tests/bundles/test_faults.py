@@ -131,7 +131,7 @@ def test_output_that_is_removed_while_the_run_works_ends_it_at_once(words, tmp_p
     after(monkeypatch, 2, lambda: shutil.rmtree(tmp_path / "out"))
     assert exit_status(monkeypatch, *words) == 5
     said = capsys.readouterr().err
-    assert f"{tmp_path / 'out'}: was removed while the run worked there" in said
+    assert f"{tmp_path / 'out'}: was removed during the run" in said
     assert "Traceback" not in said
 
 
