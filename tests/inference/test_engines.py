@@ -153,7 +153,7 @@ def test_form_that_computes_something_else_is_refused(kind, cache):
 
 
 def test_unknown_engines_and_precisions_are_refused_with_what_there_is():
-    with pytest.raises(UnknownEngine, match="none of torch, onnx, openvino"):
+    with pytest.raises(UnknownEngine, match="not one of torch, onnx, openvino"):
         make_engine("tensorrt")
     with pytest.raises(UnknownEngine, match="has no precision 'int8'; it has fp32"):
         make_engine("onnx", "int8")
